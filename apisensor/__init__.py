@@ -1,0 +1,1 @@
+"""apisensor: an API traffic sensor for Linux nodes. See README.md for the map of this package."""

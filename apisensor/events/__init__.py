@@ -1,0 +1,1 @@
+"""Stage 1 of the path: what the kernel (or a packet capture, or a recording) saw, as plain records."""

@@ -1,0 +1,1 @@
+"""Stage 4 of the path: requests paired with their responses."""
