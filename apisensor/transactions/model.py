@@ -1,7 +1,8 @@
 """The two records of this stage: `Exchange` (raw bytes, never leaves the worker) and `Transaction` (redacted, public).
 
 `transactions` pairs messages into an `Exchange`; `content` reads it; `redact` turns it into a `Transaction`, which is
-all that a process outside the sandbox ever sees. The types keep the promise: nothing but `redact` makes the one from the other.
+all that a process outside the sandbox ever sees. The types keep the promise: nothing but `redact` makes the one from
+the other.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class Tls(msgspec.Struct, frozen=True, gc=False):
 
 
 class Transaction(msgspec.Struct, gc=False, array_like=True):
-    """A request with its response: text, redacted, ready to leave the worker. `public()` in json_form.py gives its public JSON."""
+    """A request with its response: text, redacted, ready to leave the worker. json_form.py has its public JSON."""
 
     id: str
     """16 hexadecimal digits, unique on the node; equals span_id."""
