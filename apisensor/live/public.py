@@ -1,0 +1,85 @@
+"""A transaction as its public JSON line says it, read back: what a client of the live socket has."""
+
+from __future__ import annotations
+
+import msgspec
+
+from apisensor.transactions.json_form import public
+from apisensor.transactions.model import Auth, Process, Sensitive, Tls, Transaction
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """One end of a connection."""
+
+    address: str
+    port: int
+
+
+class PublicTransaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="transaction"):
+    """The documented object (docs/transaction.md). Fields that a newer sensor adds are ignored."""
+
+    schema: int
+    id: str
+    protocol: str
+    side: str
+    method: str | None
+    scheme: str
+    authority: str | None
+    path: str | None
+    route: str | None
+    request_headers: list[tuple[str | None, str | None]] | None
+    response_headers: list[tuple[str | None, str | None]] | None
+    request_trailers: list[tuple[str | None, str | None]]
+    response_trailers: list[tuple[str | None, str | None]]
+    status: int | None
+    grpc_status: int | None
+    request_body_size: int
+    response_body_size: int | None
+    client: Peer | None
+    server: Peer | None
+    auth: Auth | None
+    sensitive: list[Sensitive]
+    binding: str | None
+    process: Process | None
+    tls: Tls | None
+    start_time: str
+    duration_ms: float | None
+    ttfb_ms: float | None
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    anomalies: list[str]
+    complete: bool
+    incomplete_reason: str | None
+    stream_id: int | None
+    conn_id: str | None
+
+
+class Dropped(msgspec.Struct, frozen=True, tag_field="kind", tag="dropped"):
+    """So many transactions were not sent, because this client read too slowly."""
+
+    count: int
+
+
+class Subscribed(msgspec.Struct, frozen=True, tag_field="kind", tag="subscribed"):
+    """The subscription holds; transactions follow."""
+
+    schema: int
+
+
+class Refusal(msgspec.Struct, frozen=True, tag_field="kind", tag="error"):
+    """The server does not do what was asked, and closes."""
+
+    message: str
+
+
+Line = PublicTransaction | Dropped | Subscribed | Refusal
+"""What a subscriber is sent."""
+
+decode_line = msgspec.json.Decoder(Line).decode
+"""One line as one of these. Raises msgspec.MsgspecError where it is none."""
+
+
+def view(t: Transaction) -> PublicTransaction:
+    """The transaction as others will see it."""
+    return msgspec.convert(public(t), PublicTransaction, from_attributes=True)

@@ -1,0 +1,454 @@
+"""The settings table, and how a value gets into it.
+
+One frozen object holds every setting. Sources, each overriding the ones before it: the defaults below, one TOML file
+(`--config`, else APISENSOR_CONFIG, else /etc/apisensor/apisensor.toml where it exists), the environment
+(APISENSOR_SECTION_KEY), and the command line (`--set section.key=value`). Export to OTLP is configured by the standard
+OTEL_* variables instead, which this module leaves alone.
+
+An unknown key and a value that is not allowed are errors: nothing is replaced by a default in silence.
+
+docs/settings.md shows this table; a test compares them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+DEFAULT_CONFIG = "/etc/apisensor/apisensor.toml"
+CONFIG_BYTES = 1 << 20
+"""A settings file larger than this is a mistake (a device, a log): it is refused unread."""
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+
+class SettingsError(Exception):
+    """A setting is unknown or not allowed. Its text is one line: source, key, value, what is allowed."""
+
+
+class General(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    state_directory: Annotated[
+        str, Meta(description="What outlives a restart: the key of identity hashes. An absolute path.")
+    ] = "/var/lib/apisensor"
+    runtime_directory: Annotated[str, Meta(description="Where the live socket lies. An absolute path.")] = (
+        "/run/apisensor"
+    )
+    user: Annotated[str, Meta(description="User that the unprivileged core runs as.", min_length=1)] = "apisensor"
+    sandbox_user: Annotated[
+        str, Meta(description="User that the sandboxed worker and finder run as; not the core's.", min_length=1)
+    ] = "nobody"
+    log_format: Annotated[
+        Literal["console", "json"],
+        Meta(description="The sensor's own log, on standard error: for people, or for a log pipeline."),
+    ] = "console"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least severe log entry that is written.")
+    ] = "info"
+
+
+class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    backend: Annotated[
+        Literal["auto", "sock", "syscall"],
+        Meta(
+            description="How sockets are observed: the sock:sock_send_length tracepoints (kernel 6.3 and later), or "
+            "system calls with a walk of the descriptor table; auto takes the first that the kernel offers."
+        ),
+    ] = "auto"
+    ring_bytes: Annotated[
+        int,
+        Meta(
+            description="Ring buffer of each worker, bytes. A power of two.",
+            ge=4 * KIB,
+            le=1024 * MIB,
+            extra={"reason": "The kernel wants a power of two of whole pages, and holds all of it in memory."},
+        ),
+    ] = 16 * MIB
+    call_limit: Annotated[
+        int,
+        Meta(
+            description="Bytes copied of one read or write call; the rest is counted as lost (call_limit).",
+            ge=1 * KIB,
+            le=1 * MIB,
+            extra={"reason": "The BPF verifier bounds the copy loop: 64 chunks of 16 KiB."},
+        ),
+    ] = 256 * KIB
+    never_ports: Annotated[
+        list[Annotated[int, Meta(ge=1, le=65535)]],
+        Meta(
+            description="TCP ports, local or remote, of which nothing is captured. Held in the kernel.",
+            max_length=256,
+            extra={"reason": "Each is an entry of a kernel map."},
+        ),
+    ] = []
+    never_executables: Annotated[
+        list[str],
+        Meta(
+            description="Absolute paths of programs of which nothing is captured.",
+            max_length=256,
+            extra={"reason": "Each is compared with every new process."},
+        ),
+    ] = []
+    never_pids: Annotated[
+        list[Annotated[int, Meta(ge=1, le=4_194_304)]],
+        Meta(
+            description="Processes of which nothing is captured.",
+            max_length=1024,
+            extra={"reason": "Each is an entry of a kernel map; the kernel numbers processes up to 4,194,304."},
+        ),
+    ] = []
+    never_containers: Annotated[
+        list[Annotated[str, Meta(pattern="^[0-9a-f]{8,64}$")]],
+        Meta(
+            description="Container ids, or beginnings of at least 8 hexadecimal digits, of which nothing is captured.",
+            max_length=256,
+            extra={"reason": "Each is compared with every new process."},
+        ),
+    ] = []
+    max_connections: Annotated[
+        int,
+        Meta(
+            description="Sockets tracked in the kernel at once; further ones are counted (map_full).",
+            ge=1024,
+            le=1_048_576,
+            extra={"reason": "Each takes some 200 bytes of kernel memory."},
+        ),
+    ] = 65_536
+    max_tls_sessions: Annotated[
+        int,
+        Meta(
+            description="TLS sessions tracked in the kernel at once; further ones are counted (map_full).",
+            ge=1024,
+            le=1_048_576,
+            extra={"reason": "Each takes some 200 bytes of kernel memory."},
+        ),
+    ] = 65_536
+
+
+class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    count: Annotated[
+        int,
+        Meta(
+            description="Worker processes; each reads a ring of its own.",
+            ge=1,
+            le=16,
+            extra={"reason": "The kernel program's array of rings has 16 places."},
+        ),
+    ] = 1
+    body_capture: Annotated[
+        int,
+        Meta(
+            description="Bytes of each body that are kept for analysis; the rest is counted.",
+            ge=0,
+            le=16 * MIB,
+            extra={"reason": "Memory: one such buffer for each body under way."},
+        ),
+    ] = 64 * KIB
+    header_limit: Annotated[
+        int,
+        Meta(
+            description="Bytes of a message's head (HTTP/2: of a header list); a longer one is given up (limit).",
+            ge=8 * KIB,
+            le=1 * MIB,
+            extra={"reason": "Servers refuse heads of 8 KiB to 64 KiB; beyond is an attack or not HTTP."},
+        ),
+    ] = 256 * KIB
+    max_flows: Annotated[
+        int,
+        Meta(
+            description="Flows followed at once by one worker; the one idle for longest makes room.",
+            ge=128,
+            le=1_048_576,
+            extra={"reason": "Memory: some 4 KiB each, more while a message is under way."},
+        ),
+    ] = 20_000
+    max_streams: Annotated[
+        int,
+        Meta(
+            description="HTTP/2 streams open at once in one connection; further ones are given up (limit).",
+            ge=16,
+            le=100_000,
+            extra={"reason": "Servers allow 100 to 1,000; beyond is an attack."},
+        ),
+    ] = 2_000
+    idle_seconds: Annotated[
+        int,
+        Meta(
+            description="Seconds without bytes after which a flow's unfinished exchange is given up.",
+            ge=5,
+            le=86_400,
+            extra={"reason": "Long polls take minutes; a flow whose end was lost must not stay for ever."},
+        ),
+    ] = 300
+    bind_wait_ms: Annotated[
+        int,
+        Meta(
+            description="Milliseconds that a transaction waits for its peer to be known before it is given as unbound.",
+            ge=0,
+            le=60_000,
+            extra={"reason": "Binding takes microseconds; waiting delays what is shown."},
+        ),
+    ] = 1_000
+
+
+class Redact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key_file: Annotated[
+        str,
+        Meta(
+            description="Key of the identity hashes: a file of mode 0600 that is made where it is missing, and that a "
+            "fleet can share. Empty: identity.key in general.state_directory."
+        ),
+    ] = ""
+
+
+class Export(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    enabled: Annotated[
+        bool,
+        Meta(
+            description="Whether spans are sent where OTEL_EXPORTER_OTLP_ENDPOINT (or its TRACES variant) names a "
+            "collector; all else of the export is configured by the OTEL_* variables."
+        ),
+    ] = True
+
+
+class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    subscriber_queue: Annotated[
+        int,
+        Meta(
+            description="Bytes that wait for one subscriber of the live stream; further transactions are dropped for "
+            "it, counted, and said to it.",
+            ge=64 * KIB,
+            le=256 * MIB,
+            extra={"reason": "Memory of the core; a transaction is 1 to 4 KiB."},
+        ),
+    ] = 4 * MIB
+    max_clients: Annotated[
+        int,
+        Meta(
+            description="Connections to the live socket at once.",
+            ge=1,
+            le=1024,
+            extra={"reason": "Memory of the core: each may hold subscriber_queue bytes."},
+        ),
+    ] = 32
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every setting, checked. Frozen; goes to other processes as msgpack or JSON."""
+
+    general: General = General()
+    capture: Capture = Capture()
+    worker: Worker = Worker()
+    redact: Redact = Redact()
+    export: Export = Export()
+    live: Live = Live()
+
+    @property
+    def live_socket(self) -> str:
+        """Path of the core's Unix socket."""
+        return f"{self.general.runtime_directory}/live.sock"
+
+    @property
+    def key_file(self) -> str:
+        """Path of the key of identity hashes."""
+        return self.redact.key_file or f"{self.general.state_directory}/identity.key"
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One line of the table."""
+
+    key: str
+    """"section.name"."""
+    type: Any
+    default: Any
+    description: str
+    reason: str
+    """Why it is bounded; empty where it is not."""
+    allowed: str
+    """In words."""
+
+    @property
+    def environment(self) -> str:
+        return "APISENSOR_" + self.key.replace(".", "_").upper()
+
+
+def _allowed(kind: Any) -> str:
+    """What a type accepts, in words."""
+    meta = [m for m in get_args(kind)[1:] if isinstance(m, Meta)] if get_origin(kind) is Annotated else []
+    base = get_args(kind)[0] if meta else kind
+    first = meta[0] if meta else Meta()
+    if get_origin(base) is Literal:
+        return " | ".join(get_args(base))
+    if get_origin(base) is list:
+        return f"a list of up to {first.max_length:,}, each: {_allowed(get_args(base)[0])}"
+    if base is bool:
+        return "true | false"
+    if base is int:
+        return f"whole number, {first.ge:,} to {first.le:,}"
+    return f"text matching {first.pattern}" if first.pattern else "text"
+
+
+_EXTRA_CHECKS: dict[str, tuple[str, Any]] = {
+    "capture.ring_bytes": ("a power of two", lambda v: v & (v - 1) == 0),
+    "capture.never_executables": ("absolute paths", lambda v: all(PurePosixPath(p).is_absolute() for p in v)),
+    "general.state_directory": ("an absolute path", lambda v: PurePosixPath(v).is_absolute()),
+    "general.runtime_directory": ("an absolute path", lambda v: PurePosixPath(v).is_absolute()),
+    "redact.key_file": ("empty or an absolute path", lambda v: not v or PurePosixPath(v).is_absolute()),
+}
+"""Key: (what is asked for beyond the type, its test)."""
+
+
+def _fields() -> Iterator[Field]:
+    for section, section_type in get_type_hints(Settings).items():
+        defaults = section_type()
+        for name, kind in get_type_hints(section_type, include_extras=True).items():
+            meta = get_args(kind)[1]
+            key = f"{section}.{name}"
+            extra = f"; {_EXTRA_CHECKS[key][0]}" if key in _EXTRA_CHECKS else ""
+            allowed = _allowed(kind) + extra
+            reason = (meta.extra or {}).get("reason", "")
+            yield Field(key, kind, getattr(defaults, name), meta.description, reason, allowed.removeprefix("text; "))
+
+
+TABLE: dict[str, Field] = {field.key: field for field in _fields()}
+"""Every setting by its key, in order."""
+
+_BY_ENVIRONMENT = {field.environment: field for field in TABLE.values()}
+
+_KUBERNETES = re.compile(r"APISENSOR_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
+"""What Kubernetes puts into every container beside a Service named "apisensor"; not ours."""
+
+
+def load_settings(
+    config: str | None = None, environ: Mapping[str, str] | None = None, assignments: Sequence[str] = ()
+) -> Settings:
+    """The settings from all sources.
+
+    Args:
+        config: path of the TOML file; None: APISENSOR_CONFIG, else DEFAULT_CONFIG where it exists.
+        environ: environment variables; None: this process's.
+        assignments: "section.key=value", as given on the command line.
+
+    Raises:
+        SettingsError: a key is unknown, a value is not allowed, or the file cannot be read.
+    """
+    return load_with_sources(config, environ, assignments)[0]
+
+
+def load_with_sources(
+    config: str | None = None, environ: Mapping[str, str] | None = None, assignments: Sequence[str] = ()
+) -> tuple[Settings, dict[str, str]]:
+    """Like load_settings; with the source of every key ("default", a path, a variable's name, "command line")."""
+    environ = os.environ if environ is None else environ
+    values = {key: field.default for key, field in TABLE.items()}
+    sources = dict.fromkeys(TABLE, "default")
+    for source, key, value, is_text in _given(config, environ, assignments):
+        values[key] = _checked(source, TABLE[key], value, is_text)
+        sources[key] = source
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = value
+    return msgspec.convert(sections, Settings), sources
+
+
+def _given(
+    config: str | None, environ: Mapping[str, str], assignments: Sequence[str]
+) -> Iterator[tuple[str, str, Any, bool]]:
+    """(source, key, value, whether the value is text that stands for its type), weakest source first."""
+    explicit = config or environ.get("APISENSOR_CONFIG")
+    if explicit or os.path.exists(DEFAULT_CONFIG):
+        path = explicit or DEFAULT_CONFIG
+        for section, entries in _read_toml(path).items():
+            if not isinstance(entries, dict):
+                raise SettingsError(f"{path}: {section}: a section is expected, as in [general]{_near(section)}")
+            for name, value in entries.items():
+                yield path, _known(path, f"{section}.{name}"), value, False
+    for variable, value in environ.items():
+        if not variable.startswith("APISENSOR_") or variable == "APISENSOR_CONFIG" or _KUBERNETES.fullmatch(variable):
+            continue
+        if variable not in _BY_ENVIRONMENT:
+            near = difflib.get_close_matches(variable, _BY_ENVIRONMENT, 1)
+            raise SettingsError(f"environment: {variable} is no setting" + (f"; near: {near[0]}" if near else ""))
+        yield variable, _BY_ENVIRONMENT[variable].key, value, True
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"command line: {_shown(assignment)}: section.key=value is expected")
+        yield "command line", _known("command line", key.strip()), value, True
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(CONFIG_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    if len(content) > CONFIG_BYTES:
+        raise SettingsError(f"{path}: larger than {CONFIG_BYTES:,} bytes: not a settings file")
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: not TOML: {str(error) or 'nested too deeply'}") from None
+
+
+def _known(source: str, key: str) -> str:
+    if key not in TABLE:
+        raise SettingsError(f"{source}: {_shown(key)[1:-1]} is no setting{_near(key)}")
+    return key
+
+
+def _near(key: str) -> str:
+    near = difflib.get_close_matches(key, TABLE, 1, cutoff=0.5)
+    return f"; near: {near[0]}" if near else ""
+
+
+def _shown(value: Any) -> str:
+    """A value in an error: on one line, its end cut off."""
+    text = repr(value)
+    return text if len(text) <= 100 else text[:100] + "..."
+
+
+def _from_text(field: Field, text: str) -> Any:
+    """An environment variable's or flag's text as the value that a TOML file would hold; lists are comma-separated."""
+    if isinstance(field.default, list):
+        items = [item.strip() for item in text.split(",") if item.strip()]
+        return msgspec.convert(items, field.type, strict=False)
+    if isinstance(field.default, str):
+        return msgspec.convert(text, field.type)
+    return msgspec.convert(text.strip().replace("_", ""), field.type, strict=False)
+
+
+def _checked(source: str, field: Field, value: Any, is_text: bool) -> Any:
+    try:
+        result = _from_text(field, value) if is_text else msgspec.convert(value, field.type)
+        if "\0" in str(result):
+            raise msgspec.ValidationError
+        if field.key in _EXTRA_CHECKS and not _EXTRA_CHECKS[field.key][1](result):
+            raise msgspec.ValidationError
+    except msgspec.ValidationError:
+        raise SettingsError(f"{source}: {field.key} = {_shown(value)}: allowed is {field.allowed}") from None
+    return result
+
+
+def shown_default(value: Any) -> str:
+    """A value as a TOML file would have it."""
+    return msgspec.json.encode(value).decode()
+
+
+if __name__ == "__main__":
+    try:
+        for _key, _value in msgspec.to_builtins(load_settings(assignments=sys.argv[1:])).items():
+            for _name, _setting in _value.items():
+                print(f"{_key}.{_name} = {shown_default(_setting)}")
+    except SettingsError as _error:
+        sys.exit(f"apisensor: {_error}")
