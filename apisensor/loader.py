@@ -1,0 +1,341 @@
+"""Compiles and loads `bpf/` with BCC, hands the descriptors over, and exits.
+
+The only importer of bcc. It runs on the standard library alone under the distribution's Python (`/usr/bin/python3`), so
+that the rest of the sensor runs on any Python >= 3.11 and LLVM's memory goes when it exits.
+
+    loader.py SOCKET_DESCRIPTOR BPF_DIRECTORY  < parameters as JSON  > the same socket: one message
+
+The answer is one JSON object with the descriptors attached (SCM_RIGHTS), in the order of its "descriptors" list, or an
+object {"error": one line}. Kernel headers are not needed: a folder made of the user-space API headers satisfies BCC, and
+offsets of kernel structures come from the running kernel's BTF. It is used even where kernel headers are installed:
+one way to compile, the same on every node.
+"""
+
+import ctypes
+import glob
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import struct
+import sys
+import tempfile
+
+MAX_DESCRIPTORS = 250
+"""SCM_MAX_FD is 253: the kernel passes no more descriptors in one message."""
+
+BPF_SYSCALL = 321
+BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_PROG_LOAD = 0, 2, 5
+BPF_MAP_TYPE_RINGBUF, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI = 27, 2, 48
+
+OFFSETS = {
+    "SOCK_FAMILY": ("sock", "__sk_common.skc_family"),
+    "SOCK_PROTOCOL": ("sock", "sk_protocol"),
+    "SOCK_LOCAL_PORT": ("sock", "__sk_common.skc_num"),
+    "SOCK_REMOTE_PORT": ("sock", "__sk_common.skc_dport"),
+    "SOCK_LOCAL_ADDRESS": ("sock", "__sk_common.skc_rcv_saddr"),
+    "SOCK_REMOTE_ADDRESS": ("sock", "__sk_common.skc_daddr"),
+    "SOCK_LOCAL_ADDRESS6": ("sock", "__sk_common.skc_v6_rcv_saddr"),
+    "SOCK_REMOTE_ADDRESS6": ("sock", "__sk_common.skc_v6_daddr"),
+    "TASK_FILES": ("task_struct", "files"),
+    "TASK_TGID": ("task_struct", "tgid"),
+    "TASK_PID": ("task_struct", "pid"),
+    "TASK_PARENT": ("task_struct", "real_parent"),
+    "TASK_MM": ("task_struct", "mm"),
+    "TASK_SIGNAL": ("task_struct", "signal"),
+    "SIGNAL_LIVE": ("signal_struct", "live"),
+    "MM_ARGUMENTS": ("mm_struct", "arg_start"),
+    "MM_ARGUMENTS_END": ("mm_struct", "arg_end"),
+    "FILES_TABLE": ("files_struct", "fdt"),
+    "TABLE_FILES": ("fdtable", "fd"),
+    "TABLE_SIZE": ("fdtable", "max_fds"),
+    "FILE_INODE": ("file", "f_inode"),
+    "FILE_PRIVATE": ("file", "private_data"),
+    "INODE_MODE": ("inode", "i_mode"),
+    "INODE_NUMBER": ("inode", "i_ino"),
+    "INODE_SUPER": ("inode", "i_sb"),
+    "SUPER_DEVICE": ("super_block", "s_dev"),
+    "SOCKET_SOCK": ("socket", "sk"),
+    "BPRM_FILE": ("linux_binprm", "file"),
+}
+"""Macro in bpf/: (structure, field) whose byte offset in the running kernel it is."""
+
+TRACEPOINTS = ("inet_sock_set_state", "tcp_destroy_sock", "sched_process_fork", "sched_process_exec", "sched_process_exit")
+BACK_ENDS = {"sock": ("sock_send_length", "sock_recv_length"), "syscall": ("sys_exit",)}
+UPROBES = (
+    "tls_read_enter",
+    "tls_write_enter",
+    "tls_read_ex_enter",
+    "tls_write_ex_enter",
+    "tls_write_ex2_enter",
+    "tls_return",
+    "tls_set_fd",
+    "tls_set_bio",
+    "tls_free",
+    "tls_bio_write",
+)
+MAPS = (
+    "notices",
+    "rings",
+    "config",
+    "connections",
+    "tls_sessions",
+    "memory_bio",
+    "policies",
+    "never_ports",
+    "never_executables",
+    "own_tuples",
+    "skips",
+    "traffic",
+    "counts",
+)
+LAYOUTS = ("layout_record", "layout_endpoints", "layout_notice", "skips", "config", "traffic", "tls_sessions")
+"""Maps whose value type's layout is reported, for the decoders in Python to be compared with."""
+
+
+class LoaderError(Exception):
+    """What stands in the way, as one line that says what to do."""
+
+
+class Btf:
+    """Offsets of the running kernel's structures, read through libbpf (a dependency of the distribution's bcc)."""
+
+    _STRUCT, _UNION = 4, 5
+    _QUALIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
+
+    def __init__(self):
+        try:
+            self._lib = ctypes.CDLL("libbpf.so.1")
+        except OSError as error:
+            raise LoaderError(f"libbpf.so.1 cannot be loaded ({error}): install the package libbpf1") from error
+        self._lib.btf__load_vmlinux_btf.restype = ctypes.c_void_p
+        self._lib.btf__find_by_name_kind.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint]
+        self._lib.btf__type_by_id.restype = ctypes.c_void_p
+        self._lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+        self._lib.btf__name_by_offset.restype = ctypes.c_char_p
+        self._lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+        if not os.path.exists("/sys/kernel/btf/vmlinux"):
+            raise LoaderError("the kernel has no BTF (/sys/kernel/btf/vmlinux): a kernel with CONFIG_DEBUG_INFO_BTF is needed")
+        self._btf = self._lib.btf__load_vmlinux_btf()
+
+    def _type(self, number):
+        address = self._lib.btf__type_by_id(self._btf, number)
+        _name, info, target = struct.unpack("III", ctypes.string_at(address, 12))
+        return address, (info >> 24) & 0x1F, info & 0xFFFF, info >> 31, target
+
+    def _find(self, number, field):
+        """(byte offset, type) of a field, anonymous members included; None if there is none."""
+        address, kind, count, kind_flag, target = self._type(number)
+        while kind in self._QUALIFIERS:
+            number = target
+            address, kind, count, kind_flag, target = self._type(number)
+        if kind not in (self._STRUCT, self._UNION):
+            return None
+        for i in range(count):
+            name_at, member, bits = struct.unpack("III", ctypes.string_at(address + 12 + 12 * i, 12))
+            name = self._lib.btf__name_by_offset(self._btf, name_at).decode()
+            offset = (bits & 0xFFFFFF if kind_flag else bits) // 8
+            if name == field:
+                return offset, member
+            if not name:
+                inner = self._find(member, field)
+                if inner:
+                    return offset + inner[0], inner[1]
+        return None
+
+    def offset(self, structure, path):
+        """Byte offset of a dotted path in a structure."""
+        number = self._lib.btf__find_by_name_kind(self._btf, structure.encode(), self._STRUCT)
+        total = 0
+        for field in path.split("."):
+            found = self._find(number, field) if number > 0 else None
+            if found is None:
+                raise LoaderError(f"this kernel's BTF has no {structure}.{path}: please report the kernel version {platform.release()}")
+            total, number = total + found[0], found[1]
+        return total
+
+
+def make_headers(directory):
+    """Fills a folder that BCC takes for kernel headers from the user-space API headers (package linux-libc-dev)."""
+    multiarch = f"{platform.machine()}-linux-gnu"
+    if not os.path.exists("/usr/include/linux/types.h") or not os.path.isdir(f"/usr/include/{multiarch}/asm"):
+        raise LoaderError("the user-space kernel headers are missing: install the package linux-libc-dev")
+    for name in ("include/linux", "include/asm", "include/uapi/linux", "arch/x86/include"):
+        os.makedirs(os.path.join(directory, name), exist_ok=True)
+    path = os.path.join
+
+    def write(name, text):
+        with open(path(directory, name), "w", encoding="ascii") as file:
+            file.write(text)
+
+    for header in glob.glob("/usr/include/linux/*.h"):
+        os.symlink(header, path(directory, "include/uapi/linux", os.path.basename(header)))
+        os.symlink(header, path(directory, "include/linux", os.path.basename(header)))
+    for header in glob.glob(f"/usr/include/{multiarch}/asm/*.h"):
+        os.symlink(header, path(directory, "include/asm", os.path.basename(header)))
+    os.symlink("/usr/include/asm-generic", path(directory, "include/asm-generic"))
+    os.symlink("/usr/include/linux/byteorder", path(directory, "include/linux/byteorder"))
+    # bcc brings its own bpf.h; the user-space one has another include guard and would define everything twice.
+    for name in ("include/uapi/linux/bpf.h", "include/linux/bpf.h", "include/asm/ptrace.h", "include/linux/types.h", "include/linux/version.h"):
+        if os.path.lexists(path(directory, name)):
+            os.unlink(path(directory, name))
+    write("include/uapi/linux/bpf.h", "")
+    write("include/linux/bpf.h", "")
+    write("include/linux/log2.h", "")
+    write("include/asm/page.h", "#define PAGE_SIZE 4096\n")
+    write("include/linux/kconfig.h", "#define CONFIG_BPF_SYSCALL 1\n#define CONFIG_X86_64 1\n")
+    write(
+        "include/linux/version.h",
+        "#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))\n"
+        "#ifndef LINUX_VERSION_CODE\n#define LINUX_VERSION_CODE KERNEL_VERSION(6, 1, 0)\n#endif\n",
+    )
+    write(
+        "include/linux/types.h",
+        "#pragma once\n#include <uapi/linux/types.h>\n"
+        "typedef __u8 u8; typedef __u16 u16; typedef __u32 u32; typedef __u64 u64;\n"
+        "typedef __s8 s8; typedef __s16 s16; typedef __s32 s32; typedef __s64 s64;\n"
+        "typedef _Bool bool; typedef unsigned long size_t; typedef unsigned long uintptr_t; typedef int pid_t;\n"
+        "enum { false = 0, true = 1 };\n",
+    )
+    write(
+        "include/asm/ptrace.h",
+        "#pragma once\nstruct pt_regs { unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di,"
+        " orig_ax, ip, cs, flags, sp, ss; };\n",
+    )
+
+
+def flatten(directory, name="apisensor.c"):
+    """The main file with each include of a file beside it replaced by that file's text; #line keeps the positions."""
+    lines = []
+    with open(os.path.join(directory, name), encoding="ascii") as file:
+        for number, line in enumerate(file, 1):
+            included = re.match(r'#include "([\w.]+)"', line)
+            if included:
+                lines += [f'#line 1 "{included[1]}"\n', flatten(directory, included[1]), f'\n#line {number + 1} "{name}"\n']
+            else:
+                lines.append(line)
+    return "".join(lines)
+
+
+def bpf(command, attributes):
+    """bpf(2). Returns the result; raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 160))
+    result = libc.syscall(BPF_SYSCALL, command, buffer, len(buffer))
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def load_multi(instructions):
+    """Loads a uprobe program for uprobe_multi links (6.6+), which bcc 0.26 cannot ask for; None where the kernel refuses."""
+    code, license_, log = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL"), ctypes.create_string_buffer(1 << 16)
+    at = ctypes.addressof
+    # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, name, ifindex, expected_attach_type
+    attributes = struct.pack(
+        "IIQQIIQII16sII", BPF_PROG_TYPE_KPROBE, len(instructions) // 8, at(code), at(license_), 0, 0, 0, 0, 0, b"apisensor", 0, BPF_TRACE_UPROBE_MULTI
+    )
+    del log
+    try:
+        return bpf(BPF_PROG_LOAD, attributes)
+    except OSError:
+        return None
+
+
+def make_rings(table, template, count, size):
+    """Creates the workers' rings and enters them in the array of maps; ring 0 is the template. Returns their descriptors."""
+    rings = [template]
+    for _ in range(1, count):
+        rings.append(bpf(BPF_MAP_CREATE, struct.pack("IIIII", BPF_MAP_TYPE_RINGBUF, 0, 0, size, 0)))
+    for index, ring in enumerate(rings):
+        key, value = ctypes.c_uint32(index), ctypes.c_uint32(ring)
+        bpf(BPF_MAP_UPDATE, struct.pack("IIQQQ", table, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
+    return rings
+
+
+def load_function(program, name, kind):
+    """The descriptor of one loaded program; the verifier's own words are on standard error when it refuses."""
+    try:
+        return program.load_func(name, kind).fd
+    except Exception as error:
+        raise LoaderError(f"the kernel refuses the program {name}: {error} (the verifier's lines are above)") from error
+
+
+def layout(structure):
+    """[[name, offset, size], ...] of a ctypes structure, and its size."""
+    fields = [[name, getattr(structure, name).offset, getattr(structure, name).size] for name, *_ in structure._fields_]
+    return {"fields": fields, "size": ctypes.sizeof(structure)}
+
+
+def load(parameters, directory):
+    """Compiles and loads everything. Returns (answer, descriptors)."""
+    if platform.machine() != "x86_64":
+        raise LoaderError(f"this processor ({platform.machine()}) is not supported yet: only x86-64 is")
+    try:
+        import bcc
+    except ImportError as error:
+        raise LoaderError(f"bcc cannot be imported by {sys.executable} ({error}): install the package python3-bpfcc") from error
+    if not hasattr(bcc, "BPF"):
+        raise LoaderError(f"{bcc.__file__} is not the BPF Compiler Collection (a crystal-lattice library has that name on PyPI): remove it and install the package python3-bpfcc")
+    btf = Btf()
+    flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
+    flags += [f"-D{name}={value}" for name, value in parameters["macros"].items()]
+    flags += ["-Wno-macro-redefined", "-Wno-unused-function"]
+    headers = tempfile.mkdtemp(prefix="apisensor-headers-")
+    try:
+        make_headers(headers)
+        os.environ["BCC_KERNEL_SOURCE"] = headers
+        try:
+            program = bcc.BPF(text=flatten(directory), cflags=flags)
+        except Exception as error:
+            raise LoaderError(f"bpf/ does not compile or load: {error} (the compiler's lines are above)") from error
+    finally:
+        shutil.rmtree(headers, ignore_errors=True)
+    descriptors, names = [], []
+
+    def give(name, descriptor):
+        names.append(name)
+        descriptors.append(descriptor)
+
+    back_end = parameters["back_end"]
+    for name in TRACEPOINTS + BACK_ENDS[back_end]:
+        give(f"tracepoint:{name}", load_function(program, name, bcc.BPF.RAW_TRACEPOINT))
+    multi = None
+    for name in UPROBES:
+        function = load_function(program, name, bcc.BPF.KPROBE)
+        multi = load_multi(program.dump_func(name)) if multi is not False and parameters["uprobe_multi"] else None
+        if multi is None:
+            multi = False
+        give(f"uprobe:{name}", multi or function)
+    for name in MAPS:
+        give(f"map:{name}", program[name].map_fd)
+    rings = make_rings(program["rings"].map_fd, program["ring_template"].map_fd, parameters["workers"], parameters["macros"]["RING_PAGES"] * 4096)
+    for index, ring in enumerate(rings):
+        give(f"ring:{index}", ring)
+    if len(descriptors) > MAX_DESCRIPTORS:
+        raise LoaderError(f"{len(descriptors)} descriptors do not fit in one message: use fewer workers")
+    answer = {
+        "descriptors": names,
+        "uprobe_multi": bool(multi),
+        "layouts": {name: layout(program[name].Leaf) for name in LAYOUTS},
+        "bcc": bcc.__version__,
+    }
+    return answer, descriptors
+
+
+def main():
+    link = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        answer, descriptors = load(json.load(sys.stdin), sys.argv[2])
+    except LoaderError as error:
+        answer, descriptors = {"error": str(error)}, []
+    except (OSError, KeyError, ValueError) as error:
+        answer, descriptors = {"error": f"loading failed: {type(error).__name__}: {error}"}, []
+    socket.send_fds(link, [json.dumps(answer).encode()], descriptors)
+    return 1 if "error" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

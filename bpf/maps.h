@@ -1,0 +1,194 @@
+/* Maps: key, value, life time and bound of each. Sizes come from the loader (-D), which takes them from the settings.
+ */
+
+/* One ring per worker; the inner maps are made by the loader. Chosen by thread group id modulo the number of workers,
+ * which is constant for a process's life. `ring_template` only gives the inner maps' type and is ring 0 itself. */
+BPF_RINGBUF_OUTPUT(ring_template, RING_PAGES);
+BPF_ARRAY_OF_MAPS(rings, "ring_template", MAX_WORKERS);
+
+/* Notices to the capture process. 1 MiB: a burst of about 900 executions. */
+BPF_RINGBUF_OUTPUT(notices, 256);
+
+/* Set once by the capture process before the first probe is attached. */
+struct config {
+    u32 workers;
+    u32 call_limit;   /* bytes of one call that are copied at most */
+    u32 hold_unknown; /* 1: no payload of a process is copied before the capture process admitted it */
+    u32 epoch;        /* raised when probes were off for a while: positions of older connections are stale */
+};
+BPF_ARRAY(config, struct config, 1);
+
+/* One direction of a flow. */
+struct half {
+    u64 position;   /* bytes that passed */
+    u64 lost_from;  /* position of the first byte of a loss that no record has told yet */
+    u32 lost_cause; /* enum cause; valid when `lost` is set */
+    u32 lost;       /* 1: bytes from lost_from to position are missing */
+};
+
+/* Sockets. Key: struct sock *. From the first byte (or the connect call) to tcp_destroy_sock, so an address that the
+ * kernel uses again is a new entry. Full: the socket is not captured and its bytes are counted (COUNT_MAP_FULL_*). */
+struct connection {
+    u64 id;
+    u32 pid;   /* process that moved its first byte */
+    u32 flags; /* enum connection_flag */
+    u32 epoch;
+    u32 unused;
+    u64 tls_flow; /* the TLS flow it carries, or 0 */
+    u64 ssl;      /* its SSL object, with ssl_pid the key in tls_sessions */
+    u32 ssl_pid;
+    u32 unused2;
+    struct half half[2];
+    struct endpoints ends;
+};
+enum connection_flag {
+    CONNECTION_ANNOUNCED = 1, /* KIND_OPEN was delivered */
+    CONNECTION_TLS = 2,       /* carries TLS records: its bytes are counted, never copied */
+    CONNECTION_NEVER = 4,     /* on the never-capture list, or the sensor's own */
+    CONNECTION_SENT = 8,      /* the first sent bytes were looked at */
+    CONNECTION_RECEIVED = 16, /* the first received bytes were looked at */
+};
+BPF_HASH(connections, u64, struct connection, MAX_CONNECTIONS);
+
+/* TLS sessions. Key: process and SSL object. From the first call on it to SSL_free, SSL_clear, or the end of its
+ * socket; the capture process removes what a killed process left behind. Full: counted as for connections. */
+struct session_key {
+    u64 ssl;
+    u32 pid;
+    u32 unused;
+};
+struct session {
+    u64 flow;
+    u64 sock;       /* struct sock * that carries it, or 0 */
+    u64 connection; /* id of that socket */
+    u32 flags;      /* enum session_flag */
+    u32 quiet;      /* write calls that made no socket call: a memory BIO */
+    struct half half[2];
+};
+enum session_flag { SESSION_BOUND = 1 }; /* KIND_BIND was delivered */
+BPF_HASH(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
+
+/* TLS calls in progress. Key: thread id and depth (a TLS session inside another's call, as a client does to an HTTPS
+ * proxy, is depth 1). From entry to return; removed when the thread ends. */
+struct call_key {
+    u64 thread;
+    u64 depth;
+};
+struct call {
+    u64 ssl;
+    u64 buffer;
+    u64 length_at; /* size_t * of the _ex functions, 0 for the others */
+    u64 stack;     /* stack pointer at entry: tells a nested call from a stale entry, and finds the call at return */
+    u32 socket_calls;
+    u32 direction;
+};
+BPF_HASH(calls, struct call_key, struct call, 65536);
+
+/* Where a call's bytes lie in user memory: one buffer, or an iovec array of which `buffer` is the current element. */
+struct source {
+    u64 buffer;
+    u64 left;    /* bytes left in the current buffer */
+    u64 vectors; /* struct iovec * of the next element, or 0 */
+    u64 vector_count;
+};
+
+/* How far the copying of a call has come. Key: thread id; only while a program copies. It lies in a map and not on the
+ * stack because the verifier follows values on the stack through every turn of the loop and would never finish. */
+struct cursor {
+    struct source source;
+    u64 done;
+    u64 limit;
+};
+BPF_HASH(cursors, u64, struct cursor, 4096);
+
+/* The first bytes of a TLS record that a library gave to a memory BIO. Key: process and those bytes. Until the socket
+ * call that sends them, or evicted as the oldest (8,192 records in flight between encryption and sending). */
+#define PREFIX 24 /* a record header and 19 ciphertext bytes; no two records of a process share them */
+struct prefix_key {
+    u32 pid;
+    u32 unused;
+    u8 bytes[PREFIX];
+};
+struct prefix {
+    u64 ssl;
+    u32 ambiguous; /* two sessions wrote the same bytes: matches nothing */
+    u32 unused;
+};
+BPF_TABLE("lru_hash", struct prefix_key, struct prefix, prefixes, 8192);
+
+/* Processes whose sends are compared with `prefixes`. Key: thread group id. Until the process ends. */
+BPF_HASH(memory_bio, u32, u8, 16384);
+
+/* What may be seen of a process. Key: thread group id; inherited by fork; until the process ends. */
+enum policy { POLICY_ADMITTED = 1, POLICY_NEVER = 2, POLICY_OWN = 3 };
+BPF_HASH(policies, u32, u8, 65536);
+
+/* The never-capture list. Filled once at start. */
+BPF_HASH(never_ports, u16, u8, 1024);
+struct inode_key {
+    u64 inode;
+    u32 device; /* kernel's dev_t: major << 20 | minor */
+    u32 unused;
+};
+BPF_HASH(never_executables, struct inode_key, u8, 1024);
+
+/* The sensor's own connections as the other end sees them. Evicted as the oldest. */
+struct tuple {
+    u8 local[16];
+    u8 remote[16];
+    u16 local_port;
+    u16 remote_port;
+    u32 unused;
+};
+BPF_TABLE("lru_hash", struct tuple, u8, own_tuples, 4096);
+
+/* Written by the workers through shared memory, read here: below these positions payload need not be copied. Slot:
+ * flow modulo SKIP_SLOTS. Two flows may share a slot: the later one wins it, the earlier is copied again. */
+struct skip {
+    u64 flow;
+    u64 below[2];
+    u64 unused;
+};
+BPF_F_TABLE("array", u32, struct skip, skips, SKIP_SLOTS, BPF_F_MMAPABLE);
+
+/* Bytes per process. Key: thread group id. Read by the capture process; evicted as the oldest. */
+struct traffic {
+    u64 plain;     /* bytes over sockets that carry no TLS */
+    u64 encrypted; /* bytes of TLS records over sockets */
+    u64 decrypted; /* plaintext bytes of TLS calls */
+    u32 flags;     /* 1: NOTICE_ENCRYPTED was sent; 2: NOTICE_MEMORY_BIO was sent */
+    u32 unused;
+};
+BPF_TABLE("lru_hash", u32, struct traffic, traffic, 16384);
+
+/* Counters, summed over processors by the reader. */
+enum count {
+    COUNT_RECORDS = 0,
+    COUNT_CHUNK_BYTES = 1,
+    COUNT_RING_FULL_RECORDS = 2,
+    COUNT_RING_FULL_BYTES = 3,
+    COUNT_COPY_FAULT_BYTES = 4,
+    COUNT_CALL_LIMIT_BYTES = 5,
+    COUNT_NOT_IN_USER_MEMORY_BYTES = 6,
+    COUNT_SKIPPED_BYTES = 7,
+    COUNT_MAP_FULL_CONNECTIONS = 8,
+    COUNT_MAP_FULL_SESSIONS = 9,
+    COUNT_MAP_FULL_CALLS = 10,
+    COUNT_ENCRYPTED_BYTES = 11,
+    COUNT_NEVER_BYTES = 12,
+    COUNT_HELD_BYTES = 13,
+    COUNT_NOTICES_LOST = 14,
+    COUNT_BINDINGS = 15,
+    COUNT_PREFIX_AMBIGUOUS = 16,
+    COUNT_CONNECTIONS = 17,
+    COUNT_SESSIONS = 18,
+    COUNT_OWN_BYTES = 19,
+    COUNT_MAP_FULL_BYTES = 20,
+    COUNT_SIZE = 21,
+};
+BPF_PERCPU_ARRAY(counts, u64, COUNT_SIZE);
+
+/* Never written: gives the loader the layout that the compiler chose for the records. */
+BPF_ARRAY(layout_record, struct record, 1);
+BPF_ARRAY(layout_endpoints, struct endpoints, 1);
+BPF_ARRAY(layout_notice, struct notice, 1);

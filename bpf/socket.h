@@ -1,0 +1,142 @@
+/* Sockets: the table of connections, their addresses, and which process may be seen. Offsets of kernel structures come
+ * from the running kernel's BTF (loader.py). */
+
+#define AF_INET  2
+#define AF_INET6 10
+
+static __always_inline u64 kernel_pointer(u64 at) {
+    u64 value = 0;
+    bpf_probe_read_kernel(&value, sizeof(value), (void *)at);
+    return value;
+}
+
+static __always_inline int is_tcp(u64 sk) {
+    u16 family = 0, protocol = 0;
+    bpf_probe_read_kernel(&family, sizeof(family), (void *)(sk + SOCK_FAMILY));
+    bpf_probe_read_kernel(&protocol, sizeof(protocol), (void *)(sk + SOCK_PROTOCOL));
+    return (family == AF_INET || family == AF_INET6) && protocol == 6;
+}
+
+static __always_inline void read_ends(u64 sk, u64 id, struct endpoints *ends) {
+    u16 family = 0, remote_port = 0;
+    __builtin_memset(ends, 0, sizeof(*ends));
+    ends->connection = id;
+    bpf_probe_read_kernel(&family, sizeof(family), (void *)(sk + SOCK_FAMILY));
+    bpf_probe_read_kernel(&ends->local_port, 2, (void *)(sk + SOCK_LOCAL_PORT));
+    bpf_probe_read_kernel(&remote_port, 2, (void *)(sk + SOCK_REMOTE_PORT));
+    ends->remote_port = bpf_ntohs(remote_port);
+    if (family == AF_INET) {
+        ends->local[10] = ends->local[11] = ends->remote[10] = ends->remote[11] = 0xff;
+        bpf_probe_read_kernel(&ends->local[12], 4, (void *)(sk + SOCK_LOCAL_ADDRESS));
+        bpf_probe_read_kernel(&ends->remote[12], 4, (void *)(sk + SOCK_REMOTE_ADDRESS));
+    } else {
+        bpf_probe_read_kernel(ends->local, 16, (void *)(sk + SOCK_LOCAL_ADDRESS6));
+        bpf_probe_read_kernel(ends->remote, 16, (void *)(sk + SOCK_REMOTE_ADDRESS6));
+    }
+}
+
+/* The socket behind a file descriptor of the current task, or 0. */
+static __always_inline u64 sock_of_descriptor(u32 descriptor) {
+    u64 files = kernel_pointer(bpf_get_current_task() + TASK_FILES);
+    u64 table = kernel_pointer(files + FILES_TABLE);
+    u32 size = 0;
+    bpf_probe_read_kernel(&size, sizeof(size), (void *)(table + TABLE_SIZE));
+    if (descriptor >= size)
+        return 0;
+    u64 file = kernel_pointer(kernel_pointer(table + TABLE_FILES) + 8ULL * descriptor);
+    if (!file)
+        return 0;
+    u16 mode = 0;
+    bpf_probe_read_kernel(&mode, sizeof(mode), (void *)(kernel_pointer(file + FILE_INODE) + INODE_MODE));
+    if ((mode & 0170000) != 0140000) /* S_IFSOCK: only then private_data is a struct socket */
+        return 0;
+    u64 sk = kernel_pointer(kernel_pointer(file + FILE_PRIVATE) + SOCKET_SOCK);
+    return sk && is_tcp(sk) ? sk : 0;
+}
+
+/* May payload of this process be copied? `held` tells the one refusal that is only for the moment. */
+static __always_inline int admitted(u32 pid, int *held) {
+    u8 *policy = policies.lookup(&pid);
+    *held = 0;
+    if (policy)
+        return *policy == POLICY_ADMITTED;
+    u32 zero = 0;
+    struct config *c = config.lookup(&zero);
+    if (c && c->hold_unknown) {
+        *held = 1;
+        return 0;
+    }
+    return 1;
+}
+
+static __always_inline int is_own(u32 pid) {
+    u8 *policy = policies.lookup(&pid);
+    return policy && *policy == POLICY_OWN;
+}
+
+static __always_inline void notice(u32 kind, u32 pid) {
+    struct notice *n = notices.ringbuf_reserve(__builtin_offsetof(struct notice, text));
+    if (!n) {
+        count(COUNT_NOTICES_LOST, 1);
+        return;
+    }
+    n->time_ns = bpf_ktime_get_ns();
+    n->pid = pid;
+    n->parent = 0;
+    n->uid = bpf_get_current_uid_gid();
+    n->kind = kind;
+    n->length = 0;
+    n->unused = 0;
+    notices.ringbuf_submit(n, 0);
+}
+
+/* Adds to a process's byte counts and returns them; the first bytes of a process are told to the capture process. */
+static __always_inline struct traffic *traffic_of(u32 pid) {
+    struct traffic *t = traffic.lookup(&pid);
+    if (t)
+        return t;
+    struct traffic fresh = {};
+    traffic.update(&pid, &fresh);
+    notice(NOTICE_TRAFFIC, pid);
+    return traffic.lookup(&pid);
+}
+
+static __always_inline void notice_once(struct traffic *t, u32 flag, u32 kind, u32 pid) {
+    if (!t || (t->flags & flag))
+        return;
+    t->flags |= flag;
+    notice(kind, pid);
+}
+#define TOLD_ENCRYPTED  1
+#define TOLD_MEMORY_BIO 2
+
+/* The table entry of a socket, made on first sight; 0 when the table is full, which is counted. */
+static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
+    struct connection *known = connections.lookup(&sk);
+    if (known)
+        return known;
+    struct connection fresh = {};
+    fresh.id = identity();
+    fresh.pid = pid;
+    u32 zero = 0;
+    struct config *c = config.lookup(&zero);
+    if (c)
+        fresh.epoch = c->epoch;
+    read_ends(sk, fresh.id, &fresh.ends);
+    u16 local = fresh.ends.local_port, remote = fresh.ends.remote_port;
+    if (never_ports.lookup(&local) || never_ports.lookup(&remote))
+        fresh.flags |= CONNECTION_NEVER;
+    struct tuple seen = {};
+    __builtin_memcpy(seen.local, fresh.ends.local, 16);
+    __builtin_memcpy(seen.remote, fresh.ends.remote, 16);
+    seen.local_port = local;
+    seen.remote_port = remote;
+    if (own_tuples.lookup(&seen))
+        fresh.flags |= CONNECTION_NEVER;
+    if (connections.update(&sk, &fresh)) {
+        count(COUNT_MAP_FULL_CONNECTIONS, 1);
+        return 0;
+    }
+    count(COUNT_CONNECTIONS, 1);
+    return connections.lookup(&sk);
+}

@@ -1,0 +1,73 @@
+/* TLS sessions and the sockets that carry them.
+ *
+ * A session's socket is learnt, best first, from SSL_set_fd; from a socket call that the library makes inside its own
+ * call; from ciphertext: what the library wrote to a memory BIO inside its call begins what a later send call of the
+ * process sends. The last two look at the bytes: only a TLS record counts, so a callback that talks to another host
+ * inside an SSL call binds nothing. Later evidence replaces earlier. */
+
+static __always_inline struct session *session_of(struct session_key *key) {
+    struct session *known = tls_sessions.lookup(key);
+    if (known)
+        return known;
+    struct session fresh = {};
+    fresh.flow = identity();
+    if (tls_sessions.update(key, &fresh)) {
+        count(COUNT_MAP_FULL_SESSIONS, 1);
+        return 0;
+    }
+    count(COUNT_SESSIONS, 1);
+    return tls_sessions.lookup(key);
+}
+
+static __always_inline void bind_session(struct session_key *key, struct session *s, u64 sk, struct connection *c,
+                                         u8 binding) {
+    if ((s->flags & SESSION_BOUND) && s->connection == c->id)
+        return;
+    void *ring = ring_of(key->pid);
+    if (!ring)
+        return;
+    s->sock = sk;
+    s->connection = c->id;
+    s->flags &= ~SESSION_BOUND;
+    c->flags |= CONNECTION_TLS;
+    c->tls_flow = s->flow;
+    c->ssl = key->ssl;
+    c->ssl_pid = key->pid;
+    /* Addresses may not have been known at first sight (an unconnected socket). */
+    read_ends(sk, c->id, &c->ends);
+    if (c->flags & CONNECTION_NEVER)
+        return;
+    if (!emit_ends(ring, KIND_BIND, key->pid, s->flow, &c->ends, FLAG_TLS, binding)) {
+        s->flags |= SESSION_BOUND;
+        count(COUNT_BINDINGS, 1);
+    }
+}
+
+static __always_inline void close_session(struct session_key *key) {
+    struct session *s = tls_sessions.lookup(key);
+    if (!s)
+        return;
+    void *ring = ring_of(key->pid);
+    if (ring) {
+        tell_loss(ring, key->pid, s->flow, DIRECTION_SEND, &s->half[0], FLAG_TLS);
+        tell_loss(ring, key->pid, s->flow, DIRECTION_RECEIVE, &s->half[1], FLAG_TLS);
+        emit(ring, KIND_CLOSE, key->pid, s->flow, 0, 0, 0, FLAG_TLS, 0);
+    }
+    tls_sessions.delete(key);
+}
+
+/* Content types 20 to 23 (RFC 8446 section 5.1, RFC 5246 section 6.2.1), version 3.0 to 3.4. */
+static __always_inline int is_tls_record(u8 *b) {
+    return b[0] >= 20 && b[0] <= 23 && b[1] == 3 && b[2] <= 4;
+}
+
+/* The innermost TLS call that the thread is in, with its key; 0 when it is in none. */
+static __always_inline struct call *current_call(struct call_key *key) {
+    key->thread = bpf_get_current_pid_tgid();
+    key->depth = 1;
+    struct call *inner = calls.lookup(key);
+    if (inner)
+        return inner;
+    key->depth = 0;
+    return calls.lookup(key);
+}

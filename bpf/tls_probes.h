@@ -1,0 +1,170 @@
+/* Probes on OpenSSL's functions. Bytes and lengths are taken when a call returns: what it returned, once. A retried
+ * write that wanted the socket first moved nothing then; a peek is not observed at all. */
+
+/* A nested call of one exported function by another on the same session (SSL_write_ex by way of SSL_write_ex2, OpenSSL
+ * 3.3) lies within this many bytes of stack; anything farther is a stale entry. */
+#define NESTED_STACK 8192
+
+static __always_inline int enter_call(struct pt_regs *ctx, u8 direction, u64 length_at) {
+    struct call_key key = {};
+    key.thread = bpf_get_current_pid_tgid();
+    u32 pid = key.thread >> 32;
+    int held = 0;
+    if (!admitted(pid, &held))
+        return 0;
+    struct call fresh = {};
+    fresh.ssl = PT_REGS_PARM1(ctx);
+    fresh.buffer = PT_REGS_PARM2(ctx);
+    fresh.length_at = length_at;
+    fresh.stack = PT_REGS_SP(ctx);
+    fresh.direction = direction;
+    struct call *outer = calls.lookup(&key);
+    if (outer && outer->stack > fresh.stack && outer->stack - fresh.stack < NESTED_STACK) {
+        if (outer->ssl == fresh.ssl)
+            return 0;
+    }
+    if (outer && outer->stack > fresh.stack && outer->ssl != fresh.ssl)
+        key.depth = 1;
+    struct session_key session = {};
+    session.ssl = fresh.ssl;
+    session.pid = pid;
+    session_of(&session);
+    if (calls.update(&key, &fresh))
+        count(COUNT_MAP_FULL_CALLS, 1);
+    return 0;
+}
+
+int tls_read_enter(struct pt_regs *ctx) {
+    return enter_call(ctx, DIRECTION_RECEIVE, 0);
+}
+int tls_write_enter(struct pt_regs *ctx) {
+    return enter_call(ctx, DIRECTION_SEND, 0);
+}
+int tls_read_ex_enter(struct pt_regs *ctx) {
+    return enter_call(ctx, DIRECTION_RECEIVE, PT_REGS_PARM4(ctx));
+}
+int tls_write_ex_enter(struct pt_regs *ctx) {
+    return enter_call(ctx, DIRECTION_SEND, PT_REGS_PARM4(ctx));
+}
+/* SSL_write_ex2(ssl, buffer, length, flags, written) */
+int tls_write_ex2_enter(struct pt_regs *ctx) {
+    return enter_call(ctx, DIRECTION_SEND, PT_REGS_PARM5(ctx));
+}
+
+/* Two sessions that write this often without a socket call have a memory BIO. One such call proves little: the library
+ * may hold a small write back. */
+#define QUIET_CALLS 1
+
+int tls_return(struct pt_regs *ctx) {
+    struct call_key where = {};
+    struct call *found = current_call(&where);
+    if (!found)
+        return 0;
+    /* The return address is popped: the stack pointer is one word above its value at entry. */
+    if (found->stack + 8 != PT_REGS_SP(ctx)) {
+        if (!where.depth)
+            return 0;
+        where.depth = 0;
+        found = calls.lookup(&where);
+        if (!found || found->stack + 8 != PT_REGS_SP(ctx))
+            return 0;
+    }
+    struct call call = *found;
+    calls.delete(&where);
+    s64 n = (int)PT_REGS_RC(ctx);
+    if (call.length_at) {
+        u64 moved = 0;
+        if (n != 1 || bpf_probe_read_user(&moved, sizeof(moved), (void *)call.length_at))
+            return 0;
+        n = moved;
+    }
+    if (n <= 0)
+        return 0;
+    struct session_key key = {};
+    key.ssl = call.ssl;
+    key.pid = where.thread >> 32;
+    struct session *s = tls_sessions.lookup(&key);
+    if (!s)
+        return 0;
+    struct traffic *t = traffic_of(key.pid);
+    if (t)
+        __sync_fetch_and_add(&t->decrypted, n);
+    if (call.direction == DIRECTION_SEND && !call.socket_calls && !(s->flags & SESSION_BOUND)) {
+        if (++s->quiet >= QUIET_CALLS)
+            notice_once(t, TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid);
+    }
+    struct connection *c = s->sock ? connections.lookup(&s->sock) : 0;
+    if (c && c->id == s->connection && (c->flags & CONNECTION_NEVER)) {
+        count(COUNT_NEVER_BYTES, n);
+        return 0;
+    }
+    void *ring = ring_of(key.pid);
+    if (!ring)
+        return 0;
+    struct source source = {};
+    source.buffer = call.buffer;
+    source.left = n;
+    if (call.direction == DIRECTION_SEND)
+        emit_bytes(ring, key.pid, s->flow, DIRECTION_SEND, &s->half[0], &source, n, FLAG_TLS);
+    else
+        emit_bytes(ring, key.pid, s->flow, DIRECTION_RECEIVE, &s->half[1], &source, n, FLAG_TLS);
+    return 0;
+}
+
+/* SSL_set_fd, SSL_set_rfd, SSL_set_wfd (ssl, descriptor) */
+int tls_set_fd(struct pt_regs *ctx) {
+    u64 thread = bpf_get_current_pid_tgid();
+    struct session_key key = {};
+    key.ssl = PT_REGS_PARM1(ctx);
+    key.pid = thread >> 32;
+    int held = 0;
+    if (!admitted(key.pid, &held))
+        return 0;
+    u64 sk = sock_of_descriptor(PT_REGS_PARM2(ctx));
+    if (!sk)
+        return 0;
+    struct session *s = session_of(&key);
+    struct connection *c = connection_of(sk, key.pid);
+    if (s && c)
+        bind_session(&key, s, sk, c, BINDING_SET_FD);
+    return 0;
+}
+
+/* SSL_set_bio(ssl, read, write): two different BIOs are memory BIOs; a socket has one for both directions. Told before
+ * the handshake, so that BIO_write of this process is observed when its first record is written. */
+int tls_set_bio(struct pt_regs *ctx) {
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    int held = 0;
+    if (PT_REGS_PARM2(ctx) != PT_REGS_PARM3(ctx) && admitted(pid, &held))
+        notice_once(traffic_of(pid), TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, pid);
+    return 0;
+}
+
+/* SSL_free(ssl), SSL_clear(ssl) */
+int tls_free(struct pt_regs *ctx) {
+    struct session_key key = {};
+    key.ssl = PT_REGS_PARM1(ctx);
+    key.pid = bpf_get_current_pid_tgid() >> 32;
+    close_session(&key);
+    return 0;
+}
+
+/* BIO_write(bio, buffer, length) and BIO_write_ex, attached in processes with memory BIOs only. */
+int tls_bio_write(struct pt_regs *ctx) {
+    struct call_key where = {};
+    struct call *call = current_call(&where);
+    if (!call || (s64)(int)PT_REGS_PARM3(ctx) < PREFIX)
+        return 0;
+    struct prefix_key key = {};
+    key.pid = where.thread >> 32;
+    if (bpf_probe_read_user(key.bytes, PREFIX, (void *)PT_REGS_PARM2(ctx)) || !is_tls_record(key.bytes))
+        return 0;
+    struct prefix fresh = {.ssl = call->ssl};
+    struct prefix *known = prefixes.lookup(&key);
+    if (known && known->ssl != call->ssl) {
+        fresh.ambiguous = 1;
+        count(COUNT_PREFIX_AMBIGUOUS, 1);
+    }
+    prefixes.update(&key, &fresh);
+    return 0;
+}
