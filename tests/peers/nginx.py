@@ -1,0 +1,241 @@
+"""Debian's nginx with a configuration of its own; its access log, written by the workers, is the truth.
+
+Content is read to its end before it is answered (the mirror module does that), so that `$content_length` is what came
+even where the request did not say. The answer is a text of the planned size; for `*.bin` it is a file, which nginx
+sends with sendfile(2) where `sendfile` is on and the connection is plaintext: then the content never passes through
+user memory.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from string import Template
+from typing import Literal
+
+import msgspec
+
+from tests.peers.certificates import Certificate
+from tests.peers.plan import SIZES, STATUSES
+from tests.peers.process import START_SECONDS, Peer, free_port, listens, program, wait_until
+from tests.truth import Call, End
+
+_CONTINUE = len("HTTP/1.1 100 Continue\r\n\r\n")
+"""nginx counts the interim response into $body_bytes_sent; it is not content."""
+_PIECE = 1000
+"""Bytes a text is composed of: a word of the configuration cannot be longer than 4,096."""
+
+_CONFIGURATION = Template(
+    """\
+daemon off;
+$user
+worker_processes $workers;
+pid $prefix/nginx.pid;
+error_log $prefix/error.log warn;
+worker_rlimit_nofile 4096;
+events { worker_connections 1024; }
+http {
+    log_format call escape=json '{"time":$$msec,"pid":$$pid,"method":"$$request_method","path":"$$request_uri",'
+        '"status":$$status,"content_length":"$$content_length","body_bytes_sent":$$body_bytes_sent,'
+        '"expect":"$$http_expect","remote_addr":"$$remote_addr","remote_port":$$remote_port,'
+        '"server_addr":"$$server_addr","server_port":$$server_port,"server_protocol":"$$server_protocol",'
+        '"https":"$$https"}';
+    access_log $prefix/access.log call;
+    log_not_found off;
+    client_body_temp_path $prefix/temporary;
+    proxy_temp_path $prefix/temporary;
+    fastcgi_temp_path $prefix/temporary;
+    uwsgi_temp_path $prefix/temporary;
+    scgi_temp_path $prefix/temporary;
+    client_body_buffer_size 512k;
+    client_max_body_size 16m;
+    keepalive_requests 1000000;
+    keepalive_timeout 120s;
+    sendfile $sendfile;
+    default_type application/octet-stream;
+    ssl_certificate $certificate;
+    ssl_certificate_key $key;
+    map $$arg_piece $$piece { default "$piece"; }
+    map $$arg_size $$text {
+        default "";
+        $texts
+    }
+    server {
+        listen 127.0.0.1:$plain;
+        listen [::1]:$plain;
+        listen 127.0.0.1:$h2c http2;
+        listen [::1]:$h2c http2;
+        listen 127.0.0.1:$tls ssl http2;
+        listen [::1]:$tls ssl http2;
+        location / {
+            root $prefix/none;
+            mirror /read;
+            mirror_request_body on;
+            error_page 403 404 405 = @answer;
+        }
+        location = /read { internal; return 204; }
+        location ~ \\.bin$$ {
+            root $prefix/files;
+            try_files /$$arg_size =404;
+        }
+        location @answer {
+            $answers
+            return 200 $$text;
+        }
+    }
+}
+"""
+)
+
+
+class _Entry(msgspec.Struct):
+    """A line of the access log."""
+
+    time: float
+    pid: int
+    method: str
+    path: str
+    status: int
+    content_length: str
+    body_bytes_sent: int
+    expect: str
+    remote_addr: str
+    remote_port: int
+    server_addr: str
+    server_port: int
+    server_protocol: str
+    https: str
+
+
+_PROTOCOLS: dict[str, Literal["http/1.0", "http/1.1", "h2"]] = {
+    "HTTP/1.0": "http/1.0",
+    "HTTP/1.1": "http/1.1",
+    "HTTP/2.0": "h2",
+}
+
+
+def _call(entry: _Entry) -> Call:
+    interim = _CONTINUE if entry.expect and entry.server_protocol == "HTTP/1.1" else 0
+    return Call(
+        role="server",
+        method=entry.method,
+        path=entry.path,
+        status=entry.status,
+        request_size=int(entry.content_length or 0),
+        response_size=entry.body_bytes_sent - interim,
+        pid=entry.pid,
+        local=End(entry.server_addr, entry.server_port),
+        remote=End(entry.remote_addr, entry.remote_port),
+        protocol=_PROTOCOLS[entry.server_protocol],
+        tls=entry.https == "on",
+        time=entry.time,
+    )
+
+
+def read_log(log: Path) -> list[Call]:
+    """The calls in an access log of this configuration; an unfinished last line is left out."""
+    lines = log.read_bytes().split(b"\n")[:-1] if log.exists() else []
+    return [_call(msgspec.json.decode(line, type=_Entry)) for line in lines]
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """Where one nginx listens, on 127.0.0.1 and ::1 alike."""
+
+    plain: int
+    h2c: int
+    """HTTP/2 with prior knowledge; nginx 1.22 speaks nothing else there."""
+    tls: int
+    """HTTP/1.1 and HTTP/2, by ALPN."""
+
+    @classmethod
+    def free(cls) -> Ports:
+        return cls(*(free_port("127.0.0.1") for _ in range(3)))
+
+
+def write_configuration(
+    directory: Path,
+    certificate: Certificate,
+    ports: Ports,
+    *,
+    workers: int = 1,
+    sendfile: bool = False,
+    prefix: Path | None = None,
+) -> Path:
+    """Writes nginx.conf and the files it serves into `directory`; `prefix`: how nginx itself sees that directory."""
+    files = directory / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    for size in SIZES:
+        (files / str(size)).write_bytes((b"%d " % size * (size // 2 + 1))[:size])
+    (directory / "temporary").mkdir(exist_ok=True)
+    texts = [f'{size} "{"${piece}" * (size // _PIECE)}{"x" * (size % _PIECE)}";' for size in SIZES]
+    answers = [
+        f"if ($arg_status = {status}) {{ return {status} {'/elsewhere' if status == 301 else '$text'}; }}"
+        for status in STATUSES
+    ]
+    configuration = _CONFIGURATION.substitute(
+        # Started by root, workers would lose the right to read what the tests keep for root.
+        user="user root;" if os.geteuid() == 0 else "",
+        prefix=prefix or directory,
+        workers=workers,
+        sendfile="on" if sendfile else "off",
+        certificate=(prefix or directory) / "certificate.pem",
+        key=(prefix or directory) / "key.pem",
+        plain=ports.plain,
+        h2c=ports.h2c,
+        tls=ports.tls,
+        piece="y" * _PIECE,
+        texts="\n        ".join(texts),
+        answers="\n            ".join(answers),
+    )
+    (directory / "certificate.pem").write_bytes(certificate.certificate.read_bytes())
+    key = directory / "key.pem"
+    key.touch(0o600)
+    key.write_bytes(certificate.key.read_bytes())
+    file = directory / "nginx.conf"
+    file.write_text(configuration)
+    return file
+
+
+class Nginx:
+    """A running nginx. `calls()` reads what it has logged so far."""
+
+    def __init__(self, directory: Path, certificate: Certificate, *, workers: int = 1, sendfile: bool = False) -> None:
+        self.directory = directory
+        self.ports = Ports.free()
+        directory.mkdir(parents=True, exist_ok=True)
+        configuration = write_configuration(directory, certificate, self.ports, workers=workers, sendfile=sendfile)
+        command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
+        self._peer = Peer(command, directory / "nginx.stderr")
+        try:
+            wait_until(self._ready, START_SECONDS, f"nginx: {self._peer.last_words()}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _ready(self) -> bool:
+        if self._peer.process.poll() is not None:
+            raise OSError(f"nginx did not start: {self._peer.last_words()}")
+        return listens("127.0.0.1", self.ports.tls)
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers, which serve and log; the master does neither."""
+        children = Path(f"/proc/{self._peer.pid}/task/{self._peer.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def base(self, address: str, protocol: str, tls: bool) -> str:
+        """The URL that planned paths are appended to."""
+        port = self.ports.tls if tls else self.ports.h2c if protocol == "h2" else self.ports.plain
+        return url(address, port, tls)
+
+    def calls(self) -> list[Call]:
+        return read_log(self.directory / "access.log")
+
+    def stop(self) -> None:
+        self._peer.stop()
+
+
+def url(address: str, port: int, tls: bool) -> str:
+    """A URL without path for a numeric address."""
+    host = f"[{address}]" if ":" in address else address
+    return f"{'https' if tls else 'http'}://{host}:{port}"

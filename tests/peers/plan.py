@@ -1,0 +1,78 @@
+"""What is asked in a scenario: a list of requests that is the same for the same name and count, in any language."""
+
+from __future__ import annotations
+
+import random
+from typing import Final, TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+METHODS: Final = {"GET": 40, "POST": 20, "PUT": 10, "PATCH": 10, "DELETE": 8, "HEAD": 6, "OPTIONS": 6}
+"""Method: weight in the mix."""
+STATUSES: Final = {200: 64, 201: 8, 204: 6, 301: 4, 304: 4, 404: 8, 500: 6}
+SIZES: Final = {0: 8, 1: 8, 17: 10, 400: 24, 1000: 22, 4096: 12, 16_384: 7, 16_385: 3, 65_536: 4, 200_000: 2}
+"""Content sizes in bytes. 16,384 is a TLS record and an HTTP/2 frame; one byte more needs two. Servers know no others."""
+_WITH_CONTENT: Final = {"POST": 1.0, "PUT": 1.0, "PATCH": 1.0, "DELETE": 0.25}
+"""Method: share of its requests that carry content."""
+_DECOY: Final = "GET /decoy/{n} HTTP/1.1\r\nHost: decoy\r\n\r\n"
+"""Content that looks like a message: whoever looks for start lines inside content reports calls that never were."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One planned request. Content is `unit` repeated and cut to `size` bytes."""
+
+    n: int
+    method: str
+    path: str
+    """/SCENARIO/N/WORD?status=...&size=...: distinct. Letters only where a redactor might see a secret in digits."""
+    headers: list[tuple[str, str]]
+    size: int
+    unit: str
+    chunked: bool
+    """Without Content-Length: chunked transfer coding in HTTP/1.1, just DATA frames in HTTP/2."""
+    expect: bool
+    """With `Expect: 100-continue`, where the client can."""
+
+    @property
+    def content(self) -> bytes:
+        unit = self.unit.encode()
+        return (unit * (self.size // len(unit) + 1))[: self.size]
+
+
+def plan(scenario: str, count: int) -> list[Request]:
+    """`count` requests with every method, status and size in the mix; determined by the arguments alone."""
+    chance = random.Random(f"{scenario}/{count}")
+    return [_request(scenario, n, chance) for n in range(count)]
+
+
+def _pick(weights: dict[_T, int], chance: random.Random) -> _T:
+    return chance.choices(list(weights), list(weights.values()))[0]
+
+
+def _request(scenario: str, n: int, chance: random.Random) -> Request:
+    method = _pick(METHODS, chance)
+    status = _pick(STATUSES, chance)
+    word = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=8))
+    # Files are what nginx sends with sendfile; the other servers do not care about the name.
+    is_file = method in ("GET", "HEAD") and status == 200 and n % 2 == 0
+    query = f"status={status}&size={_pick(SIZES, chance)}"
+    query += "&chunked=1" if chance.random() < 0.25 else ""
+    query += "&gzip=1" if chance.random() < 0.1 else ""
+    size = _pick(SIZES, chance) if chance.random() < _WITH_CONTENT.get(method, 0.0) else 0
+    headers = [("Accept-Encoding", "gzip")]
+    if size:
+        headers.append(("Content-Type", "application/octet-stream"))
+    if n % 5 == 0:
+        headers.append(("traceparent", f"00-{chance.getrandbits(128):032x}-{chance.getrandbits(64):016x}-01"))
+    return Request(
+        n=n,
+        method=method,
+        path=f"/{scenario}/{n}/{word}{'.bin' if is_file else ''}?{query}",
+        headers=headers,
+        size=size,
+        unit=_DECOY.format(n=n) if n % 8 == 0 else f"<{n}> ",
+        chunked=size > 0 and chance.random() < 0.25,
+        expect=size >= 16_384 and chance.random() < 0.5,
+    )

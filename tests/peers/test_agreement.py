@@ -1,0 +1,28 @@
+"""The peers agree with each other about every call, without any sensor: only then their logs are the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.peers.scenario import SCENARIOS, Scenario
+from tests.truth import disagreements
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_both_peers_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> None:
+    truth = scenario.run(tmp_path / scenario.name)
+    assert disagreements(truth.calls) == []
+    assert len(truth.calls) == 2 * scenario.count
+    clients = [call for call in truth.calls if call.role == "client"]
+    planned = {(request.method, request.path) for request in truth.requests}
+    assert {(call.method, call.path) for call in clients} == planned
+    assert {call.protocol for call in truth.calls} == {scenario.protocol}
+    assert {call.tls for call in truth.calls} == {scenario.tls}
+    connections = {call.client for call in clients}
+    if scenario.client == "curl-each" or not scenario.keep:
+        # A port may be used again once its connection is gone.
+        assert len(connections) > 0.9 * scenario.count
+    else:
+        assert len(connections) <= 2 * scenario.concurrency
