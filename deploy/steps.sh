@@ -145,7 +145,8 @@ install_packages() {
         note "no answer from a package source, going on without it: $source"
     done
     for package in "${missing[@]}"; do
-        LC_ALL=C apt-cache policy "$package" 2>/dev/null | grep -q '^  Candidate: [^(]' || {
+        # No grep -q: apt-cache would die of SIGPIPE, and pipefail call that a failure.
+        LC_ALL=C apt-cache policy "$package" 2>/dev/null | grep '^  Candidate: [^(]' >/dev/null || {
             if grep -qE '^(Err|E):|^W: Failed' "$log"; then explain "package $package cannot be found" "$log"; fi
             fail "package $package is in no package source of this machine" "enable the distribution's main section (Ubuntu: universe too) and run this again"
         }
