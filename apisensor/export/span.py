@@ -1,0 +1,310 @@
+"""Transaction -> the bytes of one OTLP Span, as an element of ScopeSpans.spans.
+
+This is the export's hot path. What few values can be combined from (method, status, route, protocol, ...) is encoded
+once and kept in bounded caches; what differs from span to span (ids, times, path, sizes) is written directly.
+
+    Span { trace_id = 1; span_id = 2; trace_state = 3; parent_span_id = 4; name = 5; kind = 6;
+           fixed64 start = 7; fixed64 end = 8; attributes = 9; Status status = 15 { code = 3 }; fixed32 flags = 16 }
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+
+from apisensor.events.model import Address
+from apisensor.export import semantics
+from apisensor.export.wire import (
+    FIXED32,
+    BoolAttribute,
+    DoubleAttribute,
+    IntAttribute,
+    StringAttribute,
+    StringsAttribute,
+    length_delimited,
+    tag,
+    utf8,
+    varint,
+)
+from apisensor.transactions.model import Transaction
+
+SHAPES = 4096
+"""Combinations of method, status, route and the like that stay encoded; some 1 KB each."""
+ENDS = 4096
+"""Pairs of addresses that stay encoded: about the connections that are busy at a time."""
+NAMES = 1024
+"""Authorities, and user agents, that stay encoded."""
+
+HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200
+"""Span.flags: whether the parent is remote is known; it is. Set with a parent, which always came with the request."""
+
+_FLAGS_TAG = tag(16, FIXED32)
+_pack_times = struct.Struct("<BQBQ").pack
+_pack_flags = struct.Struct("<I").pack
+_ERROR_STATUS = length_delimited(15, b"\x18\x02")
+"""Status { code = STATUS_CODE_ERROR }; without description, which says nothing that error.type does not."""
+
+Headers = Sequence[tuple[str | None, str | None]] | None
+
+METHOD = StringAttribute("http.request.method")
+METHOD_ORIGINAL = StringAttribute("http.request.method_original")
+STATUS_CODE = IntAttribute("http.response.status_code")
+ROUTE = StringAttribute("http.route")
+URL_TEMPLATE = StringAttribute("url.template")
+URL_SCHEME = StringAttribute("url.scheme")
+URL_PATH = StringAttribute("url.path")
+URL_QUERY = StringAttribute("url.query")
+URL_FULL = StringAttribute("url.full")
+SERVER_ADDRESS = StringAttribute("server.address")
+SERVER_PORT = IntAttribute("server.port")
+CLIENT_ADDRESS = StringAttribute("client.address")
+CLIENT_PORT = IntAttribute("client.port")
+PEER_ADDRESS = StringAttribute("network.peer.address")
+PEER_PORT = IntAttribute("network.peer.port")
+LOCAL_ADDRESS = StringAttribute("network.local.address")
+LOCAL_PORT = IntAttribute("network.local.port")
+PROTOCOL_NAME = StringAttribute("network.protocol.name")
+PROTOCOL_VERSION = StringAttribute("network.protocol.version")
+ERROR_TYPE = StringAttribute("error.type")
+USER_AGENT = StringAttribute("user_agent.original")
+REQUEST_SIZE = IntAttribute("http.request.body.size")
+RESPONSE_SIZE = IntAttribute("http.response.body.size")
+RPC_SYSTEM = StringAttribute("rpc.system")
+RPC_SERVICE = StringAttribute("rpc.service")
+RPC_METHOD = StringAttribute("rpc.method")
+RPC_GRPC_STATUS = IntAttribute("rpc.grpc.status_code")
+TLS_ESTABLISHED = BoolAttribute("tls.established")
+PSEUDO_ID = StringAttribute("enduser.pseudo.id")
+# What the conventions have no name for.
+SIDE = StringAttribute("apisensor.side")
+COMPLETE = BoolAttribute("apisensor.complete")
+INCOMPLETE_REASON = StringAttribute("apisensor.incomplete_reason")
+BINDING = StringAttribute("apisensor.binding")
+TRANSACTION_ID = StringAttribute("apisensor.transaction.id")
+CONNECTION_ID = StringAttribute("apisensor.connection.id")
+STREAM_ID = IntAttribute("apisensor.stream.id")
+ANOMALIES = StringsAttribute("apisensor.anomalies", 9)
+SENSITIVE = StringsAttribute("apisensor.sensitive", 9)
+AUTH_SCHEME = StringAttribute("apisensor.auth.scheme")
+TLS_LIBRARY = StringAttribute("apisensor.tls.library")
+TLS_LIBRARY_VERSION = StringAttribute("apisensor.tls.library_version")
+TTFB = DoubleAttribute("apisensor.ttfb_ms")
+
+DEFAULT_PORT = {"http": 80, "https": 443}
+"""RFC 9110 section 4.2: the port of an authority that names none."""
+
+
+class HeaderCapture:
+    """The header fields that become attributes, `prefix` + "." + lower-case name, each an array of its values."""
+
+    def __init__(self, prefix: str, names: Sequence[str]) -> None:
+        self._attributes = {name.lower(): StringsAttribute(f"{prefix}.{name.lower()}", 9) for name in names}
+
+    def __bool__(self) -> bool:
+        return bool(self._attributes)
+
+    def encode(self, headers: Headers) -> bytes:
+        values: dict[str, list[str]] = {}
+        for name, value in headers or ():
+            if name is not None and value is not None and (key := name.lower()) in self._attributes:
+                values.setdefault(key, []).append(value)
+        return b"".join(self._attributes[key](texts) for key, texts in values.items())
+
+
+class SpanEncoder:
+    """Encodes transactions; holds the caches. One thread uses it."""
+
+    def __init__(
+        self,
+        *,
+        known_methods: frozenset[str] = semantics.KNOWN_METHODS,
+        server_request_headers: Sequence[str] = (),
+        server_response_headers: Sequence[str] = (),
+        client_request_headers: Sequence[str] = (),
+        client_response_headers: Sequence[str] = (),
+    ) -> None:
+        self._known_methods = known_methods
+        capture = {
+            "server": (
+                HeaderCapture("http.request.header", server_request_headers),
+                HeaderCapture("http.response.header", server_response_headers),
+            ),
+            "client": (
+                HeaderCapture("http.request.header", client_request_headers),
+                HeaderCapture("http.response.header", client_response_headers),
+            ),
+        }
+        capture["network"] = capture["server"]
+        self._header_capture = {side: pair for side, pair in capture.items() if any(pair)}
+        self._shape = lru_cache(SHAPES)(self._encode_shape)
+        self._ends = lru_cache(ENDS)(_encode_ends)
+        self._authority = lru_cache(NAMES)(_encode_authority)
+        self._user_agent = lru_cache(NAMES)(USER_AGENT)
+
+    def encode(self, t: Transaction) -> bytes:
+        """One element of ScopeSpans.spans, tag and length included.
+
+        Raises:
+            ValueError, struct.error: ids that are not 32 and 16 hexadecimal digits, or a time outside 64 bits.
+        """
+        if len(t.trace_id) != 32 or len(t.span_id) != 16:
+            raise ValueError("trace_id needs 32 digits, span_id 16")
+        flags = t.trace_flags & 0xFF
+        if t.parent_span_id is None:
+            ids = bytes.fromhex(f"0a10{t.trace_id}1208{t.span_id}")
+        else:
+            if len(t.parent_span_id) != 16:
+                raise ValueError("parent_span_id needs 16 digits")
+            ids = bytes.fromhex(f"0a10{t.trace_id}1208{t.span_id}2208{t.parent_span_id}")
+            flags |= HAS_IS_REMOTE | IS_REMOTE
+        start = t.start_ns + t.wall_offset_ns
+        end = start if t.duration_ns is None else start + t.duration_ns
+        named, described, status = self._shape(
+            t.side,
+            t.method,
+            t.scheme,
+            t.protocol,
+            t.status,
+            t.grpc_status,
+            t.route,
+            t.encrypted,
+            t.binding,
+            t.incomplete_reason,
+            t.path if t.protocol == "grpc" else None,
+        )
+        client = t.side == "client"
+        parts = [ids, named, _pack_times(0x39, start, 0x41, end), described]
+        add = parts.append
+        if t.trace_state:
+            add(length_delimited(3, utf8(t.trace_state)))
+        prefix = None
+        if t.authority is not None or t.server is not None:
+            addressed, prefix = self._authority(t.authority, t.scheme, t.server)
+            add(addressed)
+        if t.path is not None:
+            path, mark, query = t.path.partition("?")
+            add(URL_PATH(path))
+            if mark:
+                add(URL_QUERY(query))
+            if client and prefix is not None and (path.startswith("/") or path == "*"):
+                add(URL_FULL(prefix if path == "*" else prefix + t.path))
+        if t.client is not None or t.server is not None:
+            add(self._ends(t.client, t.server, client))
+        for name, value in t.request_headers or ():
+            if name is not None and len(name) == 10 and value is not None and name.lower() == "user-agent":
+                add(self._user_agent(value))
+                break
+        add(REQUEST_SIZE(t.request_body_size))
+        if t.response_body_size is not None:
+            add(RESPONSE_SIZE(t.response_body_size))
+        if t.ttfb_ns is not None:
+            add(TTFB(t.ttfb_ns / 1_000_000))
+        add(TRANSACTION_ID(t.id))
+        if t.conn_id is not None:
+            add(CONNECTION_ID(t.conn_id))
+        if t.stream_id is not None:
+            add(STREAM_ID(t.stream_id))
+        if t.tls is not None:
+            add(TLS_LIBRARY(t.tls.library))
+            if t.tls.library_version is not None:
+                add(TLS_LIBRARY_VERSION(t.tls.library_version))
+        if t.auth is not None:
+            add(AUTH_SCHEME(t.auth.scheme))
+            if t.auth.identity is not None:
+                add(PSEUDO_ID(t.auth.identity))
+        if t.anomalies:
+            add(ANOMALIES(t.anomalies))
+        if t.sensitive:
+            add(SENSITIVE(dict.fromkeys(found.kind for found in t.sensitive)))
+        if t.side in self._header_capture:
+            request, response = self._header_capture[t.side]
+            add(request.encode(t.request_headers))
+            add(response.encode(t.response_headers))
+        add(status)
+        add(_FLAGS_TAG)
+        add(_pack_flags(flags))
+        span = b"".join(parts)
+        return b"\x12" + varint(len(span)) + span
+
+    def _encode_shape(  # noqa: PLR0917  (positional: keywords would double the cost of a cache hit)
+        self,
+        side: str,
+        method: str | None,
+        scheme: str,
+        protocol: str,
+        status: int | None,
+        grpc_status: int | None,
+        route: str | None,
+        encrypted: bool,
+        binding: str | None,
+        incomplete_reason: str | None,
+        rpc_path: str | None,
+    ) -> tuple[bytes, bytes, bytes]:
+        """Name and kind; the attributes that follow from the arguments; status."""
+        kind = semantics.KIND[side]
+        known = method in self._known_methods
+        error, error_type = semantics.verdict(kind, status, grpc_status)
+        protocol_name, protocol_version = semantics.PROTOCOL.get(protocol, (protocol, None))
+        attributes = [URL_SCHEME(scheme), PROTOCOL_NAME(protocol_name), SIDE(side)]
+        add = attributes.append
+        if method is not None:
+            add(METHOD(method if known else "_OTHER"))
+            if not known:
+                add(METHOD_ORIGINAL(method))
+        if status is not None:
+            add(STATUS_CODE(status))
+        if route is not None:
+            add(URL_TEMPLATE(route) if side == "client" else ROUTE(route))
+        if protocol_version is not None:
+            add(PROTOCOL_VERSION(protocol_version))
+        if error_type is not None:
+            add(ERROR_TYPE(error_type))
+        if encrypted:
+            add(TLS_ESTABLISHED(True))
+        if binding is not None:
+            add(BINDING(binding))
+        add(COMPLETE(incomplete_reason is None))
+        if incomplete_reason is not None:
+            add(INCOMPLETE_REASON(incomplete_reason))
+        if protocol == "grpc":
+            add(RPC_SYSTEM("grpc"))
+            rpc = semantics.rpc_method(rpc_path)
+            if rpc is not None:
+                add(RPC_SERVICE(rpc[0]))
+                add(RPC_METHOD(rpc[1]))
+            if grpc_status is not None:
+                add(RPC_GRPC_STATUS(grpc_status))
+            name = semantics.rpc_span_name(rpc, grpc_status)
+        else:
+            name = semantics.span_name(method, self._known_methods, route)
+        named = length_delimited(5, utf8(name)) + b"\x30" + varint(kind)
+        return named, b"".join(attributes), _ERROR_STATUS if error else b""
+
+
+def _encode_authority(authority: str | None, scheme: str, server: Address | None) -> tuple[bytes, str | None]:
+    """server.address and server.port, and url.full up to the path (None without an authority).
+
+    The address is what the client asked for, by name where it used one; the socket's where it did not say. A port that
+    was not named is the socket's where that is known, else the scheme's.
+    """
+    if not authority:
+        return (SERVER_ADDRESS(server.address) + SERVER_PORT(server.port) if server is not None else b""), None
+    host, port = semantics.split_authority(authority)
+    if port is None:
+        port = server.port if server is not None else DEFAULT_PORT.get(scheme)
+    encoded = SERVER_ADDRESS(host) + (SERVER_PORT(port) if port is not None else b"")
+    return encoded, f"{scheme}://{semantics.without_user(authority)}"
+
+
+def _encode_ends(client: Address | None, server: Address | None, client_side: bool) -> bytes:
+    """network.peer.*, network.local.*, and client.* of a server's span: the ends of the connection itself."""
+    peer, local = (server, client) if client_side else (client, server)
+    encoded = b""
+    if peer is not None:
+        encoded += PEER_ADDRESS(peer.address) + PEER_PORT(peer.port)
+        if not client_side:
+            encoded += CLIENT_ADDRESS(peer.address) + CLIENT_PORT(peer.port)
+    if local is not None:
+        encoded += LOCAL_ADDRESS(local.address) + LOCAL_PORT(local.port)
+    return encoded
