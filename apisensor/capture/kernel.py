@@ -1,0 +1,163 @@
+"""bpf(2) and perf_event_open(2), as far as the sensor uses them, without bcc or libbpf.
+
+Numbers and structures: include/uapi/linux/bpf.h and perf_event.h of Linux 6.6. x86-64 only, as the loader says.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from pathlib import Path
+
+_SYS_BPF, _SYS_PERF_EVENT_OPEN = 321, 298
+_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
+_RAW_TRACEPOINT_OPEN, _LINK_CREATE = 17, 28
+_TRACE_UPROBE_MULTI, _UPROBE_MULTI_RETURN = 48, 1
+_PERF_FLAG_CLOEXEC = 8
+_IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
+_ATTRIBUTES = 160
+"""Bytes of union bpf_attr that are passed; zero beyond what a command uses."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_at = ctypes.addressof
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+    return result
+
+
+def _bpf(command: int, attributes: bytes, what: str) -> int:
+    buffer = ctypes.create_string_buffer(attributes, max(_ATTRIBUTES, len(attributes)))
+    return _check(_libc.syscall(_SYS_BPF, command, buffer, len(buffer)), what)
+
+
+class Map:
+    """A BPF map by its descriptor; keys and values are bytes of the map's sizes. Errors are OSError."""
+
+    def __init__(self, descriptor: int, key_size: int, value_size: int) -> None:
+        self.descriptor = descriptor
+        self._key_size, self._value_size = key_size, value_size
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None where the key is absent."""
+        k, v = ctypes.create_string_buffer(key, self._key_size), ctypes.create_string_buffer(self._value_size)
+        try:
+            _bpf(_MAP_LOOKUP, struct.pack("IIQQQ", self.descriptor, 0, _at(k), _at(v), 0), "map lookup")
+        except FileNotFoundError:
+            return None
+        return v.raw
+
+    def set(self, key: bytes, value: bytes) -> None:
+        k, v = ctypes.create_string_buffer(key, self._key_size), ctypes.create_string_buffer(value, self._value_size)
+        _bpf(_MAP_UPDATE, struct.pack("IIQQQ", self.descriptor, 0, _at(k), _at(v), 0), "map update")
+
+    def delete(self, key: bytes) -> None:
+        """Removes a key; absent is fine."""
+        k = ctypes.create_string_buffer(key, self._key_size)
+        try:
+            _bpf(_MAP_DELETE, struct.pack("IIQQQ", self.descriptor, 0, _at(k), 0, 0), "map delete")
+        except FileNotFoundError:
+            return
+
+    def keys(self, most: int = 1 << 20) -> list[bytes]:
+        """The keys at this moment; entries that come or go meanwhile may be missed or repeated, so at most `most`."""
+        found: list[bytes] = []
+        key: bytes | None = None
+        following = ctypes.create_string_buffer(self._key_size)
+        while len(found) < most:
+            k = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
+            attributes = struct.pack("IIQQQ", self.descriptor, 0, _at(k) if k is not None else 0, _at(following), 0)
+            try:
+                _bpf(_MAP_GET_NEXT_KEY, attributes, "map walk")
+            except FileNotFoundError:
+                break
+            key = following.raw
+            found.append(key)
+        return found
+
+
+def per_cpu_sum(descriptor: int, entries: int) -> list[int]:
+    """The values of a per-CPU array of u64, summed over the processors."""
+    processors = possible_processors()
+    table = Map(descriptor, 4, 8 * processors)
+    sums = []
+    for index in range(entries):
+        value = table.get(struct.pack("I", index)) or bytes(8 * processors)
+        sums.append(sum(struct.unpack(f"{processors}Q", value)))
+    return sums
+
+
+def possible_processors() -> int:
+    """Processors that may ever be present: the number of copies of a per-CPU value."""
+    last = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip().replace(",", "-").split("-")[-1]
+    return int(last) + 1
+
+
+def open_raw_tracepoint(program: int, name: str) -> int:
+    """Attaches a raw tracepoint program (4.17+); the descriptor returned holds the attachment."""
+    text = ctypes.create_string_buffer(name.encode())
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("QI", _at(text), program), f"attaching to {name}")
+
+
+def attach_uprobe_multi(program: int, path: str, offsets: list[int], *, on_return: bool, pid: int = 0) -> int:
+    """One uprobe_multi link (6.6+) over several file offsets of one file; `pid` 0 is every process."""
+    text = ctypes.create_string_buffer(path.encode())
+    places = (ctypes.c_uint64 * len(offsets))(*offsets)
+    flags = _UPROBE_MULTI_RETURN if on_return else 0
+    # prog_fd, target_fd, attach_type, flags; uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid
+    attributes = struct.pack(
+        "IIIIQQQQIII", program, 0, _TRACE_UPROBE_MULTI, 0, _at(text), _at(places), 0, 0, len(offsets), flags, pid
+    )
+    return _bpf(_LINK_CREATE, attributes, f"attaching to {path}")
+
+
+def attach_uprobe(program: int, path: str, offset: int, *, on_return: bool, pid: int = 0) -> int:
+    """One uprobe or uretprobe through perf (4.17+), for kernels without uprobe_multi; `pid` 0 is every process."""
+    kind = int(Path("/sys/bus/event_source/devices/uprobe/type").read_text(encoding="ascii"))
+    text = ctypes.create_string_buffer(path.encode())
+    # type, size, config (bit 0: on return), sample_period, sample_type, read_format, flags, wakeup, bp_type,
+    # path, offset
+    attributes = ctypes.create_string_buffer(
+        struct.pack("IIQQQQQIIQQ", kind, 112, int(on_return), 1, 0, 0, 0, 1, 0, _at(text), offset), 112
+    )
+    what = f"attaching to {path}"
+    descriptor = _check(
+        _libc.syscall(_SYS_PERF_EVENT_OPEN, attributes, pid or -1, -1 if pid else 0, -1, _PERF_FLAG_CLOEXEC), what
+    )
+    try:
+        _check(_libc.ioctl(descriptor, _IOC_SET_BPF, program), what)
+        _check(_libc.ioctl(descriptor, _IOC_ENABLE, 0), what)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def open_mapping_events(processor: int, wakeup_bytes: int) -> int:
+    """A perf event that reports executable mappings (PERF_RECORD_MMAP2) of every process on one processor."""
+    kind_software, config_dummy, size = 1, 9, 112
+    watermark, mmap_bit, mmap2_bit = 1 << 14, 1 << 8, 1 << 23
+    flags = watermark | mmap_bit | mmap2_bit
+    attributes = ctypes.create_string_buffer(
+        struct.pack("IIQQQQQIIQQ", kind_software, size, config_dummy, 0, 0, 0, flags, wakeup_bytes, 0, 0, 0), size
+    )
+    return _check(
+        _libc.syscall(_SYS_PERF_EVENT_OPEN, attributes, -1, processor, -1, _PERF_FLAG_CLOEXEC),
+        f"watching mappings on processor {processor}",
+    )
+
+
+def recursion_misses(program: int) -> int:
+    """How often a program was not run because it was running on the processor already (5.12+); 0 where not told."""
+    try:
+        text = Path(f"/proc/self/fdinfo/{program}").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    for line in text.splitlines():
+        if line.startswith("recursion_misses:"):
+            return int(line.split()[1])
+    return 0

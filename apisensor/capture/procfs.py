@@ -1,0 +1,159 @@
+"""What /proc says of a process. A process may go any time: every function answers None or nothing then."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+COMMAND_LINE_BYTES = 4096
+"""Bytes of a command line that are read; what the kernel shows of it at all in older versions."""
+ENVIRONMENT_BYTES = 1 << 18
+"""Bytes of an environment that are looked through for a variable; ARG_MAX is 2 MiB, real ones are small."""
+
+_TLS_LIBRARY = re.compile(r"^libssl([-.][\w.+-]*)?\.so")
+_CRYPTO_LIBRARY = re.compile(r"^libcrypto([-.][\w.+-]*)?\.so")
+# Both only ever see the base name of a path (255 bytes at most); linear.
+
+
+class MappedFile(msgspec.Struct, frozen=True):
+    """A file that a process has mapped as code."""
+
+    device: tuple[int, int]
+    inode: int
+    path: str
+    span: str
+    """The address range as map_files names it, "lo-hi" in hexadecimal."""
+
+
+def pids() -> list[int]:
+    """All processes of this PID namespace."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _read(path: str, most: int) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        chunks = []
+        while most > 0 and (block := os.read(descriptor, most)):
+            chunks.append(block)
+            most -= len(block)
+        return b"".join(chunks)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def executable(pid: int) -> str | None:
+    """The program's path as its mount namespace names it."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+    except OSError:
+        return None
+
+
+def executable_inode(pid: int) -> tuple[int, int, int] | None:
+    """(inode, major, minor) of the program's file."""
+    try:
+        status = os.stat(f"/proc/{pid}/exe")
+    except OSError:
+        return None
+    return status.st_ino, os.major(status.st_dev), os.minor(status.st_dev)
+
+
+def arguments(pid: int) -> list[bytes]:
+    """The command line; empty for kernel threads."""
+    raw = _read(f"/proc/{pid}/cmdline", COMMAND_LINE_BYTES)
+    return raw.rstrip(b"\0").split(b"\0") if raw else []
+
+
+def cgroup(pid: int) -> str:
+    raw = _read(f"/proc/{pid}/cgroup", 1 << 16)
+    return raw.decode("utf-8", "replace") if raw else ""
+
+
+def variables(pid: int, *names: str) -> list[str | None]:
+    """The values of these environment variables; the rest of the environment is not kept."""
+    raw = _read(f"/proc/{pid}/environ", ENVIRONMENT_BYTES) or b""
+    values: dict[bytes, bytes] = {}
+    wanted = {name.encode() for name in names}
+    for entry in raw.split(b"\0"):
+        name, _, value = entry.partition(b"=")
+        if name in wanted:
+            values[name] = value
+    return [values[key].decode("utf-8", "replace") if (key := name.encode()) in values else None for name in names]
+
+
+def status(pid: int) -> tuple[int, int] | None:
+    """(uid, parent)."""
+    raw = _read(f"/proc/{pid}/status", 1 << 14)
+    if not raw:
+        return None
+    fields = dict(line.split(b":", 1) for line in raw.splitlines() if b":" in line)
+    try:
+        return int(fields[b"Uid"].split()[0]), int(fields[b"PPid"])
+    except (KeyError, ValueError):
+        return None
+
+
+def start_ns(pid: int) -> int | None:
+    """When the process was forked, ns since boot, within a clock tick (10 ms); includes suspended time."""
+    raw = _read(f"/proc/{pid}/stat", 1 << 12)
+    if not raw or b")" not in raw:
+        return None
+    return int(raw.rsplit(b")", 1)[1].split()[19]) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
+
+def memory_bytes(pid: int) -> int | None:
+    """Proportional share of memory (Pss), else resident size."""
+    raw = _read(f"/proc/{pid}/smaps_rollup", 1 << 12)
+    for line in (raw or b"").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def mapped_files(pid: int) -> Iterator[MappedFile]:
+    """Files mapped executable, one entry a file."""
+    seen = set()
+    for line in (_read(f"/proc/{pid}/maps", 1 << 24) or b"").splitlines():
+        span, flags, _, device, inode, *path = line.split(None, 5)
+        if b"x" not in flags or inode == b"0" or not path:
+            continue
+        major, minor = device.split(b":")
+        key = (device, inode)
+        if key not in seen:
+            seen.add(key)
+            name = os.fsdecode(path[0]).removesuffix(" (deleted)")
+            yield MappedFile((int(major, 16), int(minor, 16)), int(inode), name, span.decode("ascii"))
+
+
+def open_mapped(pid: int, file: MappedFile) -> int | None:
+    """Opens exactly the file that is mapped, even where it was deleted or replaced since; None where it cannot be."""
+    # map_files names a range without leading zeroes.
+    low, high = (f"{int(end, 16):x}" for end in file.span.split("-"))
+    for path in (f"/proc/{pid}/map_files/{low}-{high}", f"/proc/{pid}/root{file.path}"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        if os.fstat(descriptor).st_ino == file.inode:
+            return descriptor
+        os.close(descriptor)
+    return None
+
+
+def is_tls_library(path: str) -> bool:
+    """Is this the name of OpenSSL's TLS library? Distributions and wheels add versions and hashes to it."""
+    return _TLS_LIBRARY.match(path.rsplit("/", 1)[-1]) is not None
+
+
+def is_crypto_library(path: str) -> bool:
+    """The same for the library under it, which has the BIO functions and the version text."""
+    return _CRYPTO_LIBRARY.match(path.rsplit("/", 1)[-1]) is not None

@@ -1,0 +1,113 @@
+"""Ring records (bpf/event.h) to events.
+
+The C structures are the only definition. The formats below are compared with the layout that the compiler chose
+(`check_layouts`) whenever the sensor starts, and the enumerations with the C source in a test.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from apisensor.events.model import Address, Bind, Binding, Cause, Chunk, Close, Direction, End, Event, Gap, Open
+
+RECORD = struct.Struct("=QQQIIBBBBI")
+"""struct record: time_ns, flow, position, pid, length, kind, direction, flags, detail, unused."""
+RECORD_FIELDS = "time_ns flow position pid length kind direction flags detail unused"
+ENDPOINTS = struct.Struct("=Q16s16sHHI")
+"""struct endpoints: connection, local, remote, local_port, remote_port, unused."""
+ENDPOINTS_FIELDS = "connection local remote local_port remote_port unused"
+NOTICE = struct.Struct("=QIIIIII")
+"""struct notice without its text: time_ns, pid, parent, uid, kind, length, unused."""
+NOTICE_FIELDS = "time_ns pid parent uid kind length unused"
+SKIP = struct.Struct("=QQQQ")
+"""struct skip: flow, below[0], below[1], unused."""
+
+KIND_OPEN, KIND_BIND, KIND_CHUNK, KIND_GAP, KIND_END, KIND_CLOSE = 1, 2, 3, 4, 5, 6
+FLAG_TLS, FLAG_CALL_START = 1, 2
+
+_HEAD = RECORD.size
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"
+_directions = tuple(Direction)
+_causes = {cause.value: cause for cause in Cause}
+_bindings = {binding.value: binding for binding in Binding}
+
+
+class LayoutError(Exception):
+    """The kernel side and this decoder disagree about a record: they are of different versions."""
+
+
+def check_layouts(layouts: Mapping[str, Any]) -> None:
+    """Compares this module's formats with what the loader says of the C structures. Raises LayoutError."""
+    for name, format_, fields, whole in (
+        ("layout_record", RECORD, RECORD_FIELDS, True),
+        ("layout_endpoints", ENDPOINTS, ENDPOINTS_FIELDS, True),
+        ("layout_notice", NOTICE, NOTICE_FIELDS, False),
+        ("skips", SKIP, "flow below unused", True),
+    ):
+        layout = layouts[name]
+        ends = 0
+        for field, (actual, offset, size) in zip(fields.split(), layout["fields"], strict=False):
+            if field != actual or offset != ends:
+                raise LayoutError(f"{name}: field {actual} at byte {offset}, the decoder expects {field} at {ends}")
+            ends = offset + size
+        if ends != format_.size or (whole and layout["size"] != format_.size):
+            raise LayoutError(f"{name}: {layout['size']} bytes, the decoder expects {format_.size}")
+
+
+def address(raw: bytes, port: int) -> Address:
+    """An address of struct endpoints: 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    if raw[:12] == _IPV4_MAPPED:
+        a, b, c, d = raw[12:]
+        return Address(f"{a}.{b}.{c}.{d}", port)
+    return Address(_ipv6(raw), port)
+
+
+def _ipv6(raw: bytes) -> str:
+    """RFC 5952 text. Without a call into the resolver or `socket`, which the sandbox has no use for."""
+    groups = struct.unpack(">8H", raw)
+    best_at, best_length = -1, 1
+    at = 0
+    while at < 8:
+        length = 0
+        while at + length < 8 and groups[at + length] == 0:
+            length += 1
+        if length > best_length:
+            best_at, best_length = at, length
+        at += length or 1
+    if best_at < 0:
+        return ":".join(f"{group:x}" for group in groups)
+    head = ":".join(f"{group:x}" for group in groups[:best_at])
+    tail = ":".join(f"{group:x}" for group in groups[best_at + best_length :])
+    return f"{head}::{tail}"
+
+
+def decode(record: memoryview) -> Event:
+    """One ring record as an event. Raises LayoutError for a kind it does not know."""
+    time_ns, flow, position, pid, length, kind, direction, flags, detail, _ = RECORD.unpack_from(record)
+    if kind == KIND_CHUNK:
+        return Chunk(
+            time_ns,
+            pid,
+            flow,
+            _directions[direction],
+            position,
+            bytes(record[_HEAD : _HEAD + length]),
+            flags & FLAG_TLS != 0,
+            flags & FLAG_CALL_START != 0,
+        )
+    if kind == KIND_GAP:
+        cause = _causes.get(detail, Cause.UNKNOWN)
+        return Gap(time_ns, pid, flow, _directions[direction], position, length, cause, flags & FLAG_TLS != 0)
+    if kind == KIND_END:
+        return End(time_ns, pid, flow, _directions[direction])
+    if kind == KIND_CLOSE:
+        return Close(time_ns, pid, flow)
+    if kind in (KIND_OPEN, KIND_BIND):
+        connection, local, remote, local_port, remote_port, _ = ENDPOINTS.unpack_from(record, _HEAD)
+        make = Open if kind == KIND_OPEN else Bind
+        return make(
+            time_ns, pid, flow, connection, address(local, local_port), address(remote, remote_port), _bindings[detail]
+        )
+    raise LayoutError(f"record of unknown kind {kind}")

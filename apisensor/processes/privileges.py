@@ -1,0 +1,93 @@
+"""How a part gives up what it does not need. docs/privileges.md lists who keeps what, and why."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import pwd
+import signal
+import struct
+
+import pyseccomp
+
+_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 8, 24, 38
+_SYS_CAPSET = 126
+_CAPABILITY_VERSION_3 = 0x20080522
+_PROT_EXEC = 4
+
+CAPABILITIES = {
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+    "CAP_CHECKPOINT_RESTORE": 40,
+}
+"""Numbers from include/uapi/linux/capability.h."""
+
+SANDBOX = (
+    # memory and threads of the interpreter
+    "brk munmap mremap madvise futex sched_yield rseq set_robust_list "
+    # the descriptors that were handed over: ring, shared pages, sockets; nothing new can be opened
+    "read write readv writev pread64 lseek close fstat sendmsg sendto recvmsg recvfrom "
+    "epoll_wait epoll_pwait epoll_ctl poll ppoll "
+    # time, signals, randomness, the end
+    "clock_gettime clock_nanosleep nanosleep gettimeofday restart_syscall "
+    "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack getpid gettid getrandom exit exit_group"
+).split()
+"""System calls that the sandbox allows; everything else fails with EPERM. Memory is never made executable."""
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), f"prctl({option}): {os.strerror(ctypes.get_errno())}")
+
+
+def become(user: str, capabilities: tuple[str, ...] = ()) -> None:
+    """Becomes `user`, keeping only these capabilities; nothing that is executed later can gain any.
+
+    Raises OSError, and KeyError where there is no such user. Call it before any thread is started.
+    """
+    entry = pwd.getpwnam(user)
+    for number in range(64):
+        try:
+            _prctl(_PR_CAPBSET_DROP, number)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                break  # past the last capability of this kernel
+            raise
+    os.setgroups([])
+    _prctl(_PR_SET_KEEPCAPS, int(bool(capabilities)))
+    os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+    os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    _set_capabilities(capabilities)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _set_capabilities(names: tuple[str, ...]) -> None:
+    bits = sum(1 << CAPABILITIES[name] for name in names)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION_3, 0))
+    sets = ctypes.create_string_buffer(struct.pack("IIIIII", low, low, 0, high, high, 0))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(_SYS_CAPSET, header, sets):
+        raise OSError(ctypes.get_errno(), f"capset: {os.strerror(ctypes.get_errno())}")
+
+
+def die_with_parent(parent: int) -> None:
+    """Ends this process when its parent ends. After `become`: a change of credentials clears it."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise SystemExit(0)
+
+
+def seal() -> None:
+    """Enters the sandbox: from here on only SANDBOX. All modules must have been imported."""
+    sandbox = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
+    for name in SANDBOX:
+        sandbox.add_rule(pyseccomp.ALLOW, name)
+    for name in ("mmap", "mprotect"):
+        sandbox.add_rule(pyseccomp.ALLOW, name, pyseccomp.Arg(2, pyseccomp.MASKED_EQ, _PROT_EXEC, 0))
+    sandbox.load()
