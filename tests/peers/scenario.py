@@ -311,9 +311,9 @@ SCENARIOS = [
     Scenario("curl-nginx-plain-six", "nginx", "curl", tls=False, keep=False, address="::1"),
     Scenario("curl-nginx-sendfile", "nginx", "curl", tls=False, sendfile=True),
     Scenario("curl-nginx-sendfile-50", "nginx", "curl", tls=False, sendfile=True, concurrency=50),
-    Scenario("curl-nginx-h2c", "nginx", "curl", "h2", tls=False),
-    Scenario("curl-nginx-h2c-50", "nginx", "curl", "h2", tls=False, concurrency=50),
-    Scenario("curl-nginx-h2c-sendfile", "nginx", "curl", "h2", tls=False, sendfile=True),
+    Scenario("curl-nginx-h2c-each", "nginx", "curl-each", "h2", tls=False, concurrency=4, count=100),
+    Scenario("node-nginx-h2c-50", "nginx", "node", "h2", tls=False, concurrency=50),
+    Scenario("node-nginx-h2c-sendfile", "nginx", "node", "h2", tls=False, sendfile=True),
     # Python requests: SSL_read_ex and SSL_write_ex on the socket; a thread a connection.
     Scenario("requests-nginx", "nginx", "requests"),
     Scenario("requests-nginx-50", "nginx", "requests", concurrency=50, workers=2),

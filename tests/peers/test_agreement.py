@@ -25,4 +25,5 @@ def test_both_peers_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> No
         # A port may be used again once its connection is gone.
         assert len(connections) > 0.9 * scenario.count
     else:
-        assert len(connections) <= 2 * scenario.concurrency
+        # Some servers close after some responses (aiohttp after a 304).
+        assert len(connections) < 0.1 * scenario.count + scenario.concurrency

@@ -26,7 +26,8 @@ function send(stream, planned) {
 
 function http1() {
   const client = tls ? https : http;
-  const agent = new client.Agent({ keepAlive: options.keep, maxSockets: options.concurrency });
+  // With a limit of sockets Node.js keeps connections for the calls that wait, whatever keepAlive says.
+  const agent = new client.Agent({ keepAlive: options.keep, maxSockets: options.keep ? options.concurrency : Infinity });
   const call = (planned) => new Promise((resolve, reject) => {
     const headers = Object.fromEntries(planned.headers);
     if (planned.chunked) headers['Transfer-Encoding'] = 'chunked';

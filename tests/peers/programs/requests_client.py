@@ -67,8 +67,15 @@ class Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
 
 
+class Session(requests.Session):
+    """Takes no response for a redirect: requests would read the content of one by itself, even if told not to follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        return None
+
+
 def _session() -> requests.Session:
-    session = requests.Session()
+    session = Session()
     session.verify = OPTIONS["certificate"]
     session.trust_env = False
     for scheme in ("http://", "https://"):
@@ -103,6 +110,12 @@ def _call(session: requests.Session, request: Request) -> None:
 
 
 def _work(share: list[Request]) -> None:
+    if not OPTIONS["keep"]:
+        # Not every server says that it closes; a session of its own never meets a connection that is about to go.
+        for request in share:
+            with _session() as session:
+                _call(session, request)
+        return
     with _session() as session:
         for request in share:
             _call(session, request)

@@ -23,6 +23,7 @@ PIECE = 10_000
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each second write of a response waits 40 ms for an acknowledgement
 
     def _content_size(self) -> int:
         """Reads the request's content to its end."""
@@ -41,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(response.status)
         for name, value in response.headers:
             self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if response.chunked:
             self.send_header("Transfer-Encoding", "chunked")
         elif response.status not in (204, 304):
