@@ -1,0 +1,23 @@
+"""What reading a packet capture counts, by name. docs/recording.md lists the same."""
+
+from __future__ import annotations
+
+LOSSES = {
+    "segments_missing_bytes": "bytes that were sent and not captured",
+    "snap_length_bytes": "bytes that the capture's snapshot length cut off",
+    "packets_dropped_by_capture": "packets that the capturing program says it lost (pcapng statistics)",
+    "connections_evicted": "connections given up because the table was full",
+    "gaps_flow_buffer_limit": "times that too much waited for a missing segment of one connection",
+    "gaps_total_buffer_limit": "times that too much waited for missing segments in all",
+    "bytes_after_close": "bytes captured after their connection was over",
+}
+"""Something of the traffic is missing: a transaction may be incomplete for it."""
+
+NOTES = {
+    "retransmitted_bytes": "bytes captured more than once",
+    "retransmissions_that_differ": "retransmissions with other bytes than were captured first, which count",
+    "connections_joined_late": "connections whose beginning was not captured",
+    "resets_out_of_window": "RST segments ignored because their sequence number is not the connection's",
+    "packets_without_time": "packets that took the time of the packet before (pcapng simple packet blocks)",
+}
+"""Worth knowing; nothing is missing for it."""
