@@ -21,6 +21,8 @@ LONGEST_CLEAN_KEPT = 256
 """Longer lines are looked at each time: 4096 x 256 bytes bounds the memory to about 1.5 MB."""
 
 METHODS = frozenset((b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"HEAD", b"OPTIONS", b"CONNECT", b"TRACE"))
+SCHEMES = frozenset((b"http", b"https"))
+"""Anything else in their place is searched like other text."""
 
 _PLACE_RANK = {place: rank for rank, place in enumerate(PLACES)}
 _KIND_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
@@ -48,6 +50,9 @@ class Inspector:
         method = _NOTHING
         if request.method is not None and request.method not in METHODS:
             method = HEAD.find(request.method, Zone.FIELD)
+        scheme = _NOTHING
+        if request.scheme is not None and request.scheme not in SCHEMES:
+            scheme = HEAD.find(request.scheme, Zone.FIELD)
         authority = _NOTHING if request.authority is None else _authority(request.authority)
         target = _NOTHING
         if request.target is not None:
@@ -71,6 +76,7 @@ class Inspector:
             identity=None if credential is None else credential.identity,
             sensitive=_listed(counts) if counts else [],
             method=method,
+            scheme=scheme,
             authority=authority,
             target=target,
             request_headers=request_headers,

@@ -52,6 +52,7 @@ class Insight(msgspec.Struct, frozen=True, gc=False):
     sensitive: list[Sensitive] = []
     """Counts by kind and place."""
     method: Spans = []
+    scheme: Spans = []
     authority: Spans = []
     target: Spans = []
     request_headers: FieldMarks = {}

@@ -1,0 +1,135 @@
+"""`Redactor`: an exchange and what `content` found in it -> the transaction that may leave the worker."""
+
+from __future__ import annotations
+
+import hmac
+
+from apisensor.content.model import FieldMarks, Insight
+from apisensor.events.model import Binding
+from apisensor.redact.ids import IdSource
+from apisensor.redact.text import TextForm
+from apisensor.redact.trace_context import TraceParent, traceparent, tracestate
+from apisensor.transactions.model import Auth, Exchange, Request, Response, Transaction
+
+IDENTITY_DIGITS = 32
+"""Hexadecimal digits of an identity: 128 bits, so that two identities never meet by chance."""
+INVALID_UTF8 = "invalid-utf8"
+"""Anomaly: a text was not UTF-8 and has U+FFFD in place of what was not."""
+
+_BINDINGS = {binding: binding.name.lower() for binding in Binding}
+_TRACEPARENT_LENGTH = len("traceparent")
+_TRACESTATE_LENGTH = len("tracestate")
+_GRPC_STATUS_DIGITS = 10
+"""A longer number is no status (gRPC defines 0 to 16; applications have been seen with others)."""
+
+
+class Redactor:
+    """Makes transactions. One per worker; remembers texts of clean field lines and nothing else."""
+
+    def __init__(self, key: bytes, ids: IdSource, *, reveal: bool = False) -> None:
+        """
+        Args:
+            key: keys the identities' hashes; what shares a key can join them.
+            ids: span and trace ids.
+            reveal: leave values as they are (`replay --reveal`). Identities are hashes even so.
+        """
+        self._key = key
+        self._ids = ids
+        self._text = TextForm(reveal=reveal)
+
+    def transaction(self, exchange: Exchange, insight: Insight) -> Transaction:
+        """The transaction of an exchange, redacted. `insight` is what `content.inspect` said of the same exchange."""
+        text = self._text
+        text.invalid = False
+        request, response = exchange.request, exchange.response
+        span_id = self._ids.span_id()
+        parent, state = self._trace(request, insight.request_headers)
+        if exchange.side == "server":
+            client, server = exchange.remote, exchange.local
+        else:  # of packets, too, local is the end that sent the request
+            client, server = exchange.local, exchange.remote
+        method = text.name(request.method, insight.method)
+        scheme = text.name(request.scheme, insight.scheme) or ("https" if exchange.tls else "http")
+        authority = text.plain(request.authority, insight.authority)
+        path = text.plain(request.target, insight.target)
+        request_headers = text.fields(request.headers, insight.request_headers)
+        request_trailers = text.fields(request.trailers, insight.request_trailers) or []
+        response_headers = None if response is None else text.fields(response.headers, insight.response_headers)
+        response_trailers = None if response is None else text.fields(response.trailers, insight.response_trailers)
+        return Transaction(
+            id=span_id,
+            protocol=exchange.protocol,
+            side=exchange.side,
+            method=method,
+            scheme=scheme,
+            authority=authority,
+            path=path,
+            request_headers=request_headers,
+            response_headers=response_headers,
+            request_trailers=request_trailers,
+            response_trailers=response_trailers or [],
+            status=None if response is None else response.status,
+            grpc_status=None if response is None else _grpc_status(exchange.protocol, response),
+            request_body_size=request.body_size,
+            response_body_size=None if response is None else response.body_size,
+            client=client,
+            server=server,
+            auth=self._auth(insight),
+            sensitive=insight.sensitive,
+            binding=None if exchange.binding is None else _BINDINGS[exchange.binding],
+            pid=exchange.pid,
+            start_ns=request.start_ns,
+            duration_ns=None if response is None else _elapsed(request.start_ns, response.end_ns),
+            ttfb_ns=None if response is None else _elapsed(request.start_ns, response.start_ns),
+            trace_id=self._ids.trace_id() if parent is None else parent.trace_id,
+            span_id=span_id,
+            parent_span_id=None if parent is None else parent.parent_id,
+            anomalies=[*exchange.anomalies, INVALID_UTF8] if text.invalid else exchange.anomalies,
+            incomplete_reason=exchange.incomplete_reason,
+            stream_id=exchange.stream_id,
+            conn_id=None if exchange.connection is None else f"{exchange.connection:x}",
+            flow_id=f"{exchange.flow:x}",
+            encrypted=exchange.tls,
+            trace_flags=1 if parent is None else parent.flags,
+            trace_state=state,
+        )
+
+    def _auth(self, insight: Insight) -> Auth | None:
+        if insight.auth_scheme is None:
+            return None
+        if insight.identity is None:
+            return Auth(insight.auth_scheme, None)
+        return Auth(insight.auth_scheme, hmac.digest(self._key, insight.identity, "sha256").hex()[:IDENTITY_DIGITS])
+
+    def _trace(self, request: Request, marks: FieldMarks) -> tuple[TraceParent | None, str]:
+        """The request's trace context; a tracestate that holds something sensitive is left out."""
+        parents: list[bytes] = []
+        states: list[bytes] = []
+        clean = True
+        for index, (name, value) in enumerate(request.headers or ()):
+            # Lengths first: comparing fifteen lowered names would cost more than the rest of this function.
+            if name is None or value is None:
+                continue
+            if len(name) == _TRACEPARENT_LENGTH and name.lower() == b"traceparent":
+                parents.append(value)
+            elif len(name) == _TRACESTATE_LENGTH and name.lower() == b"tracestate":
+                states.append(value)
+                clean = clean and index not in marks
+        parent = traceparent(parents) if parents else None
+        if parent is None or not states or not (clean or self._text.reveal):
+            return parent, ""
+        return parent, tracestate(states)
+
+
+def _elapsed(start_ns: int, end_ns: int) -> int | None:
+    """None where the clock went backwards (packets captured out of order): there is no true answer."""
+    return end_ns - start_ns if end_ns >= start_ns else None
+
+
+def _grpc_status(protocol: str, response: Response) -> int | None:
+    """grpc-status of the trailers, or of the header section where the response is trailers-only."""
+    for section in (response.trailers, response.headers if protocol == "grpc" else None):
+        for name, value in section or ():
+            if name is not None and value is not None and name.lower() == b"grpc-status":
+                return int(value) if value.isdigit() and len(value) <= _GRPC_STATUS_DIGITS else None
+    return None

@@ -1,0 +1,111 @@
+"""Bytes with sensitive spans -> text without them."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+from apisensor.content.model import FieldMarks, Spans
+from apisensor.transactions.model import Header
+
+MARKER = "[redacted]"
+"""What stands in place of a secret."""
+
+_MARKER = MARKER.encode()
+_SHORTEST_SHOWN = 3
+"""A local part this long or longer shows its first character."""
+
+LINES_KEPT = 4096
+"""Clean field lines whose text is remembered, so that what repeats is decoded once."""
+LONGEST_LINE_KEPT = 256
+"""Longer lines are decoded each time."""
+
+TextHeader = tuple[str | None, str | None]
+
+_NAMES = {
+    name.encode(): name
+    for name in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "http", "https")
+}
+
+
+class TextForm:
+    """Turns bytes with their sensitive spans into text. Remembers the text of clean field lines, nothing else."""
+
+    def __init__(self, *, reveal: bool) -> None:
+        self.reveal = reveal
+        """Spans are ignored: everything is shown."""
+        self.invalid = False
+        """Something was not UTF-8 since this was last set to False."""
+        self._lines: dict[Header, TextHeader] = {}
+
+    def name(self, text: bytes | None, spans: Spans) -> str | None:
+        """A method or scheme: mostly one of a few."""
+        return None if text is None else _NAMES.get(text) or self.plain(text, spans)
+
+    def plain(self, text: bytes | None, spans: Spans) -> str | None:
+        """Any text."""
+        if text is None:
+            return None
+        if spans and not self.reveal:
+            text = redacted(text, spans)
+        try:
+            return text.decode()
+        except UnicodeDecodeError:
+            self.invalid = True
+            return text.decode(errors="replace")
+
+    def fields(self, headers: list[Header] | None, marks: FieldMarks) -> list[TextHeader] | None:
+        """A section of field lines."""
+        if headers is None:
+            return None
+        lines = self._lines
+        if not marks:
+            return [lines.get(header) or self._line(header) for header in headers]
+        return [
+            (lines.get(header) or self._line(header)) if index not in marks else self._marked(header, *marks[index])
+            for index, header in enumerate(headers)
+        ]
+
+    def _line(self, header: Header) -> TextHeader:
+        name, value = header
+        invalid, self.invalid = self.invalid, False
+        line = (self.plain(name, _NOTHING), self.plain(value, _NOTHING))
+        if self.invalid:  # not remembered: it must be said of the next transaction, too
+            return line
+        self.invalid = invalid
+        if len(name or b"") + len(value or b"") <= LONGEST_LINE_KEPT:
+            if len(lines := self._lines) >= LINES_KEPT:
+                lines.clear()
+            self._lines[header] = line
+        return line
+
+    def _marked(self, header: Header, in_name: Spans, in_value: Spans) -> TextHeader:
+        return self.plain(header[0], in_name), self.plain(header[1], in_value)
+
+
+_NOTHING: Spans = []
+
+
+def redacted(text: bytes, spans: Spans) -> bytes:
+    """The text with each span replaced: e-mail addresses by their mask, all else by MARKER."""
+    pieces: list[bytes] = []
+    end = 0
+    for start, stop, kind in spans:
+        pieces.append(text[end:start])
+        pieces.append(masked_email(text[start:stop]) if kind == "email" else _MARKER)
+        end = stop
+    pieces.append(text[end:])
+    return b"".join(pieces)
+
+
+def masked_email(address: bytes) -> bytes:
+    """alice@example.com -> a***@example.com, in any percent-encoding; a short local part shows nothing."""
+    plain = address
+    while b"@" not in plain and b"%" in plain:
+        plain, before = unquote_to_bytes(plain), plain
+        if plain == before:
+            break
+    local, at, host = plain.rpartition(b"@")
+    if not at or b"%" in host:
+        return _MARKER
+    shown = local[:1] if len(local) >= _SHORTEST_SHOWN and local[:1].isalnum() else b""
+    return shown + b"***@" + host

@@ -1,0 +1,63 @@
+"""W3C Trace Context, level 1: reading `traceparent` and `tracestate` of a request, strictly.
+
+What is not exactly right is not used: the ids join the span to the application's trace, and a wrong join is worse
+than none.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from apisensor.content.matching import compiled
+
+MEMBERS = 32
+"""List members of a tracestate (section 3.3.1.1)."""
+LONGEST_STATE = 8192
+"""Bytes of combined tracestate that are kept. The specification asks vendors for at least 512."""
+
+# Section 3.2: version, trace-id, parent-id, trace-flags; a version above 00 may append more behind a dash.
+_TRACEPARENT = compiled(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_NO_TRACE, _NO_SPAN = b"0" * 32, b"0" * 16
+_SAMPLED = 1
+
+# Section 3.3.1.3: key, or tenant@system, then = and up to 256 printable characters without comma and equals sign.
+_MEMBER = compiled(
+    r"[ \t]*(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e][ \t]*"
+)
+
+
+class TraceParent(NamedTuple):
+    """A valid traceparent."""
+
+    trace_id: str
+    parent_id: str
+    flags: int
+    """All eight bits of version 00; of later versions the one whose meaning is known (sampled)."""
+
+
+def traceparent(values: list[bytes]) -> TraceParent | None:
+    """The request's trace context; None unless there is exactly one traceparent field and it is valid."""
+    if len(values) != 1:
+        return None
+    match = _TRACEPARENT.fullmatch(values[0].strip(b" \t"))
+    if match is None:
+        return None
+    version, trace_id, parent_id, flags = (match.group(index) for index in (1, 2, 3, 4))
+    if version == b"ff" or trace_id == _NO_TRACE or parent_id == _NO_SPAN:
+        return None
+    if version == b"00" and match.start(5) >= 0:
+        return None
+    bits = int(flags, 16)
+    return TraceParent(trace_id.decode(), parent_id.decode(), bits if version == b"00" else bits & _SAMPLED)
+
+
+def tracestate(values: list[bytes]) -> str:
+    """The request's tracestate fields as one list; "" where they are not valid or too long."""
+    combined = b",".join(values)
+    if not combined or len(combined) > LONGEST_STATE:
+        return ""
+    members = [member for member in combined.split(b",") if member.strip(b" \t")]
+    if len(members) > MEMBERS or any(_MEMBER.fullmatch(member) is None for member in members):
+        return ""
+    return combined.strip(b" \t").decode("ascii")
