@@ -44,7 +44,7 @@ def quiet_note(facts: QuietFacts) -> list[str]:
     """What is seen, and what may be the reason; at most a handful of lines, the likeliest first."""
     lines = [_seen(facts)]
     if facts.dead_parts:
-        lines.append(f"not running just now: {', '.join(facts.dead_parts)}; `apisensor status` says how often they ended")
+        lines.append(f"not running just now: {', '.join(facts.dead_parts)}; see `apisensor status`")
     if facts.lost and sum(facts.lost.values()):
         causes = ", ".join(f"{cause} {count:,}" for cause, count in sorted(facts.lost.items()) if count)
         lines.append(f"events were lost ({causes}): a larger capture.ring_bytes helps against ring_full")
@@ -55,12 +55,12 @@ def quiet_note(facts: QuietFacts) -> list[str]:
         lines.append(f"their HTTPS cannot be seen, no library that is hooked: {named}{others}; see `apisensor status`")
     if facts.unattached_libraries:
         lines.append(f"not attached: {'; '.join(facts.unattached_libraries[:SAID_PROCESSES])}")
-    if facts.encrypted_bytes and facts.attached_libraries and not facts.captured_tls_bytes and not facts.blind_processes:
+    if _no_call_seen(facts):
         lines.append("encrypted traffic passes, but no call of an attached library: its process may use another copy")
     if facts.open_requests:
         lines.append(f"{facts.open_requests:,} requests await their responses (long polls, streams?)")
     if facts.late_flows:
-        lines.append(f"{facts.late_flows:,} connections are older than the sensor: they show from their next request on")
+        lines.append(f"{facts.late_flows:,} connections are older than the sensor: seen from their next request on")
     if facts.not_http_flows:
         lines.append(f"{facts.not_http_flows:,} connections carry something else than HTTP")
     if facts.suppressed_flows:
@@ -68,6 +68,11 @@ def quiet_note(facts: QuietFacts) -> list[str]:
     if len(lines) == 1:
         lines.append(_idle(facts))
     return lines
+
+
+def _no_call_seen(facts: QuietFacts) -> bool:
+    explained = facts.captured_tls_bytes or facts.blind_processes
+    return bool(facts.encrypted_bytes and facts.attached_libraries and not explained)
 
 
 def _seen(facts: QuietFacts) -> str:

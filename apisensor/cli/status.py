@@ -1,0 +1,142 @@
+"""`apisensor status`: what the sensor of this node is doing, and what it has lost."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from apisensor.cli.options import settings_from, settings_options
+from apisensor.cli.output import page_console
+from apisensor.live.client import LiveClient
+from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
+from apisensor.live.text import duration, size, visible
+
+SHOWN_PROCESSES = 30
+"""Rows of a table for a person; --format json has all."""
+
+
+@click.command(name="status", short_help="Parts, memory, counters, and what is attached.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@settings_options
+def command(form: str, config: str | None, assignments: tuple[str, ...]) -> int:
+    """Show the parts of the running sensor, its counters, the TLS libraries and processes it sees, and its export."""
+    with LiveClient(settings_from(config, assignments).live_socket) as client:
+        status = client.status()
+    if form == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(status)))
+    else:
+        page_console().print(page(status, time.time()))
+    return 0
+
+
+def page(status: Status, now: float) -> Group:
+    """The status as a page for a terminal; `now` is Unix time, seconds."""
+    running = duration(max(0.0, now - status.started) * 1000)
+    losses = {name: count for name, count in status.counters.items() if ".lost." in name and count}
+    others = {name: count for name, count in status.counters.items() if ".lost." not in name}
+    blocks: list[RenderableType] = [Text.assemble(("apisensor ", "bold"), visible(status.version), f", up {running}")]
+    blocks.extend(Text(f"  {visible(note)}", "magenta") for note in status.notes)
+    blocks += [_heading("Parts"), _parts(status.parts)]
+    blocks += [_heading("Lost"), _counters(losses, "red") if losses else Text("  nothing", "green")]
+    if others:
+        blocks += [_heading("Counters"), _counters(others, "")]
+    blocks += [_heading("Export"), _export(status)]
+    blocks += [_heading("TLS libraries"), _libraries(status.libraries)]
+    blocks += [_heading("Processes"), _processes(status.processes)]
+    return Group(*blocks)
+
+
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}", "bold")
+
+
+def _table(*headings: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return table
+
+
+def _parts(parts: list[Part]) -> Table:
+    table = _table("  name", "pid", "user", "up", "restarts", "memory", "", right=("pid", "up", "restarts", "memory"))
+    for part in parts:
+        table.add_row(
+            Text("  " + visible(part.name)),
+            Text(str(part.pid)) if part.pid is not None else Text("not running", "red"),
+            Text(visible(part.user or "-")),
+            Text(duration(part.uptime_seconds * 1000)),
+            Text(str(part.restarts), "red" if part.restarts else ""),
+            Text(size(part.memory_bytes)),
+            Text(f"ended before with {visible(part.last_exit)}" if part.last_exit else "", "red"),
+        )
+    return table
+
+
+def _counters(counters: dict[str, int], style: str) -> Table:
+    table = _table("", "", right=())
+    table.show_header = False
+    for name, count in sorted(counters.items()):
+        table.add_row(Text("  " + visible(name)), Text(f"{count:>15,}", style))
+    return table
+
+
+def _export(status: Status) -> RenderableType:
+    if status.export is None:
+        return Text("  off: OTEL_EXPORTER_OTLP_ENDPOINT is not set, or export.enabled is false")
+    table = _table("", "")
+    table.show_header = False
+    for name, value in status.export.items():
+        shown = f"{value:,}" if isinstance(value, int) else visible(str(value)) if value is not None else "-"
+        table.add_row(Text("  " + visible(name)), Text(shown))
+    return table
+
+
+def _libraries(libraries: list[LibraryStatus]) -> RenderableType:
+    if not libraries:
+        return Text("  none: no running process has mapped a TLS library that is known")
+    table = _table("  path", "library", "version", "probes", "processes", "", right=("probes", "processes"))
+    for library in libraries:
+        table.add_row(
+            Text("  " + visible(library.path)),
+            Text(visible(library.library)),
+            Text(visible(library.version or "?")),
+            Text(str(library.probes), "" if library.probes else "red"),
+            Text(str(library.processes)),
+            Text(visible(library.reason or ""), "yellow"),
+        )
+    return table
+
+
+def _processes(processes: list[ProcessStatus]) -> RenderableType:
+    if not processes:
+        return Text("  none seen yet")
+    table = _table(
+        "  pid", "executable", "service", "container", "calls", "plaintext", "encrypted", "TLS", "",
+        right=("calls", "plaintext", "encrypted"),
+    )  # fmt: skip
+    ordered = sorted(processes, key=lambda p: (not _blind(p), -p.transactions, -p.encrypted_bytes, p.pid))
+    for process in ordered[:SHOWN_PROCESSES]:
+        table.add_row(
+            Text(f"  {process.pid}"),
+            Text(visible(process.executable or "?")),
+            Text(visible(process.service or "-")),
+            Text(visible((process.container or "-")[:12])),
+            Text(f"{process.transactions:,}"),
+            Text(size(process.plaintext_bytes)),
+            Text(size(process.encrypted_bytes)),
+            Text("blind", "red") if _blind(process) else Text("attached" if process.attached else "-"),
+            Text(visible(process.note or ""), "yellow"),
+        )
+    if len(ordered) > SHOWN_PROCESSES:
+        return Group(table, Text(f"  and {len(ordered) - SHOWN_PROCESSES} more (--format json)", "dim"))
+    return table
+
+
+def _blind(process: ProcessStatus) -> bool:
+    """Its TLS passes unseen: encrypted bytes, and no probe in any of its libraries."""
+    return process.encrypted_bytes > 0 and not process.attached

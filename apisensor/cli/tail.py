@@ -1,0 +1,49 @@
+"""`apisensor tail`: transactions as they happen, from the sensor that runs on this node."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from apisensor.cli.options import filter_from, filter_options, settings_from, settings_options
+from apisensor.cli.output import say, table, write_line
+from apisensor.live.client import LiveClient
+from apisensor.live.public import Dropped
+
+
+@click.command(name="tail", short_help="Live transactions in the terminal, filterable.")
+@filter_options
+@click.option("-n", "--count", type=click.IntRange(1), help="End after so many transactions.")
+@click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
+@settings_options
+def command(count: int | None, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> int:
+    """Show the transactions of this node as they happen, until interrupted.
+
+    Of the filters given all must hold; of several values of one, any is enough:
+    `apisensor tail --status 5xx --status none --host '*.example.com'`
+    """
+    wanted = filter_from(values)
+    lines = table()
+    with LiveClient(settings_from(config, assignments).live_socket) as client:
+        client.subscribe(wanted)
+        try:
+            for line, event in client.lines():
+                if isinstance(event, Dropped):
+                    if form == "jsonl":
+                        sys.stdout.buffer.write(line)
+                    say(f"apisensor: {event.count:,} transactions were not shown: this reader is too slow")
+                    continue
+                if form == "jsonl":
+                    sys.stdout.buffer.write(line)
+                else:
+                    write_line(lines.transaction(event))
+                sys.stdout.buffer.flush()
+                if count is not None:
+                    count -= 1
+                    if not count:
+                        return 0
+        except KeyboardInterrupt:  # how a tail is meant to end
+            return 0
+    raise click.ClickException("the sensor has ended")

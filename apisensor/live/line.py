@@ -1,0 +1,166 @@
+"""One transaction as one line of a terminal.
+
+    12:03:04.123 → curl/1234        GET    🔒 example.com/users?limit=5        200   12ms     0B  1.2k h2  192.0.2.7:443
+
+The arrow is the observed process's view: → it called, ← it served, · seen on the network. Where the line is narrow the
+least telling columns go first: peer, sizes, protocol, duration.
+"""
+
+from __future__ import annotations
+
+import calendar
+import functools
+import time
+
+from apisensor.live.public import PublicTransaction
+from apisensor.live.text import columns, duration, fit, pad, size, visible
+from apisensor.transactions.json_form import rfc3339
+
+WHO_WIDTH = 18
+METHOD_WIDTH = 6
+URL_LEAST = 24
+"""Places of host and path below which columns are left out in its favour."""
+
+ARROWS = {"client": "→", "server": "←", "network": "·"}
+
+RESET = "\x1b[0m"
+DIM = "\x1b[2m"
+BOLD = "\x1b[1m"
+RED = "\x1b[31m"
+GREEN = "\x1b[32m"
+YELLOW = "\x1b[33m"
+MAGENTA = "\x1b[35m"
+CYAN = "\x1b[36m"
+
+_STATUS_COLORS = {1: CYAN, 2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
+_OPTIONAL = (("peer", 22), ("sizes", 12), ("protocol", 9), ("duration", 7))
+"""Columns that a narrow line leaves out, in this order, and the places each takes with its space."""
+
+
+class LineFormat:
+    """How lines look: their width and whether colours and signs beyond ASCII may be used."""
+
+    def __init__(self, width: int | None, color: bool, unicode: bool = True) -> None:
+        """
+        Args:
+            width: places of a line; None: nothing is cut.
+            color: ANSI colours.
+            unicode: "→" and the lock; else ">" and "s".
+        """
+        self.width = width
+        self.color = color
+        self.unicode = unicode
+
+    def transaction(self, t: PublicTransaction) -> str:
+        """The line, without its newline."""
+        shown, url_width = self._columns(t)
+        status = "-" if t.status is None else str(t.status)
+        url = self._url(t)
+        parts = [
+            self._paint(_local_time(t.start_time), DIM),
+            self._arrow(t.side),
+            self._paint(pad(_who(t), WHO_WIDTH) if self.width else _who(t), BOLD),
+            pad(visible(t.method or "?"), METHOD_WIDTH) if self.width else visible(t.method or "?"),
+            self._lock(t.scheme == "https"),
+            pad(url, url_width) if url_width is not None else url,
+            self._paint(f"{status:>3}", _STATUS_COLORS.get((t.status or 0) // 100, "")) + self._grpc(t),
+        ]
+        if "duration" in shown:
+            parts.append(f"{duration(t.duration_ms):>6}")
+        if "sizes" in shown:
+            parts.append(f"{size(t.request_body_size):>5} {size(t.response_body_size):>5}")
+        if "protocol" in shown:
+            parts.append(pad(visible(t.protocol), 8))
+        if "peer" in shown:
+            parts.append(self._paint(pad(_peer(t), 21) if self.width else _peer(t), DIM))
+        parts.extend(self._paint(mark, color) for mark, color in _marks(t))
+        return " ".join(parts).rstrip()
+
+    def note(self, text: str) -> str:
+        """A line that is no transaction: what the sensor itself has to say."""
+        line = f"-- {visible(text)}"
+        return self._paint(line if self.width is None else fit(line, self.width), MAGENTA)
+
+    def _columns(self, t: PublicTransaction) -> tuple[set[str], int | None]:
+        """Which optional columns are shown, and the places left for host and path (None: as many as it takes)."""
+        shown = {name for name, _ in _OPTIONAL}
+        if self.width is None:
+            return shown, None
+        fixed = 13 + 2 + WHO_WIDTH + 1 + METHOD_WIDTH + 1 + 3 + 1 + 3
+        left = self.width - fixed - sum(width for _, width in _OPTIONAL)
+        left -= sum(columns(mark) + 1 for mark, _ in _marks(t)) + columns(self._grpc(t))
+        for name, width in _OPTIONAL:
+            if left >= URL_LEAST:
+                break
+            shown.discard(name)
+            left += width
+        return shown, max(left, URL_LEAST // 2)
+
+    def _url(self, t: PublicTransaction) -> str:
+        authority, path = visible(t.authority or ""), visible(t.path if t.path is not None else "?")
+        return authority + path
+
+    def _arrow(self, side: str) -> str:
+        if not self.unicode:
+            return {"client": ">", "server": "<"}.get(side, ".")
+        return self._paint(ARROWS.get(side, "·"), CYAN if side == "server" else MAGENTA if side == "client" else DIM)
+
+    def _lock(self, encrypted: bool) -> str:
+        """Two places in either case: the lock is wide."""
+        if not self.unicode:
+            return "s " if encrypted else "  "
+        return "🔒" if encrypted else "  "
+
+    def _grpc(self, t: PublicTransaction) -> str:
+        return f" grpc:{t.grpc_status}" if t.grpc_status is not None else ""
+
+    def _paint(self, text: str, color: str) -> str:
+        return f"{color}{text}{RESET}" if self.color and color else text
+
+
+def _marks(t: PublicTransaction) -> list[tuple[str, str]]:
+    marks = []
+    if t.incomplete_reason is not None:
+        marks.append((f"!{visible(t.incomplete_reason)}", RED))
+    marks.extend((f"~{visible(name)}", YELLOW) for name in t.anomalies)
+    return marks
+
+
+def _who(t: PublicTransaction) -> str:
+    if t.process is None:
+        return "-"
+    name = t.process.service or (t.process.executable or "?").rpartition("/")[2]
+    pid = f"/{t.process.pid}"
+    return fit(visible(name), WHO_WIDTH - len(pid)) + pid
+
+
+def _peer(t: PublicTransaction) -> str:
+    """The other end, as the observed process sees it; both ends of a packet capture."""
+    if t.side == "network" and t.client and t.server:
+        return f"{_address(t.client.address, t.client.port)}>{_address(t.server.address, t.server.port)}"
+    peer = t.server if t.side == "client" else t.client
+    return "unbound" if peer is None else _address(peer.address, peer.port)
+
+
+def _address(address: str, port: int) -> str:
+    return f"[{visible(address)}]:{port}" if ":" in address else f"{visible(address)}:{port}"
+
+
+_STAMP_LENGTH = len(rfc3339(0))
+
+
+def _local_time(start_time: str) -> str:
+    """RFC 3339 in UTC as the local time of day, to the millisecond."""
+    if len(start_time) != _STAMP_LENGTH:
+        return pad(visible(start_time), 12)
+    return _local_second(start_time[:19]) + visible(start_time[19:23])
+
+
+@functools.lru_cache(maxsize=8)
+def _local_second(stamp: str) -> str:
+    """A busy node prints thousands of lines of one second."""
+    try:
+        seconds = calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return pad(visible(stamp), 8)
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
