@@ -20,7 +20,7 @@ def make(directory: Path) -> Certificate:
     made = Certificate(directory / "certificate.pem", directory / "key.pem")
     if not made.certificate.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost"
+        command = "openssl req -x509 -nodes -days 30 -subj /CN=localhost -newkey ec -pkeyopt ec_paramgen_curve:P-256"
         names = "subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost"
         files = ["-addext", names, "-keyout", str(made.key), "-out", str(made.certificate)]
         subprocess.run([*command.split(), *files], check=True, capture_output=True, timeout=30)

@@ -13,7 +13,7 @@ METHODS: Final = {"GET": 40, "POST": 20, "PUT": 10, "PATCH": 10, "DELETE": 8, "H
 """Method: weight in the mix."""
 STATUSES: Final = {200: 64, 201: 8, 204: 6, 301: 4, 304: 4, 404: 8, 500: 6}
 SIZES: Final = {0: 8, 1: 8, 17: 10, 400: 24, 1000: 22, 4096: 12, 16_384: 7, 16_385: 3, 65_536: 4, 200_000: 2}
-"""Content sizes in bytes. 16,384 is a TLS record and an HTTP/2 frame; one byte more needs two. Servers know no others."""
+"""Bytes of content: weight. 16,384 fill a TLS record and an HTTP/2 frame, one more takes two. Servers know no other."""
 _WITH_CONTENT: Final = {"POST": 1.0, "PUT": 1.0, "PATCH": 1.0, "DELETE": 0.25}
 """Method: share of its requests that carry content."""
 _DECOY: Final = "GET /decoy/{n} HTTP/1.1\r\nHost: decoy\r\n\r\n"

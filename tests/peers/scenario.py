@@ -345,6 +345,6 @@ SCENARIOS = [
     Scenario("requests-node-50", "node", "requests", concurrency=50),
     Scenario("aiohttp-nginx-50", "nginx", "aiohttp", concurrency=50),
 ]
-"""What the sensor must get right. By library and transport, protocol, concurrency, kept and new connections, address."""
+"""What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -46,7 +46,7 @@ class CallLog:
     """Appends calls to a file, one line each, whole lines at once: threads may share it."""
 
     def __init__(self, file: str) -> None:
-        self._file = Path(file).open("ab", buffering=0)
+        self._file = Path(file).open("ab", buffering=0)  # noqa: SIM115 - open as long as the process runs
 
     def write(
         self,

@@ -68,7 +68,7 @@ class Adapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """Takes no response for a redirect: requests would read the content of one by itself, even if told not to follow."""
+    """Takes no response for a redirect: requests would read the content of one even where it must not follow it."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
         return None

@@ -1,0 +1,269 @@
+"""The real sensor as a child of a test: `apisensor run --format jsonl`, as root, in a runtime directory of its own.
+
+    with Sensor(settings=["capture.call_limit=65536"]) as sensor:
+        truth = scenario.run(directory)
+        verdict = sensor.verdict(truth.calls)
+    assert verdict.passes(), verdict.report() + sensor.log()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.peers.process import ROOT
+from tests.truth import Call, Transaction, Verdict, compare
+
+READY = "apisensor: ready"
+"""How the line begins that `run` writes to standard error once its probes are attached."""
+READY_SECONDS = 60.0
+"""Compiling the probes takes a few seconds of an idle core, and tests share two."""
+STOP_SECONDS = 20.0
+REPORT_SECONDS = 20.0
+"""For the last transactions to come out after the last call was made."""
+EXTRA_SECONDS = 0.5
+"""How long to go on listening once all expected ones are there: what is reported twice comes late."""
+_POLL_SECONDS = 0.05
+_COMMAND = [sys.executable, "-m", "apisensor.cli.main"]
+
+
+class SensorError(Exception):
+    """The sensor did not start, end or answer in time; the text has the end of its log."""
+
+
+class Sensor:
+    """A running sensor; a context manager that leaves no process and no directory behind.
+
+    Args:
+        settings: SECTION.KEY=VALUE, as for --set.
+        environment: added to this process's own, for OTEL_* variables.
+        arguments: further arguments of `apisensor run`.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        # Not in pytest's tmp_path: only root may enter that, and the sensor's parts are not root.
+        self.directory = Path(tempfile.mkdtemp(prefix="apisensor-test-"))
+        self.directory.chmod(0o755)
+        self._settings = [
+            f"--set=general.runtime_directory={self.directory}/run",
+            f"--set=general.state_directory={self.directory}/state",
+            *_user(),
+            *(f"--set={setting}" for setting in settings),
+        ]
+        self._environment = {**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"}
+        self._arguments = list(arguments)
+        self._lock = threading.Lock()
+        self._transactions: list[Transaction] = []
+        self._findings: list[dict[str, Any]] = []
+        self._unexpected: list[bytes] = []
+        self._log: list[str] = []
+        self._ready = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Sensor:
+        self._process = subprocess.Popen(
+            [*_COMMAND, "run", "--format", "jsonl", *self._arguments, *self._settings],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for read in (self._read_output, self._read_errors):
+            thread = threading.Thread(target=read, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        try:
+            self._until(self._ready.is_set, READY_SECONDS, "was not ready")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    @property
+    def pid(self) -> int:
+        """Of `run`, which supervises the other parts."""
+        return self._child.pid
+
+    @property
+    def transactions(self) -> list[Transaction]:
+        """Those printed so far."""
+        with self._lock:
+            return list(self._transactions)
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """Those printed so far."""
+        with self._lock:
+            return list(self._findings)
+
+    @property
+    def unexpected(self) -> list[bytes]:
+        """Lines on standard output that are neither: there should be none."""
+        with self._lock:
+            return list(self._unexpected)
+
+    def log(self, lines: int = 40) -> str:
+        """The end of the sensor's standard error."""
+        with self._lock:
+            return "\n".join(self._log[-lines:])
+
+    def wait_until(
+        self, true: int | Callable[[list[Transaction]], bool], seconds: float = REPORT_SECONDS
+    ) -> list[Transaction]:
+        """Waits until so many transactions are there, or until `true` of them holds; returns them.
+
+        Raises:
+            SensorError: that did not happen in time, or the sensor ended.
+        """
+        if isinstance(true, int):
+            count = true
+            self._until(lambda: len(self.transactions) >= count, seconds, f"has not reported {count} transactions")
+        else:
+            predicate = true
+            self._until(lambda: predicate(self.transactions), seconds, "has not reported what was expected")
+        return self.transactions
+
+    def verdict(self, calls: Sequence[Call], seconds: float = REPORT_SECONDS) -> Verdict:
+        """Waits until nothing is missing, or in vain, and a little longer for what should not come; then judges."""
+        paths = {call.path for call in calls}
+
+        def all_there() -> bool:
+            return sum(t["path"] in paths for t in self.transactions) >= len(calls)
+
+        with contextlib.suppress(SensorError):
+            self._until(all_there, seconds, "has not reported all")
+        time.sleep(EXTRA_SECONDS)
+        return compare(calls, self.transactions)
+
+    def status(self) -> dict[str, Any]:
+        """What `apisensor status --format json` says (apisensor/live/status.py).
+
+        Raises:
+            SensorError: the command failed.
+        """
+        done = subprocess.run(
+            [*_COMMAND, "status", "--format", "json", *self._settings],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SensorError(f"status: {done.stderr.decode(errors='replace')}")
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def losses(self) -> dict[str, int]:
+        """The loss counters of the status that are not 0."""
+        counters: dict[str, int] = self.status()["counters"]
+        return {name: count for name, count in counters.items() if ".lost." in name and count}
+
+    def stop(self) -> int:
+        """Ends the sensor as systemd does, reads what it still prints and returns its exit status.
+
+        Raises:
+            SensorError: it did not end in time.
+        """
+        status = self._terminate()
+        for thread in self._threads:
+            thread.join(5)
+        return status
+
+    def _terminate(self) -> int:
+        if self._child.poll() is None:
+            self._child.terminate()
+        try:
+            return self._child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise SensorError(f"the sensor did not end in {STOP_SECONDS:g} s:\n{self.log()}") from None
+
+    @property
+    def _child(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise SensorError("the sensor was not started; use it as a context manager")
+        return self._process
+
+    def _read_output(self) -> None:
+        stream = self._child.stdout
+        for line in stream or ():
+            kind = None
+            with contextlib.suppress(json.JSONDecodeError):
+                document = json.loads(line)
+                kind = document.get("kind") if isinstance(document, dict) else None
+            with self._lock:
+                if kind == "transaction":
+                    self._transactions.append(document)
+                elif kind == "finding":
+                    self._findings.append(document)
+                else:
+                    self._unexpected.append(line)
+
+    def _read_errors(self) -> None:
+        stream = self._child.stderr
+        for line in stream or ():
+            text = line.decode(errors="replace").rstrip()
+            with self._lock:
+                self._log.append(text)
+            if text.startswith(READY):
+                self._ready.set()
+
+    def _until(self, true: Callable[[], bool], seconds: float, complaint: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            if self._child.poll() is not None:
+                raise SensorError(f"the sensor ended with {self._child.returncode}:\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise SensorError(f"the sensor {complaint} in {seconds:g} s:\n{self.log()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _end(self) -> None:
+        """Ends what is left of it, the hard way after a bounded wait; the group outlives its leader."""
+        try:
+            with contextlib.suppress(SensorError):
+                self._terminate()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.wait(STOP_SECONDS)
+            for thread in self._threads:
+                thread.join(5)
+            for stream in (self._child.stdout, self._child.stderr):
+                if stream is not None:
+                    stream.close()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _user() -> list[str]:
+    """The core's user where the sensor is not installed: one that every Debian has and that is not the sandbox's."""
+    try:
+        pwd.getpwnam("apisensor")
+    except KeyError:
+        return ["--set=general.user=daemon"]
+    return []
