@@ -62,7 +62,6 @@ class Curl:
         *,
         concurrency: int = 1,
         keep: bool = True,
-        command: Sequence[str] | None = None,
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -71,7 +70,6 @@ class Curl:
         self._protocol = protocol
         self._concurrency = concurrency
         self._keep = keep
-        self._program = list(command or [program("curl")])
 
     def configuration(self, requests: Sequence[Request]) -> str:
         """A curl configuration of one operation a request; writes the contents they send."""
@@ -138,21 +136,27 @@ class Curl:
             raise PeerError(f"curl reported {len(calls)} of {len(requests)} calls")
         return calls
 
+    @property
+    def arguments(self) -> list[str]:
+        """Of a curl that waits for its configuration."""
+        parallel = ["--parallel", "--parallel-max", str(self._concurrency)] if self._concurrency > 1 else []
+        return ["-q", "-sS", *parallel, "-K", "-"]
+
     def start(self) -> Peer:
         """A curl that waits for its configuration."""
-        parallel = ["--parallel", "--parallel-max", str(self._concurrency)] if self._concurrency > 1 else []
-        return Peer([*self._program, "-q", "-sS", *parallel, "-K", "-"], self.directory / "curl.stderr")
+        return Peer([program("curl"), *self.arguments], self.directory / "curl.stderr")
 
-    def drive(self, peer: Peer, requests: Sequence[Request]) -> list[Call]:
-        """Gives a waiting curl its configuration; returns the calls it made."""
+    def drive(self, peer: Peer, requests: Sequence[Request], pid: int | None = None) -> list[Call]:
+        """Gives a waiting curl its configuration; returns the calls it made. `pid`: of curl, where `peer` runs it in
+        a container."""
         output = peer.finish(self.configuration(requests).encode())
-        return self.calls_of(output, peer.pid, requests)
+        return self.calls_of(output, pid or peer.pid, requests)
 
     def each(self, requests: Sequence[Request]) -> list[Call]:
         """A process a call, `concurrency` at once."""
 
         def one(request: Request) -> list[Call]:
-            peer = Peer([*self._program, "-q", "-K", "-"], self.directory / "curl.stderr")
+            peer = Peer([program("curl"), "-q", "-K", "-"], self.directory / "curl.stderr")
             try:
                 return self.drive(peer, [request])
             finally:

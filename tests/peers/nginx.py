@@ -17,7 +17,7 @@ import msgspec
 
 from tests.peers.certificates import Certificate
 from tests.peers.plan import SIZES, STATUSES
-from tests.peers.process import START_SECONDS, Peer, free_port, listens, program, wait_until
+from tests.peers.process import START_SECONDS, Peer, PeerError, free_port, listens, program, wait_until
 from tests.truth import Call, End
 
 _CONTINUE = len("HTTP/1.1 100 Continue\r\n\r\n")
@@ -32,8 +32,7 @@ $user
 worker_processes $workers;
 pid $prefix/nginx.pid;
 error_log $prefix/error.log warn;
-worker_rlimit_nofile 4096;
-events { worker_connections 1024; }
+events { worker_connections 512; }
 http {
     log_format call escape=json '{"time":$$msec,"pid":$$pid,"method":"$$request_method","path":"$$request_uri",'
         '"status":$$status,"content_length":"$$content_length","body_bytes_sent":$$body_bytes_sent,'
@@ -151,6 +150,14 @@ class Ports(msgspec.Struct, frozen=True):
     def free(cls) -> Ports:
         return cls(*(free_port("127.0.0.1") for _ in range(3)))
 
+    def of(self, protocol: str, tls: bool) -> int:
+        return self.tls if tls else self.h2c if protocol == "h2" else self.plain
+
+
+def listens_on(ports: Ports) -> bool:
+    """nginx opens all its ports before it accepts on any."""
+    return listens("127.0.0.1", ports.tls)
+
 
 def write_configuration(
     directory: Path,
@@ -159,9 +166,8 @@ def write_configuration(
     *,
     workers: int = 1,
     sendfile: bool = False,
-    prefix: Path | None = None,
 ) -> Path:
-    """Writes nginx.conf and the files it serves into `directory`; `prefix`: how nginx itself sees that directory."""
+    """Writes nginx.conf, the certificate and the files it serves into `directory`; returns the configuration's path."""
     files = directory / "files"
     files.mkdir(parents=True, exist_ok=True)
     for size in SIZES:
@@ -175,11 +181,11 @@ def write_configuration(
     configuration = _CONFIGURATION.substitute(
         # Started by root, workers would lose the right to read what the tests keep for root.
         user="user root;" if os.geteuid() == 0 else "",
-        prefix=prefix or directory,
+        prefix=directory,
         workers=workers,
         sendfile="on" if sendfile else "off",
-        certificate=(prefix or directory) / "certificate.pem",
-        key=(prefix or directory) / "key.pem",
+        certificate=directory / "certificate.pem",
+        key=directory / "key.pem",
         plain=ports.plain,
         h2c=ports.h2c,
         tls=ports.tls,
@@ -214,8 +220,8 @@ class Nginx:
 
     def _ready(self) -> bool:
         if self._peer.process.poll() is not None:
-            raise OSError(f"nginx did not start: {self._peer.last_words()}")
-        return listens("127.0.0.1", self.ports.tls)
+            raise PeerError(f"nginx did not start: {self._peer.last_words()}")
+        return listens_on(self.ports)
 
     @property
     def pids(self) -> list[int]:
@@ -225,8 +231,7 @@ class Nginx:
 
     def base(self, address: str, protocol: str, tls: bool) -> str:
         """The URL that planned paths are appended to."""
-        port = self.ports.tls if tls else self.ports.h2c if protocol == "h2" else self.ports.plain
-        return url(address, port, tls)
+        return url(address, self.ports.of(protocol, tls), tls)
 
     def calls(self) -> list[Call]:
         return read_log(self.directory / "access.log")

@@ -20,6 +20,7 @@ import msgspec
 
 from tests.peers import certificates
 from tests.peers.certificates import Certificate
+from tests.peers.containers import ContainerCurl, ContainerNginx
 from tests.peers.curl import Curl
 from tests.peers.nginx import Nginx, url
 from tests.peers.plan import Request, plan
@@ -74,8 +75,8 @@ class Scenario:
 
     name: str
     """Also the first segment of every path: lower case letters, digits, hyphens."""
-    server: Literal["nginx", "threads", "aiohttp", "node"]
-    client: Literal["curl", "curl-each", "requests", "aiohttp", "node"]
+    server: Literal["nginx", "threads", "aiohttp", "node", "container-nginx"]
+    client: Literal["curl", "curl-each", "requests", "aiohttp", "node", "container-curl"]
     protocol: Literal["http/1.1", "h2"] = "http/1.1"
     tls: bool = True
     concurrency: int = 1
@@ -285,6 +286,9 @@ _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "threads": _ProgramServer,
     "aiohttp": _ProgramServer,
     "node": _ProgramServer,
+    "container-nginx": lambda scenario, directory, certificate: ContainerNginx(
+        directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile
+    ),
 }
 
 _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str], Client]] = {
@@ -293,6 +297,9 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str], Client]] = {
     "requests": _ProgramClient,
     "aiohttp": _ProgramClient,
     "node": _ProgramClient,
+    "container-curl": lambda scenario, directory, certificate, base: ContainerCurl(
+        _curl(scenario, directory, certificate, base), directory.parent.parent
+    ),
 }
 
 SCENARIOS = [
@@ -347,4 +354,13 @@ SCENARIOS = [
 ]
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 
-BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+CONTAINER_SCENARIOS = [
+    # Both in containers of their own, each with its overlay of one folder: one libssl, two device numbers.
+    Scenario("containers", "container-nginx", "container-curl"),
+    Scenario("containers-h2-50", "container-nginx", "container-curl", "h2", concurrency=50, workers=2),
+    Scenario("container-server", "container-nginx", "curl", concurrency=8),
+    Scenario("container-client", "nginx", "container-curl", concurrency=8),
+]
+"""The same in podman containers; these need root."""
+
+BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *CONTAINER_SCENARIOS)}
