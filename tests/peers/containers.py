@@ -79,7 +79,8 @@ def _mirror(suite: str) -> str:
 def _debootstrap(directory: Path, release: dict[str, str]) -> None:
     suite = release["VERSION_CODENAME"]
     components = "main,universe" if release["ID"] == "ubuntu" else "main"
-    proxy = subprocess.run(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"], capture_output=True, text=True)
+    asked = ["apt-config", "shell", "PROXY", "Acquire::http::Proxy"]
+    proxy = subprocess.run(asked, check=True, capture_output=True, text=True, timeout=60)
     found = re.search(r"PROXY='(.+)'", proxy.stdout)
     environment = {**os.environ, **({"http_proxy": found[1]} if found else {})}
     # A preloaded library of this machine is not in the new one.

@@ -1,4 +1,4 @@
-"""Scenarios: a server, a client, how they talk, and a plan of what is asked. `SCENARIOS` is the list.
+"""Scenarios: a server, a client, how they talk, and a plan of what is asked. `scenarios` lists them.
 
     truth = scenario.run(directory)                 # all at once
 
@@ -301,66 +301,3 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str], Client]] = {
         _curl(scenario, directory, certificate, base), directory.parent.parent
     ),
 }
-
-SCENARIOS = [
-    # curl to nginx: OpenSSL on the socket on both ends.
-    Scenario("curl-nginx", "nginx", "curl"),
-    Scenario("curl-nginx-50", "nginx", "curl", concurrency=50, workers=2),
-    Scenario("curl-nginx-new", "nginx", "curl", keep=False),
-    Scenario("curl-nginx-new-50", "nginx", "curl", keep=False, concurrency=50, workers=2),
-    Scenario("curl-nginx-six", "nginx", "curl", address="::1"),
-    Scenario("curl-nginx-each", "nginx", "curl-each", concurrency=4, count=100),
-    Scenario("curl-nginx-h2", "nginx", "curl", "h2"),
-    Scenario("curl-nginx-h2-50", "nginx", "curl", "h2", concurrency=50, workers=2),
-    Scenario("curl-nginx-h2-each", "nginx", "curl-each", "h2", concurrency=4, count=100),
-    Scenario("curl-nginx-plain", "nginx", "curl", tls=False),
-    Scenario("curl-nginx-plain-50", "nginx", "curl", tls=False, concurrency=50, workers=2),
-    Scenario("curl-nginx-plain-six", "nginx", "curl", tls=False, keep=False, address="::1"),
-    Scenario("curl-nginx-sendfile", "nginx", "curl", tls=False, sendfile=True),
-    Scenario("curl-nginx-sendfile-50", "nginx", "curl", tls=False, sendfile=True, concurrency=50),
-    Scenario("curl-nginx-h2c-each", "nginx", "curl-each", "h2", tls=False, concurrency=4, count=100),
-    Scenario("node-nginx-h2c-50", "nginx", "node", "h2", tls=False, concurrency=50),
-    Scenario("node-nginx-h2c-sendfile", "nginx", "node", "h2", tls=False, sendfile=True),
-    # Python requests: SSL_read_ex and SSL_write_ex on the socket; a thread a connection.
-    Scenario("requests-nginx", "nginx", "requests"),
-    Scenario("requests-nginx-50", "nginx", "requests", concurrency=50, workers=2),
-    Scenario("requests-threads", "threads", "requests"),
-    Scenario("requests-threads-50", "threads", "requests", concurrency=50),
-    Scenario("requests-threads-new-50", "threads", "requests", concurrency=50, keep=False),
-    Scenario("requests-threads-plain-50", "threads", "requests", tls=False, concurrency=50),
-    Scenario("requests-aiohttp-six", "aiohttp", "requests", concurrency=8, address="::1"),
-    # aiohttp: memory buffers on an event loop.
-    Scenario("aiohttp", "aiohttp", "aiohttp"),
-    Scenario("aiohttp-50", "aiohttp", "aiohttp", concurrency=50),
-    Scenario("aiohttp-new-50", "aiohttp", "aiohttp", concurrency=50, keep=False),
-    Scenario("aiohttp-plain-50", "aiohttp", "aiohttp", tls=False, concurrency=50),
-    Scenario("curl-aiohttp-50", "aiohttp", "curl", concurrency=50),
-    # Node.js: memory buffers, OpenSSL in its own binary.
-    Scenario("node", "node", "node"),
-    Scenario("node-50", "node", "node", concurrency=50),
-    Scenario("node-new-50", "node", "node", concurrency=50, keep=False),
-    Scenario("node-plain-50", "node", "node", tls=False, concurrency=50),
-    Scenario("node-h2", "node", "node", "h2"),
-    Scenario("node-h2-50", "node", "node", "h2", concurrency=50),
-    Scenario("node-h2-new-50", "node", "node", "h2", concurrency=50, keep=False),
-    Scenario("node-h2c-50", "node", "node", "h2", tls=False, concurrency=50),
-    Scenario("node-six", "node", "node", concurrency=8, address="::1"),
-    Scenario("curl-node-50", "node", "curl", concurrency=50),
-    Scenario("curl-node-h2-50", "node", "curl", "h2", concurrency=50),
-    Scenario("node-nginx-50", "nginx", "node", concurrency=50, workers=2),
-    Scenario("node-nginx-h2-50", "nginx", "node", "h2", concurrency=50),
-    Scenario("requests-node-50", "node", "requests", concurrency=50),
-    Scenario("aiohttp-nginx-50", "nginx", "aiohttp", concurrency=50),
-]
-"""What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
-
-CONTAINER_SCENARIOS = [
-    # Both in containers of their own, each with its overlay of one folder: one libssl, two device numbers.
-    Scenario("containers", "container-nginx", "container-curl"),
-    Scenario("containers-h2-50", "container-nginx", "container-curl", "h2", concurrency=50, workers=2),
-    Scenario("container-server", "container-nginx", "curl", concurrency=8),
-    Scenario("container-client", "nginx", "container-curl", concurrency=8),
-]
-"""The same in podman containers; these need root."""
-
-BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *CONTAINER_SCENARIOS)}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.scenario import SCENARIOS, Scenario
+from tests.peers.scenario import Scenario
+from tests.peers.scenarios import SCENARIOS
 from tests.truth import disagreements
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.peers.containers import ContainerCurl, ContainerNginx
-from tests.peers.scenario import BY_NAME, CONTAINER_SCENARIOS, Scenario
+from tests.peers.scenario import Scenario
+from tests.peers.scenarios import BY_NAME, CONTAINER_SCENARIOS
 from tests.truth import disagreements
 
 pytestmark = pytest.mark.kernel
@@ -28,8 +29,9 @@ def test_one_libssl_lies_behind_two_devices_in_two_cgroups(tmp_path: Path) -> No
         for pid, container in ((run.server.pids[0], run.server.container), (run.client.pids[0], run.client.container)):
             assert len(container.id) == 64
             assert container.id in Path(f"/proc/{pid}/cgroup").read_text()
-            mapped = {line.split()[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "libssl" in line}
-            libraries.append(Path(f"/proc/{pid}/root{mapped.pop()}").stat())
+            mappings = Path(f"/proc/{pid}/maps").read_text().splitlines()
+            library = next(line.split()[-1] for line in mappings if "libssl" in line)
+            libraries.append(Path(f"/proc/{pid}/root{library}").stat())
         assert libraries[0].st_ino == libraries[1].st_ino
         assert libraries[0].st_dev != libraries[1].st_dev
         assert {call.pid for call in run.drive().calls} == set(run.pids)
