@@ -1,0 +1,57 @@
+"""What a clone must and must not hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.versioned import PROJECT, versioned_files
+
+MAXIMUM_BYTES = 2_000_000
+"""Recordings and pictures included: a clone stays quick."""
+
+FOREIGN = {
+    # Where packages come from is the machine's setting (a mirror, a proxy), never the project's.
+    "the host of a package registry": (
+        r"deb[.]debian[.]org|security[.]debian[.]org|snapshot[.]debian[.]org|archive[.]ubuntu[.]com|nodesource[.]com"
+        r"|pypi[.]org|pythonhosted[.]org|registry[.]npmjs[.]org|proxy[.]golang[.]org|sum[.]golang[.]org|crates[.]io"
+    ),
+    # `/home/user/...` of a person, or a folder that only one machine has.
+    "a path of one machine": r"(?<![\w.$}-])/(?:wor[k]|Users|root/projec[t])/",
+}
+
+
+def files() -> list[Path]:
+    return [path for path in versioned_files() if not (PROJECT / path).is_symlink()]
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_no_file_names(what: str) -> None:
+    pattern = re.compile(FOREIGN[what])
+    found = []
+    for path in files():
+        text = (PROJECT / path).read_bytes().decode(errors="replace")
+        lines = enumerate(text.splitlines(), 1)
+        found += [f"{path}:{number}: {line[:120]}" for number, line in lines if pattern.search(line)]
+    assert not found, what
+
+
+def test_no_file_is_large() -> None:
+    sizes = {str(path): (PROJECT / path).stat().st_size for path in files()}
+    assert sizes
+    assert not {path: size for path, size in sizes.items() if size > MAXIMUM_BYTES}
+
+
+def test_readme_mentions_every_top_level_name() -> None:
+    readme = (PROJECT / "README.md").read_text()
+    names = {path.parts[0] for path in versioned_files()} - {"README.md"}
+    assert not {name for name in names if not re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w-])", readme)}
+
+
+def test_readme_links_lead_somewhere() -> None:
+    readme = (PROJECT / "README.md").read_text()
+    targets = [target for target in re.findall(r"\]\(([^)#]+)", readme) if "://" not in target]
+    assert targets
+    assert not [target for target in targets if not (PROJECT / target).exists()]
