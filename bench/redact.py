@@ -20,7 +20,7 @@ from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.transactions.model import Exchange, Request, Response
 
-ROUNDS = 7
+ROUNDS = 15
 
 
 def body(number: int, size: int) -> bytes:
@@ -126,4 +126,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

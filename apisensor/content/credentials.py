@@ -41,8 +41,8 @@ _decode_json = msgspec.json.Decoder().decode
 
 def scheme_word(value: bytes) -> bytes | None:
     """The scheme word that begins an Authorization value, as sent; None where no known one does."""
-    word = value.split(None, 1)[:1]
-    return word[0] if word and word[0].lower() in _KNOWN_SCHEMES else None
+    words = value.split(None, 1)
+    return words[0] if words and words[0].lower() in _KNOWN_SCHEMES else None
 
 
 def authorization(value: bytes) -> Credential:
@@ -70,6 +70,15 @@ def api_key(value: bytes) -> Credential:
 def session(value: bytes) -> Credential:
     """The value of a session cookie."""
     return _opaque("cookie", value.strip().strip(b'"'), "session")
+
+
+def session_of(cookies: bytes) -> Credential | None:
+    """The first session cookie of a Cookie value."""
+    for pair in cookies.split(b";"):
+        name, equals, value = pair.partition(b"=")
+        if equals and value.strip() and session_cookie(name.strip()):
+            return session(value)
+    return None
 
 
 def jwt_subject(token: bytes) -> bytes | None:

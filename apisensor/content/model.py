@@ -49,6 +49,10 @@ class Insight(msgspec.Struct, frozen=True, gc=False):
     """Public name: "basic", "bearer", "api_key", "cookie", ...; None: the request carried no credential."""
     identity: bytes | None = None
     """Who it was, raw (docs/redaction.md says how it is chosen); None where the scheme names nobody."""
+    traceparent: tuple[bytes, ...] = ()
+    """Values of the request's traceparent fields, raw: there should be one."""
+    tracestate: tuple[bytes, ...] = ()
+    """Values of the request's tracestate fields that hold nothing sensitive."""
     sensitive: list[Sensitive] = []
     """Counts by kind and place."""
     method: Spans = []

@@ -108,6 +108,12 @@ class Rule(enum.IntEnum):
     """A pair, then attributes (RFC 6265 section 4.1)."""
     TRACEPARENT = 5
     """Hexadecimal ids by definition (W3C Trace Context); digits in it are no card number."""
+    TRACESTATE = 6
+    """By its shape, and kept for the trace context."""
+    CONTENT_TYPE = 7
+    """By its shape; it says how the body is to be read."""
+    CONTENT_ENCODING = 8
+    """By its shape; it says whether the body can be read."""
 
 
 FieldRule = tuple[Rule, str]
@@ -153,6 +159,9 @@ _FIELDS: dict[bytes, FieldRule] = {
     b"set-cookie": (Rule.SET_COOKIE, "session"),
     b"set-cookie2": (Rule.SET_COOKIE, "session"),
     b"traceparent": (Rule.TRACEPARENT, UNCOUNTED),
+    b"tracestate": (Rule.TRACESTATE, UNCOUNTED),
+    b"content-type": (Rule.CONTENT_TYPE, UNCOUNTED),
+    b"content-encoding": (Rule.CONTENT_ENCODING, UNCOUNTED),
     **dict.fromkeys(API_KEY_FIELDS, (Rule.SECRET, "api_key")),
     # Names that only sound secret. Their values are still searched for shapes.
     **dict.fromkeys(

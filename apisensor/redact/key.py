@@ -42,7 +42,8 @@ def _load(file: Path) -> bytes | None:
         if not stat.S_ISREG(status.st_mode):
             raise KeyFileError(f"identity key {file}: not a regular file; name another or remove it")
         if status.st_uid not in (0, os.geteuid()):
-            raise KeyFileError(f"identity key {file}: belongs to user {status.st_uid}; run: chown {os.geteuid()} {file}")
+            owner, user = status.st_uid, os.geteuid()
+            raise KeyFileError(f"identity key {file}: belongs to user {owner}; run: chown {user} {file}")
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise KeyFileError(f"identity key {file}: mode {mode:04o} lets others read it; run: chmod 600 {file}")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hmac
-
-from apisensor.content.model import FieldMarks, Insight
+from apisensor.content.model import Insight
 from apisensor.events.model import Binding
+from apisensor.redact.identity import IdentityHash
 from apisensor.redact.ids import IdSource
 from apisensor.redact.text import TextForm
-from apisensor.redact.trace_context import TraceParent, traceparent, tracestate
-from apisensor.transactions.model import Auth, Exchange, Request, Response, Transaction
+from apisensor.redact.trace_context import traceparent, tracestate
+from apisensor.transactions.model import Auth, Exchange, Response, Transaction
 
-IDENTITY_DIGITS = 32
-"""Hexadecimal digits of an identity: 128 bits, so that two identities never meet by chance."""
 INVALID_UTF8 = "invalid-utf8"
 """Anomaly: a text was not UTF-8 and has U+FFFD in place of what was not."""
 
 _BINDINGS = {binding: binding.name.lower() for binding in Binding}
-_TRACEPARENT_LENGTH = len("traceparent")
-_TRACESTATE_LENGTH = len("tracestate")
 _GRPC_STATUS_DIGITS = 10
 """A longer number is no status (gRPC defines 0 to 16; applications have been seen with others)."""
 
@@ -33,7 +28,7 @@ class Redactor:
             ids: span and trace ids.
             reveal: leave values as they are (`replay --reveal`). Identities are hashes even so.
         """
-        self._key = key
+        self._identity = IdentityHash(key)
         self._ids = ids
         self._text = TextForm(reveal=reveal)
 
@@ -43,7 +38,7 @@ class Redactor:
         text.invalid = False
         request, response = exchange.request, exchange.response
         span_id = self._ids.span_id()
-        parent, state = self._trace(request, insight.request_headers)
+        parent = traceparent(insight.traceparent) if insight.traceparent else None
         if exchange.side == "server":
             client, server = exchange.remote, exchange.local
         else:  # of packets, too, local is the end that sent the request
@@ -91,34 +86,13 @@ class Redactor:
             flow_id=f"{exchange.flow:x}",
             encrypted=exchange.tls,
             trace_flags=1 if parent is None else parent.flags,
-            trace_state=state,
+            trace_state=tracestate(insight.tracestate) if parent is not None and insight.tracestate else "",
         )
 
     def _auth(self, insight: Insight) -> Auth | None:
         if insight.auth_scheme is None:
             return None
-        if insight.identity is None:
-            return Auth(insight.auth_scheme, None)
-        return Auth(insight.auth_scheme, hmac.digest(self._key, insight.identity, "sha256").hex()[:IDENTITY_DIGITS])
-
-    def _trace(self, request: Request, marks: FieldMarks) -> tuple[TraceParent | None, str]:
-        """The request's trace context; a tracestate that holds something sensitive is left out."""
-        parents: list[bytes] = []
-        states: list[bytes] = []
-        clean = True
-        for index, (name, value) in enumerate(request.headers or ()):
-            # Lengths first: comparing fifteen lowered names would cost more than the rest of this function.
-            if name is None or value is None:
-                continue
-            if len(name) == _TRACEPARENT_LENGTH and name.lower() == b"traceparent":
-                parents.append(value)
-            elif len(name) == _TRACESTATE_LENGTH and name.lower() == b"tracestate":
-                states.append(value)
-                clean = clean and index not in marks
-        parent = traceparent(parents) if parents else None
-        if parent is None or not states or not (clean or self._text.reveal):
-            return parent, ""
-        return parent, tracestate(states)
+        return Auth(insight.auth_scheme, None if insight.identity is None else self._identity(insight.identity))
 
 
 def _elapsed(start_ns: int, end_ns: int) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from apisensor.content.fields import is_traceparent
 from apisensor.content.matching import compiled
 
 MEMBERS = 32
@@ -15,9 +16,9 @@ MEMBERS = 32
 LONGEST_STATE = 8192
 """Bytes of combined tracestate that are kept. The specification asks vendors for at least 512."""
 
-# Section 3.2: version, trace-id, parent-id, trace-flags; a version above 00 may append more behind a dash.
-_TRACEPARENT = compiled(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_NO_TRACE, _NO_SPAN = b"0" * 32, b"0" * 16
+_LENGTH = 55
+_DASH = 0x2D
+_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _SAMPLED = 1
 
 # Section 3.3.1.3: key, or tenant@system, then = and up to 256 printable characters without comma and equals sign.
@@ -36,23 +37,23 @@ class TraceParent(NamedTuple):
     """All eight bits of version 00; of later versions the one whose meaning is known (sampled)."""
 
 
-def traceparent(values: list[bytes]) -> TraceParent | None:
+def traceparent(values: tuple[bytes, ...]) -> TraceParent | None:
     """The request's trace context; None unless there is exactly one traceparent field and it is valid."""
     if len(values) != 1:
         return None
-    match = _TRACEPARENT.fullmatch(values[0].strip(b" \t"))
-    if match is None:
+    value = values[0].strip(b" \t")
+    version = value[:2]
+    if len(value) > _LENGTH and version != b"00" and value[_LENGTH] == _DASH:
+        value = value[:_LENGTH]  # a later version may append more (section 4.3)
+    if not is_traceparent(value) or version == b"ff":
         return None
-    version, trace_id, parent_id, flags = (match.group(index) for index in (1, 2, 3, 4))
-    if version == b"ff" or trace_id == _NO_TRACE or parent_id == _NO_SPAN:
+    trace_id, parent_id, flags = value[3:35].decode(), value[36:52].decode(), int(value[53:], 16)
+    if trace_id == _NO_TRACE or parent_id == _NO_SPAN:
         return None
-    if version == b"00" and match.start(5) >= 0:
-        return None
-    bits = int(flags, 16)
-    return TraceParent(trace_id.decode(), parent_id.decode(), bits if version == b"00" else bits & _SAMPLED)
+    return TraceParent(trace_id, parent_id, flags if version == b"00" else flags & _SAMPLED)
 
 
-def tracestate(values: list[bytes]) -> str:
+def tracestate(values: tuple[bytes, ...]) -> str:
     """The request's tracestate fields as one list; "" where they are not valid or too long."""
     combined = b",".join(values)
     if not combined or len(combined) > LONGEST_STATE:
