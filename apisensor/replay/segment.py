@@ -112,6 +112,8 @@ class SegmentDecoder:
         header = (data[at] & 0x0F) * 4
         (total,) = _half(data, at + 2)
         (fragment,) = _half(data, at + 6)
+        if at + 20 > len(data):
+            raise IndexError
         if data[at] >> 4 != 4 or header < 20 or (total and total < header):
             return self._skip("malformed")
         if fragment & 0x3FFF:  # more fragments, or an offset
@@ -127,6 +129,8 @@ class SegmentDecoder:
         return self._segment(packet, data, data[at + 12 : at + 16], data[at + 16 : at + 20], start, end)
 
     def _ipv6(self, packet: Packet, data: bytes, at: int) -> Segment | None:
+        if at + 40 > len(data):
+            raise IndexError
         if data[at] >> 4 != 6:
             return self._skip("malformed")
         (length,) = _half(data, at + 4)

@@ -150,9 +150,7 @@ def recognise(source: ByteSource) -> str:
         if head.startswith(magic):
             raise ReplayError(f"{source.name} cannot be replayed: {what}")
     if RECORDING_MAGIC.startswith(head) or any(magic.startswith(head) for magic in _PCAP):
-        raise ReplayError(
-            f"{source.name} is truncated: it ends after {len(head)} bytes, in the format's first field"
-        )
+        raise ReplayError(f"{source.name} is truncated: it ends after {len(head)} bytes, in the format's first field")
     shown = ascii(head[:8])[1:] if all(32 <= byte < 127 for byte in head[:8]) else head[:8].hex(" ")
     raise ReplayError(
         f"{source.name} is no packet capture (pcap, pcapng) and no recording of apisensor: it starts with {shown}"
