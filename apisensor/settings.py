@@ -324,8 +324,12 @@ TABLE: dict[str, Field] = {field.key: field for field in _fields()}
 
 _BY_ENVIRONMENT = {field.environment: field for field in TABLE.values()}
 
-_KUBERNETES = re.compile(r"APISENSOR_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
-"""What Kubernetes puts into every container beside a Service named "apisensor"; not ours."""
+_NOT_SETTINGS = re.compile(
+    "APISENSOR_(CONFIG"  # names the file
+    "|TEST_.*|ALLOW_NO_BPF|LOCK_WAIT"  # the tests' and the installer's
+    r"|SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)"  # Kubernetes, beside a Service "apisensor"
+)
+"""Variables that begin like ours and are not for us; any other that is unknown is a mistake."""
 
 
 def load_settings(
@@ -374,7 +378,7 @@ def _given(
             for name, value in entries.items():
                 yield path, _known(path, f"{section}.{name}"), value, False
     for variable, value in environ.items():
-        if not variable.startswith("APISENSOR_") or variable == "APISENSOR_CONFIG" or _KUBERNETES.fullmatch(variable):
+        if not variable.startswith("APISENSOR_") or _NOT_SETTINGS.fullmatch(variable):
             continue
         if variable not in _BY_ENVIRONMENT:
             near = difflib.get_close_matches(variable, _BY_ENVIRONMENT, 1)

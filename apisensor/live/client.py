@@ -26,6 +26,10 @@ ANSWER_SECONDS = 10.0
 _encode = msgspec.json.Encoder().encode
 
 
+class _Kind(msgspec.Struct):
+    kind: str
+
+
 class LiveClient:
     """A connection to the sensor of this node. A context manager."""
 
@@ -70,8 +74,8 @@ class LiveClient:
         if line is None:
             raise LiveError(f"the sensor at {self._path} closed the connection")
         try:
-            kind = msgspec.json.decode(line, type=dict[str, msgspec.Raw]).get("kind")
-            if kind == b'"error"':
+            kind = msgspec.json.decode(line, type=_Kind).kind
+            if kind == "error":
                 raise LiveError(f"the sensor refused: {msgspec.json.decode(line, type=Refusal).message}")
             return status_document.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError):

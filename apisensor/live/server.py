@@ -50,7 +50,7 @@ class LiveError(Exception):
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    subscribe: msgspec.Raw | None = None
+    subscribe: msgspec.Raw = msgspec.Raw(b"")
     status: bool = False
 
 
@@ -280,8 +280,8 @@ class LiveServer:
         client.asked = bytearray()
         try:
             request = msgspec.json.decode(line, type=_Request)
-            if request.subscribe is not None:
-                client.wanted = filters.compile_filter(filters.decode(bytes(request.subscribe)))
+            if wanted := bytes(request.subscribe):
+                client.wanted = filters.compile_filter(filters.decode(wanted))
                 self._subscribers.append(client)
                 self._queue(client, _encode({"kind": "subscribed", "schema": SCHEMA}) + b"\n")
             elif request.status:

@@ -12,6 +12,7 @@ import shutil
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 from apisensor.live.line import LineFormat
@@ -54,6 +55,7 @@ class TransactionPrinter:
         color: bool | None = None,
         width: int | None = None,
         queue_bytes: int = QUEUE_BYTES,
+        on_written: Callable[[int], object] | None = None,
     ) -> None:
         """
         Args:
@@ -62,6 +64,8 @@ class TransactionPrinter:
             color: None: as the stream allows.
             width: places of a line; None: the terminal's, unbounded elsewhere.
             queue_bytes: that wait for a slow reader.
+            on_written: told how many transactions' lines were written, by the printer's own thread, at once: what
+                was not told when the process is killed was not written.
         """
         stream = sys.stdout if stream is None else stream
         self.format = format
@@ -78,6 +82,8 @@ class TransactionPrinter:
         self._fd = stream.fileno() if format != "none" else -1
         self._queue: deque[bytes] = deque()
         self._queued = 0
+        self._counts = 0
+        self._on_written = on_written
         self._queue_bytes = queue_bytes
         self._untold = 0
         self._closing = False
@@ -133,6 +139,7 @@ class TransactionPrinter:
         with self._wake:
             self._queue.append(line)
             self._queued += len(line)
+            self._counts += counts
             self.written += counts
             self._wake.notify()
 
@@ -144,6 +151,7 @@ class TransactionPrinter:
                 if not self._queue:
                     return
                 batch = b"".join(self._queue)
+                counts, self._counts = self._counts, 0
                 self._queue.clear()
             rest = memoryview(batch)
             try:
@@ -155,5 +163,7 @@ class TransactionPrinter:
                     self._queue.clear()
                     self._queued = 0
                 return
+            if self._on_written is not None:
+                self._on_written(counts)
             with self._wake:
                 self._queued -= len(batch)

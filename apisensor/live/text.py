@@ -7,13 +7,10 @@ a person sees; a backslash is doubled, so that nothing can pretend to be an esca
 
 from __future__ import annotations
 
-import unicodedata
+from rich.cells import get_character_cell_size
 
 _BLANK = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters and symbols without a shape (fillers of Hangul and Khmer, the empty Braille pattern)."""
-
-_MARKS = frozenset({"Mn", "Me"})
-"""Categories of marks that take no place of their own and pile up on what is before them."""
 
 UNITS = ("B", "k", "M", "G", "T")
 
@@ -28,8 +25,9 @@ def visible(text: str) -> str:
 def _character(c: str) -> str:
     if c == "\\":
         return "\\\\"
-    # isprintable() is false for controls, format characters (bidi, zero-width), separators, surrogates, unassigned
-    if c.isprintable() and c not in _BLANK and (c.isascii() or unicodedata.category(c) not in _MARKS):
+    # isprintable() is false for controls, format characters (bidi, zero-width), separators, surrogates, unassigned;
+    # what takes no place of its own (combining marks) would pile up on what is before it
+    if c.isprintable() and c not in _BLANK and get_character_cell_size(c) > 0:
         return c
     code = ord(c)
     if code <= 0xFF:
@@ -41,7 +39,7 @@ def columns(text: str) -> int:
     """Places that visible text takes: two for wide characters (East Asian wide and fullwidth, emoji)."""
     if text.isascii():
         return len(text)
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return sum(map(get_character_cell_size, text))
 
 
 def fit(text: str, width: int) -> str:
