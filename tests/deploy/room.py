@@ -1,6 +1,6 @@
-"""A room: this machine as a command sees it, on an overlay, so that what the command writes lands in a folder of ours.
+"""A room: this machine as a command sees it, on overlays, so that what the command writes lands in folders of ours.
 
-The lower layer is the machine's own root file system (and nothing writes to it), the upper one a tmpfs. /proc, /sys and
+The lower layers are the machine's own file systems (which nothing writes to), the upper ones lie on a tmpfs. /sys and
 /dev are the machine's, but of processes it sees only its own. It lives in namespaces and ends with the process that
 made them, whatever happens to the test.
 """
@@ -15,18 +15,35 @@ from pathlib import Path
 
 ENTER = """
 set -eu
-mount -t tmpfs -o size=3g tmpfs "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
-for place in sys dev; do mount --rbind "/$place" "$1/root/$place"; done
-mount -t proc proc "$1/root/proc"
-for place in tmp run; do mount -t tmpfs tmpfs "$1/root/$place"; done
-mkdir -p "$1/root/run/lock" "$1/root/run/room"
-# Lent, read-only: the clone, and where names are resolved.
-mount --bind -o ro "$2" "$1/root/run/room"
-for file in /etc/resolv.conf /etc/hosts; do
-    [ ! -f "$file" ] || mount --bind -o ro "$file" "$1/root$file" 2>/dev/null || true
+place=$1 lent=$2
+layer() { # layer MOUNT_POINT NUMBER: its upper folder is upper/NUMBER
+    mkdir -p "$place/upper/$2" "$place/work/$2"
+    mount -t overlay overlay -o "lowerdir=$1,upperdir=$place/upper/$2,workdir=$place/work/$2" "$place/root$1"
+    echo "layer $2 $1"
+}
+mounts=$(awk '$2 != "/" {print $2}' /proc/self/mounts | sort -u)
+mount -t tmpfs -o size=3g tmpfs "$place"
+mkdir "$place/root"
+layer / 0
+# An overlay shows nothing of what is mounted on its lower layer: each of those is laid over by itself.
+number=0
+for mount in $mounts; do
+    case $mount/ in
+        /proc/* | /sys/* | /dev/* | /run/* | /tmp/* | "$place"/*) continue ;;
+    esac
+    number=$((number + 1))
+    if [ -d "$mount" ]; then layer "$mount" $number; else mount --bind -o ro "$mount" "$place/root$mount"; fi
 done
+for tree in sys dev; do mount --rbind "/$tree" "$place/root/$tree"; done
+mount -t proc proc "$place/root/proc"
+for folder in tmp run; do mount -t tmpfs tmpfs "$place/root/$folder"; done
+mkdir -p "$place/root/run/lock" "$place/root/run/room"
+mount --bind -o ro "$lent" "$place/root/run/room"
+# resolv.conf is often a link into /run.
+name_servers=$(realpath /etc/resolv.conf)
+case $name_servers in
+    /run/*) mkdir -p "$place/root${name_servers%/*}" && cp "$name_servers" "$place/root$name_servers" ;;
+esac
 echo entered
 exec cat >/dev/null
 """
@@ -50,9 +67,12 @@ class Room:
             text=True,
         )
         assert self._holder.stdout is not None
-        said = self._holder.stdout.readline()
-        if said != "entered\n":
-            raise RuntimeError(f"no room: {said}{self._holder.communicate(timeout=30)[0]}")
+        self._layers: dict[str, str] = {}
+        while (said := self._holder.stdout.readline()) != "entered\n":
+            if not said.startswith("layer "):
+                raise RuntimeError(f"no room: {said}{self._holder.communicate(timeout=30)[0]}")
+            _, number, mount_point = said.rstrip("\n").split(" ", 2)
+            self._layers[number] = mount_point
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,18 +100,19 @@ class Room:
 
     def changes(self) -> dict[str, str]:
         """What differs from the machine: path -> mode, owner and content, or "removed". Of folders, the new ones."""
-        upper = Path(f"/proc/{self._holder.pid}/root{self._place}/upper")
         found = {}
-        for folder, folders, files in os.walk(upper):
-            for name in folders + files:
-                path = Path(folder, name)
-                original = "/" / path.relative_to(upper)
-                state = path.lstat()
-                if stat.S_ISCHR(state.st_mode):  # a whiteout: gone in the room
-                    if original.exists() or original.is_symlink():
-                        found[str(original)] = "removed"
-                elif _described(path) != _described(original):
-                    found[str(original)] = _described(path)
+        for number, mount_point in self._layers.items():
+            upper = Path(f"/proc/{self._holder.pid}/root{self._place}/upper/{number}")
+            for folder, folders, files in os.walk(upper):
+                for name in folders + files:
+                    path = Path(folder, name)
+                    original = mount_point / path.relative_to(upper)
+                    state = path.lstat()
+                    if stat.S_ISCHR(state.st_mode) and state.st_rdev == 0:  # a whiteout: gone in the room
+                        if os.path.lexists(original):
+                            found[str(original)] = "removed"
+                    elif _described(path) != _described(original):
+                        found[str(original)] = _described(path)
         return found
 
 
