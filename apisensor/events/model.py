@@ -82,6 +82,8 @@ class Open(msgspec.Struct, frozen=True, gc=False, tag="open"):
     """The observed process's end. For packets: the end whose bytes are Direction.SEND."""
     remote: Address
     binding: Binding = Binding.SOCKET
+    from_start: bool = False
+    """The connection was seen being made (connect, accept, SYN): position 0 of both directions is its first byte."""
 
 
 class Bind(msgspec.Struct, frozen=True, gc=False, tag="bind"):

@@ -1,0 +1,28 @@
+"""What the parsers find odd in a message without refusing it. docs/anomalies.md is tested against this table."""
+
+from __future__ import annotations
+
+CONTENT_LENGTH_WITH_TRANSFER_ENCODING = "content-length-with-transfer-encoding"
+REPEATED_CONTENT_LENGTH = "repeated-content-length"
+REPEATED_HOST = "repeated-host"
+UNKNOWN_FIELD = "hpack-unknown-field"
+HEADER_BYTES = "header-bytes-limit"
+HEADER_COUNT = "header-count-limit"
+FLOW_BUFFER = "flow-buffer-limit"
+PIPELINE = "pipeline-limit"
+STREAMS = "stream-limit"
+
+ANOMALIES = {
+    CONTENT_LENGTH_WITH_TRANSFER_ENCODING: "a message has both Content-Length and Transfer-Encoding (RFC 9112 section "
+    "6.3): two parsers may see two different messages, which is how requests are smuggled",
+    REPEATED_CONTENT_LENGTH: "a message has more than one Content-Length field line (RFC 9110 section 8.6)",
+    REPEATED_HOST: "a request has more than one Host field line (RFC 9112 section 3.2); the first is its authority",
+    UNKNOWN_FIELD: "a header refers to an HPACK entry inserted before the connection was joined, or before a loss: its "
+    "name or value is null",
+    HEADER_BYTES: "the head exceeded the sensor's header_bytes and was not read to its end",
+    HEADER_COUNT: "the message has more field lines than the sensor's header_count; the further ones are left out",
+    FLOW_BUFFER: "the flow held flow_bytes of bodies already, so this body was counted and not kept",
+    PIPELINE: "more requests than the sensor's max_pipelined waited for their response",
+    STREAMS: "more HTTP/2 streams than the sensor's max_streams were open at once; the oldest was given up",
+}
+"""name: what it says."""

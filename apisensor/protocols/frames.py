@@ -1,0 +1,101 @@
+"""HTTP/2 frame headers (RFC 9113 section 4.1): their layout, and what a plausible one looks like.
+
+Joining a connection late means recognising frames without having counted them from the preface. One header is 9 octets
+of which most have few legal values, so a chain of two, or one that ends exactly where the call's data ends, leaves
+hardly room for accident.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+HEADER = struct.Struct(">HBBBI")
+"""Length (high 16 bits, low 8 bits), type, flags, stream identifier with the reserved bit."""
+HEADER_SIZE = 9
+
+DATA = 0x0
+HEADERS = 0x1
+PRIORITY = 0x2
+RST_STREAM = 0x3
+SETTINGS = 0x4
+PUSH_PROMISE = 0x5
+PING = 0x6
+GOAWAY = 0x7
+WINDOW_UPDATE = 0x8
+CONTINUATION = 0x9
+ALTSVC = 0xA
+ORIGIN = 0xC
+PRIORITY_UPDATE = 0x10
+
+END_STREAM = 0x1
+END_HEADERS = 0x4
+PADDED = 0x8
+PRIORITY_FLAG = 0x20
+
+_LARGE = 1 << 20
+"""Octets of the largest frame taken for plausible: peers raise SETTINGS_MAX_FRAME_SIZE from 16 KiB to 1 MiB at most."""
+
+_SURE = 2
+"""Plausible headers in a row that are taken for frames even where the last frame's end is not in sight."""
+
+_WAIT = 64 * 1024
+"""How many bytes a single plausible header may announce and be waited for: four frames of the usual limit."""
+
+
+class _Rule(NamedTuple):
+    low: int
+    """Payload octets at least."""
+    high: int
+    flags: int
+    """Flags that the RFC defines for the type."""
+    stream: bool | None
+    """On a stream, on the connection (False), or either (None)."""
+
+
+_RULES = {
+    DATA: _Rule(0, _LARGE, END_STREAM | PADDED, True),
+    HEADERS: _Rule(1, _LARGE, END_STREAM | END_HEADERS | PADDED | PRIORITY_FLAG, True),
+    PRIORITY: _Rule(5, 5, 0, True),
+    RST_STREAM: _Rule(4, 4, 0, True),
+    SETTINGS: _Rule(0, 6 * 64, 0x1, False),
+    PUSH_PROMISE: _Rule(5, _LARGE, END_HEADERS | PADDED, True),
+    PING: _Rule(8, 8, 0x1, False),
+    GOAWAY: _Rule(8, 4096, 0, False),
+    WINDOW_UPDATE: _Rule(4, 4, 0, None),
+    CONTINUATION: _Rule(0, _LARGE, END_HEADERS, True),
+    ALTSVC: _Rule(2, 4096, 0, None),
+    ORIGIN: _Rule(0, 16384, 0, False),
+    PRIORITY_UPDATE: _Rule(4, 4096, 0, False),
+}
+
+
+def plausible(length: int, kind: int, flags: int, stream: int) -> bool:
+    """Whether a frame header with these values, the reserved bit included in `stream`, is one a peer would send."""
+    rule = _RULES.get(kind)
+    if rule is None or not rule.low <= length <= rule.high or flags & ~rule.flags or stream >> 31:
+        return False
+    if kind == SETTINGS and (length % 6 or (flags and length)):
+        return False
+    return rule.stream is None or rule.stream == bool(stream)
+
+
+def frames_start(data: bytes) -> bool | None:
+    """Whether data is the beginning of a chain of frames. None: too early to say."""
+    size = len(data)
+    position = found = 0
+    while size - position >= HEADER_SIZE:
+        high, low, kind, flags, stream = HEADER.unpack_from(data, position)
+        length = high << 8 | low
+        if not plausible(length, kind, flags, stream):
+            return False
+        found += 1
+        position += HEADER_SIZE + length
+        if position == size or found >= _SURE:
+            return True
+    if found:
+        return None if position - size <= _WAIT else False
+    # Less than one header: its first octets are the length's and the type.
+    if data[:1] > b"\x10" or (size > 3 and data[3] not in _RULES):
+        return False
+    return None

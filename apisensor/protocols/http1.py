@@ -1,0 +1,713 @@
+"""HTTP/1 messages of one direction (RFC 9112), parsed by llhttp.
+
+A reader is fed the bytes of its direction in order and tells its `Pairing` when a message begins, when its head is
+complete and when it ends. It is always in one of these modes:
+
+    mode    bytes are                                      leaves it
+    HUNT    looked at only where an application call        a plausible start line
+            begins: out of step (joined late, loss)
+    PARSE   given to llhttp                                 loss, refusal, large or interrupted body
+    COUNT   content of a body whose end is known, counted   the body's end
+            without llhttp: after a hole, or when large
+    HOLD    kept (bounded) after a request that may switch  the response decides
+            the protocol
+    STOP    ignored                                         never
+
+                 plausible start            hole in a sized body, or a large one
+        HUNT ----------------------> PARSE ----------------------------------------> COUNT
+          ^                           | ^ |                                            |
+          +--- loss, refusal ---------+ | +--- Upgrade, CONNECT ---> HOLD --declined-->+ PARSE
+                                        +--------------- the body's end ---------------+
+
+What llhttp cannot be told through httptools is done around it: that a response to HEAD or CONNECT has no content (its
+input is cut where heads may end), that content was skipped (COUNT), that the peer went on after `Connection: close`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Protocol
+
+import httptools
+
+from apisensor.protocols import anomalies
+from apisensor.protocols.identify import Start, request_start, response_start
+from apisensor.protocols.message import Field, Message, add_content
+from apisensor.streams.limits import Limits
+
+BODILESS = frozenset((b"HEAD", b"CONNECT"))
+"""Methods whose (successful) response has no content whatever its fields say (RFC 9112 section 6.3)."""
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class Mode(enum.IntEnum):
+    """What a reader does with bytes."""
+
+    HUNT = 0
+    PARSE = 1
+    COUNT = 2
+    HOLD = 3
+    STOP = 4
+
+
+class Pairing(Protocol):
+    """What the two readers of a flow tell."""
+
+    bodiless: int
+    """How many of the requests that wait for their response are HEAD or CONNECT."""
+
+    def request_begun(self, message: Message) -> None: ...
+    def request_headed(self, message: Message) -> None: ...
+    def request_ended(self, message: Message) -> None: ...
+    def request_lost(self, message: Message | None, reason: str) -> None: ...
+    def response_begun(self, message: Message) -> None: ...
+    def response_headed(self, message: Message) -> bool:
+        """Returns: whether the response has no content because of its request's method."""
+
+    def response_ended(self, message: Message) -> None: ...
+    def response_lost(self, message: Message | None, reason: str) -> None: ...
+    def rejected(self) -> None:
+        """A parser refused what it was given; the reader is out of step."""
+
+    def room(self, message: Message) -> int:
+        """Bytes that may be kept of this message's body, which begins now."""
+
+    def switched(self, rest: bytes) -> None:
+        """What followed a 101 response in the same chunk."""
+
+    def unread(self, size: int) -> None:
+        """Bytes passed over while out of step."""
+
+    def ask_skip(self, reader: Reader, length: int) -> None:
+        """The next `length` bytes of this direction are content that need not be seen."""
+
+
+class Reader:
+    """What requests and responses have in common."""
+
+    __slots__ = (
+        "_candidate",
+        "_candidate_ns",
+        "_fields",
+        "_head_bytes",
+        "_left",
+        "_length",
+        "_parser",
+        "_until_end",
+        "limits",
+        "message",
+        "mode",
+        "now",
+        "pairing",
+    )
+
+    def __init__(self, pairing: Pairing, limits: Limits) -> None:
+        self.pairing = pairing
+        self.limits = limits
+        self.mode = Mode.HUNT
+        self.message: Message | None = None
+        """The message under way; None between messages."""
+        self.now = 0
+        self._parser: Any = None
+        self._fields: list[Field] = []
+        self._length: int | None = None
+        """Content-Length, where it frames the body of the message under way."""
+        self._left = 0
+        """COUNT: content to come."""
+        self._until_end = False
+        """The message under way ends with its direction."""
+        self._candidate = b""
+        self._candidate_ns = 0
+        self._head_bytes = 0
+
+    # Input
+
+    def feed(self, data: bytes, now: int, call_start: bool) -> None:
+        """The next bytes of this direction, seen at event time `now`.
+
+        Args:
+            call_start: data[0] began an application call, or a packet.
+        """
+        self.now = now
+        mode = self.mode
+        if mode == Mode.PARSE:
+            self._parse(data)
+        elif mode == Mode.COUNT:
+            self._count(data)
+        elif mode == Mode.HUNT:
+            self._hunt(data, call_start)
+        else:
+            self._keep(data)
+
+    def gap(self, length: int | None, reason: str | None, now: int) -> None:
+        """Bytes of this direction are missing here.
+
+        Args:
+            length: None where it is unknown.
+            reason: An INCOMPLETE_REASONS name; None where they were declined on purpose, which is no loss.
+        """
+        self.now = now
+        message = self.message
+        if message is None or message.fields is None or self.mode not in (Mode.PARSE, Mode.COUNT):
+            self.lose(reason or "unknown")
+            return
+        message.room = 0
+        if self._until_end:
+            # Whatever is missing was content.
+            message.body_size += length or 0
+            message.reason = message.reason or reason or (None if length is not None else "unknown")
+            return
+        if self._length is None or length is None:
+            self.lose(reason or "unknown")
+            return
+        left = self._length - message.body_size
+        message.reason = message.reason or reason
+        message.body_size += min(left, length)
+        if length <= left:
+            self._left = left - length
+            self.mode = Mode.COUNT
+            if not self._left:
+                self._end_counted()
+            return
+        self._end_counted()
+        self.lose(reason or "unknown")
+
+    def lose(self, reason: str) -> None:
+        """This direction is out of step: give up the message under way and look for the next one."""
+        message, self.message = self.message, None
+        if self.mode != Mode.STOP:
+            self.mode = Mode.HUNT
+        self._candidate = b""
+        if message is not None:
+            self._seal(message, reason)
+        self._parser = None
+        self._lost(message, reason)
+
+    def forget(self) -> None:
+        """Out of step without a loss: what is under way belongs to nothing, and what comes next is a new message."""
+        self.message = None
+        self.mode = Mode.HUNT
+        self._parser = None
+        self._candidate = b""
+
+    def start(self) -> None:
+        """The next byte is the first of a message."""
+        self.mode = Mode.PARSE
+        self._parser = self._new_parser()
+        # Both are what passive observation needs: the peer decides about keeping alive, and Transfer-Encoding overrides
+        # Content-Length (RFC 9112 section 6.3), with an anomaly.
+        self._parser.set_dangerous_leniencies(lenient_keep_alive=True, lenient_chunked_length=True)
+
+    # llhttp's callbacks; the other ones are in the subclasses
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name, value))
+
+    def on_body(self, piece: bytes) -> None:
+        message = self.message
+        if message is not None:
+            add_content(message, piece)
+
+    # Modes
+
+    def _parse(self, data: bytes) -> None:
+        opened = self.message
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserCallbackError:
+            raise  # an error in this program, not in the bytes
+        except httptools.HttpParserError as refusal:
+            self._refused(refusal)
+            return
+        message = self.message
+        if message is not None:
+            message.end_ns = self.now
+            if message.fields is None:
+                self._bound_head(message, data, message is opened)
+            elif self._length is not None and not message.room:
+                self._left = self._length - message.body_size
+                if self._left > self.limits.skip_beyond:
+                    self.mode = Mode.COUNT
+                    self.pairing.ask_skip(self, self._left)
+            elif len(message.trailers) > self.limits.header_count:
+                self._limit(message, anomalies.HEADER_COUNT)
+
+    def _count(self, data: bytes) -> None:
+        message = self.message
+        assert message is not None
+        left = self._left
+        message.end_ns = self.now
+        if len(data) < left:
+            add_content(message, data)
+            self._left = left - len(data)
+            return
+        add_content(message, data[:left])
+        self._end_counted()
+        if len(data) > left:
+            self.feed(data[left:], self.now, False)
+
+    def _hunt(self, data: bytes, call_start: bool) -> None:
+        candidate = self._candidate
+        if candidate:
+            verdict = self._starts(candidate + data)
+            if verdict is Start.MORE and len(candidate) + len(data) <= self.limits.start_line:
+                self._candidate = candidate + data
+                return
+            self._candidate = b""
+            if verdict is not Start.OTHER and verdict is not Start.MORE:
+                now = self.now
+                self.start()
+                self.feed(candidate, self._candidate_ns, False)
+                self.feed(data, now, False)
+                return
+            self.pairing.unread(len(candidate))
+        if call_start:
+            verdict = self._starts(data)
+            if verdict is Start.MORE and len(data) <= self.limits.start_line:
+                self._candidate = data
+                self._candidate_ns = self.now
+                return
+            if verdict is not Start.OTHER and verdict is not Start.MORE:
+                self.start()
+                self._parse(data)
+                return
+        self.pairing.unread(len(data))
+
+    def _keep(self, data: bytes) -> None:
+        """HOLD and STOP; only requests are held."""
+
+    # What differs between requests and responses
+
+    def _starts(self, data: bytes) -> Start:
+        """Whether a message begins here."""
+        raise NotImplementedError
+
+    def _new_parser(self) -> Any:
+        raise NotImplementedError
+
+    def on_message_complete(self) -> None:
+        raise NotImplementedError
+
+    def _lost(self, message: Message | None, reason: str) -> None:
+        raise NotImplementedError
+
+    def _upgraded(self, rest: bytes) -> None:
+        raise NotImplementedError
+
+    def _describe(self, message: Message) -> None:
+        """Fill in what is known of a head that will not be complete."""
+        raise NotImplementedError
+
+    # The ends of messages
+
+    def _end_counted(self) -> None:
+        """The body that was counted is complete."""
+        self.start()
+        self.on_message_complete()
+
+    def _refused(self, refusal: httptools.HttpParserError) -> None:
+        """llhttp does not accept what it was given."""
+        if self.mode != Mode.PARSE:
+            return  # the pairing has turned away from this flow during the call
+        if self.message is not None and str(refusal) == "Duplicate Content-Length":
+            self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
+        self.lose("parse_error")
+        self.pairing.rejected()
+
+    def _seal(self, message: Message, reason: str) -> None:
+        """No more of this message will be seen."""
+        message.ended = True
+        message.reason = message.reason or reason
+        if message.fields is None:
+            self._describe(message)
+            if self._fields:
+                message.fields = self._fields
+                _note_framing(message)
+
+    # Bounds
+
+    def _bound_head(self, message: Message, data: bytes, continued: bool) -> None:
+        """A head is open at the end of a chunk: bound what it may grow to."""
+        if continued:
+            self._head_bytes += len(data)
+        else:
+            self._head_bytes = sum(len(name or b"") + len(value or b"") for name, value in self._fields)
+        if self._head_bytes > self.limits.header_bytes:
+            self._limit(message, anomalies.HEADER_BYTES)
+        elif len(self._fields) > self.limits.header_count:
+            self._limit(message, anomalies.HEADER_COUNT)
+
+    def _limit(self, message: Message, anomaly: str) -> None:
+        message.anomalies.append(anomaly)
+        count = self.limits.header_count
+        del self._fields[count:], message.trailers[count:]
+        self.lose("limit")
+
+    def _cut_fields(self, message: Message) -> None:
+        if len(self._fields) > self.limits.header_count:
+            del self._fields[self.limits.header_count :]
+            message.anomalies.append(anomalies.HEADER_COUNT)
+            message.reason = message.reason or "limit"
+
+
+class RequestReader(Reader):
+    """The direction that carries requests."""
+
+    __slots__ = ("_coded", "_held", "_held_bytes", "_held_lost", "_priming", "_switching", "_url")
+
+    def __init__(self, pairing: Pairing, limits: Limits) -> None:
+        super().__init__(pairing, limits)
+        self._url = b""
+        self._switching = False
+        """The message under way asks to switch the protocol, so what follows it is held."""
+        self._coded = False
+        """The message under way asks to switch the protocol and has a chunked body."""
+        self._priming = False
+        """llhttp is given a head of ours, to have it read a body."""
+        self._held: list[tuple[bytes, int, bool]] = []
+        self._held_bytes = 0
+        self._held_lost: str | None = None
+
+    def on_message_begin(self) -> None:
+        if self._priming:
+            return
+        now = self.now
+        self.message = message = Message(now, now)
+        self._fields = []
+        self._url = b""
+        self._switching = self._coded = False
+        self.pairing.request_begun(message)
+
+    def _starts(self, data: bytes) -> Start:
+        return request_start(data)
+
+    def _new_parser(self) -> Any:
+        return httptools.HttpRequestParser(self)
+
+    def on_url(self, piece: bytes) -> None:
+        self._url = self._url + piece if self._url else piece
+
+    def on_headers_complete(self) -> None:
+        message = self.message
+        if message is None:
+            return
+        parser = self._parser
+        message.method = method = parser.get_method()
+        version = parser.get_http_version()
+        if version != "1.1":
+            if version == "1.0":
+                message.version = "http/1.0"
+            else:
+                message.reason = "parse_error"
+        fields = self._fields
+        length = authority = None
+        coded = upgrade = False
+        for name, value in fields:
+            key = name.lower()  # type: ignore[union-attr]
+            if key in _REQUEST_FRAMING:
+                if key == b"host":
+                    if authority is None:
+                        authority = value
+                    else:
+                        message.anomalies.append(anomalies.REPEATED_HOST)
+                elif key == b"content-length":
+                    length = value
+                elif key == b"transfer-encoding":
+                    coded = True
+                else:
+                    upgrade = True
+        message.authority = authority
+        url = self._url
+        if url[:1] == b"/" and method != b"CONNECT":
+            message.target = url
+        else:
+            _split_target(message, url)
+        if len(fields) > self.limits.header_count:
+            self._cut_fields(message)
+        message.fields = fields
+        self._fields = message.trailers
+        self._length = None
+        if coded:
+            if length is not None:
+                message.anomalies.append(anomalies.CONTENT_LENGTH_WITH_TRANSFER_ENCODING)
+            message.room = self.pairing.room(message)
+        elif length is not None:
+            self._length = int(length)
+            if self._length:
+                message.room = self.pairing.room(message)
+        if method == b"CONNECT":
+            self._length = None  # RFC 9110 section 9.3.6: no content, what follows is the tunnel
+            self._switching = True
+        elif upgrade and parser.should_upgrade():
+            self._switching = not coded
+            self._coded = coded
+        self.pairing.request_headed(message)
+
+    def on_message_complete(self) -> None:
+        message = self.message
+        if message is None:
+            return
+        if self._coded or (self._switching and self._length and message.body_size < self._length):
+            return  # httptools passes over the body of a request with Upgrade; _upgraded reads it
+        self.message = None
+        message.end_ns = self.now
+        message.ended = True
+        if self._switching:
+            self._switching = False
+            self.mode = Mode.HOLD
+        self.pairing.request_ended(message)
+
+    def _upgraded(self, rest: bytes) -> None:
+        message = self.message
+        if message is not None and self._coded:
+            # Read it as the chunked body of a request that does not ask to switch. What follows is taken for HTTP/1
+            # until the response says otherwise.
+            self.start()
+            self._fields, self.message, self._priming = [], None, True
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+            self._fields, self.message, self._priming = message.trailers, message, False
+            self._coded = False
+        elif message is not None and self._length is not None:
+            self._left = self._length
+            self.mode = Mode.COUNT
+        if rest:
+            self.feed(rest, self.now, False)
+
+    def _end_counted(self) -> None:
+        switching = self._switching
+        self.start()
+        self._switching = switching
+        self.on_message_complete()
+
+    def _keep(self, data: bytes) -> None:
+        if self.mode != Mode.HOLD or self._held_lost:
+            self.pairing.unread(len(data))
+            return
+        self._held_bytes += len(data)
+        if self._held_bytes > self.limits.header_bytes:
+            self._held_lost = "limit"
+            self._held.clear()
+            return
+        self._held.append((data, self.now, True))
+
+    def lose(self, reason: str) -> None:
+        if self.mode == Mode.HOLD:
+            self._held_lost = reason
+            self._held.clear()
+            return
+        super().lose(reason)
+
+    def forget(self) -> None:
+        super().forget()
+        self.take_held()
+        self._held_lost = None
+
+    def take_held(self) -> list[tuple[bytes, int, bool]]:
+        """What was held, as arguments of `feed`; nothing is held any more."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        return held
+
+    def resume(self) -> None:
+        """The switch was declined: what follows is HTTP/1 still."""
+        if self.mode != Mode.HOLD:
+            return
+        lost, self._held_lost = self._held_lost, None
+        self.start()
+        for data, now, call_start in self.take_held():
+            self.feed(data, now, call_start)
+        if lost:
+            self.lose(lost)
+
+    def end(self) -> None:
+        """The direction is over."""
+        message, self.message = self.message, None
+        self._candidate = b""
+        if message is not None:
+            self.mode = Mode.HUNT
+            self._seal(message, "request_not_finished")
+            self.pairing.request_ended(message)
+
+    def _lost(self, message: Message | None, reason: str) -> None:
+        self.pairing.request_lost(message, reason)
+
+    def _describe(self, message: Message) -> None:
+        if self._url and self._parser is not None:
+            message.method = self._parser.get_method()
+            if self._fields:  # a field line followed, so the target was complete
+                _split_target(message, self._url)
+
+
+class ResponseReader(Reader):
+    """The direction that carries responses."""
+
+    __slots__ = ("_bodiless", "_tail")
+
+    def __init__(self, pairing: Pairing, limits: Limits) -> None:
+        super().__init__(pairing, limits)
+        self._bodiless = False
+        self._tail = b""
+        """The last octets of an open head, in which its end may have begun."""
+
+    def on_message_begin(self) -> None:
+        now = self.now
+        self.message = message = Message(now, now)
+        self._fields = []
+        self._bodiless = self._until_end = False
+        self._length = None
+        self.pairing.response_begun(message)
+
+    def on_headers_complete(self) -> None:
+        message = self.message
+        if message is None:
+            return
+        message.status = status = self._parser.get_status_code()
+        fields = self._fields
+        length = coding = None
+        for name, value in fields:
+            key = name.lower()  # type: ignore[union-attr]
+            if key in _RESPONSE_FRAMING:
+                if key == b"content-length":
+                    length = value
+                else:
+                    coding = value
+        if len(fields) > self.limits.header_count:
+            self._cut_fields(message)
+        message.fields = fields
+        self._fields = message.trailers
+        if length is not None and coding is not None:
+            message.anomalies.append(anomalies.CONTENT_LENGTH_WITH_TRANSFER_ENCODING)
+        self._bodiless = self.pairing.response_headed(message)
+        if self._bodiless or status < 200 or status in {204, 304}:
+            return
+        if coding is not None:
+            # Without "chunked" as the last coding the body ends with the connection (RFC 9112 section 6.3).
+            self._until_end = coding.rpartition(b",")[2].strip().lower() != b"chunked"
+        elif length is not None:
+            self._length = int(length)
+            if not self._length:
+                return
+        else:
+            self._until_end = True
+        message.room = self.pairing.room(message)
+
+    def on_message_complete(self) -> None:
+        message, self.message = self.message, None
+        if message is None:
+            return
+        message.end_ns = self.now
+        message.ended = True
+        self.pairing.response_ended(message)
+
+    def _parse(self, data: bytes) -> None:
+        if not self.pairing.bodiless:
+            super()._parse(data)
+            message = self.message
+            if message is not None and message.fields is None:
+                self._tail = data[-3:]
+            return
+        # A response to HEAD may be in here: llhttp would take what follows its head for its content. Cut the input
+        # wherever a head may end, so that its end is never passed unseen.
+        message = self.message
+        begin = 0
+        if message is not None and message.fields is None:
+            seam = (self._tail + data[:3]).find(_HEAD_END)
+            if seam >= 0:
+                begin = seam + 4 - len(self._tail)
+                self._parse_piece(data[:begin])
+        while begin < len(data) and self.mode == Mode.PARSE:
+            end = data.find(_HEAD_END, begin)
+            end = len(data) if end < 0 else end + 4
+            self._parse_piece(data[begin:end])
+            begin = end
+        self._tail = data[-3:]
+        if begin < len(data):
+            self.feed(data[begin:], self.now, False)
+
+    def _parse_piece(self, data: bytes) -> None:
+        super()._parse(data)
+        message = self.message
+        if message is not None and self._bodiless and message.fields is not None:
+            self.start()
+            self.on_message_complete()
+
+    def _starts(self, data: bytes) -> Start:
+        return response_start(data)
+
+    def _new_parser(self) -> Any:
+        return httptools.HttpResponseParser(self)
+
+    def answered_bodiless(self) -> None:
+        """The response under way turned out to answer a HEAD whose bytes came later than the response's."""
+        message = self.message
+        if message is None or message.fields is None:
+            return
+        if message.body_size:
+            self.lose("parse_error")
+            return
+        self.start()
+        self.on_message_complete()
+
+    def end(self, *, closed: bool = True) -> None:
+        """The direction is over.
+
+        Args:
+            closed: By the peer or the process, which completes a body that lasts until then. False: the source ended.
+        """
+        message = self.message
+        self._candidate = b""
+        if message is None:
+            return
+        if closed and self._until_end and message.fields is not None:
+            self.mode = Mode.HUNT
+            message.ended = True
+            self.message = None
+            self.pairing.response_ended(message)
+            return
+        self.message = None
+        self.mode = Mode.HUNT
+        self._seal(message, "response_not_finished")
+        self.pairing.response_lost(message, "response_not_finished")
+
+    def _upgraded(self, rest: bytes) -> None:
+        if rest:
+            self.pairing.switched(rest)
+
+    def _keep(self, data: bytes) -> None:
+        self.pairing.unread(len(data))
+
+    def _lost(self, message: Message | None, reason: str) -> None:
+        self.pairing.response_lost(message, reason)
+
+    def _describe(self, message: Message) -> None:
+        """llhttp has the status only once the head is complete."""
+
+
+_REQUEST_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"upgrade"))
+_RESPONSE_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+
+
+def _split_target(message: Message, url: bytes) -> None:
+    """The parts of a request target that is not simply a path (RFC 9112 section 3.2)."""
+    if message.method == b"CONNECT":
+        message.authority = message.authority or url
+        return
+    scheme, separator, rest = url.partition(b"://")
+    if not separator or url[:1] == b"/" or not scheme.isalpha():
+        message.target = url
+        return
+    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    path = rest[cut:]
+    message.scheme = scheme.lower()
+    message.authority = message.authority or rest[:cut]
+    message.target = path if path[:1] == b"/" else b"/" + path
+
+
+def _note_framing(message: Message) -> None:
+    """Anomalies of a head that was refused."""
+    names = [name.lower() for name, _ in message.fields or () if name is not None]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        message.anomalies.append(anomalies.CONTENT_LENGTH_WITH_TRANSFER_ENCODING)

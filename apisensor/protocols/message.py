@@ -1,0 +1,53 @@
+"""A message under way: what the parsers fill in and the pairing reads."""
+
+from __future__ import annotations
+
+import msgspec
+
+Field = tuple[bytes | None, bytes | None]
+"""A field line, name and value as sent. None: an HPACK entry that the sensor did not see inserted."""
+
+
+class Message(msgspec.Struct, gc=False):
+    """A request or a response, from its first byte on. Mutable until `ended`."""
+
+    start_ns: int
+    """Event clock of the first byte."""
+    end_ns: int
+    """Event clock of the last byte seen so far."""
+    method: bytes | None = None
+    scheme: bytes | None = None
+    authority: bytes | None = None
+    target: bytes | None = None
+    """Path with query; None for CONNECT, which has none."""
+    status: int | None = None
+    version: str = "http/1.1"
+    fields: list[Field] | None = None
+    """None until the head is complete, or where it was not seen."""
+    trailers: list[Field] = []
+    body_size: int = 0
+    body: list[bytes] = []
+    """Pieces of the content's beginning."""
+    room: int = 0
+    """Bytes of content that may still be kept."""
+    kept: int = 0
+    """Bytes in `body`."""
+    ended: bool = False
+    """Nothing more of it will come."""
+    reason: str | None = None
+    """Why it is not complete (transactions.model.INCOMPLETE_REASONS)."""
+    anomalies: list[str] = []
+
+
+def add_content(message: Message, piece: bytes) -> None:
+    """Count a piece of content and keep what there is room for."""
+    size = len(piece)
+    message.body_size += size
+    room = message.room
+    if room:
+        if size > room:
+            piece = piece[:room]
+            size = room
+        message.body.append(piece)
+        message.room = room - size
+        message.kept += size

@@ -1,0 +1,340 @@
+"""Events in, exchanges out: the analysis of one worker, composed.
+
+    event -> flow table -> lane (position) -> protocol, once identified -> pairing -> exchange, once bound
+
+An `Analyzer` knows no clock, socket or thread: time comes with the events. One flow that misbehaves costs itself only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, MutableSequence
+from typing import Any
+
+from apisensor.events.model import Bind, Cause, Chunk, Close, Direction, End, Event, Gap, Open
+from apisensor.protocols.identify import Start, identify
+from apisensor.streams.lane import END_OF_FLOW, Hole
+from apisensor.streams.limits import Limits
+from apisensor.transactions.counts import Count
+from apisensor.transactions.flow import Engine, Flow, Peer, Shared
+from apisensor.transactions.http1_pairing import Http1Pairing
+from apisensor.transactions.http2_pairing import Http2Pairing
+from apisensor.transactions.model import Exchange
+
+__all__ = ["Analyzer", "Count", "Limits"]
+
+_NOT_HTTP_BYTES = int(Count.NOT_HTTP_BYTES)
+_LOST = int(Count.BYTES_LOST_UNKNOWN)
+
+_NONE: list[Exchange] = []
+"""What `feed` returns when nothing finished."""
+
+_REASONS: dict[Cause, str | None] = {cause: cause.name.lower() for cause in Cause}
+_REASONS[Cause.SKIPPED] = None
+
+_WAIT = 64 * 1024
+"""Bytes of one direction kept while they may be the beginning of a message, and the protocol is unknown."""
+
+
+class Analyzer:
+    """Turns the events of many flows into exchanges.
+
+    Args:
+        limits: What may be held.
+        counts: Counters, indexed by `Count`, of at least len(Count) items; may lie in shared memory. Own ones if None.
+        skip: Told (flow, direction, position) when payload below this position of this direction need not be copied
+            any more; END_OF_FLOW when nothing more of the flow is wanted.
+        network: The events are those of packets: SEND is what `Open.local` sent, and the side is "network".
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        counts: MutableSequence[int] | None = None,
+        skip: Callable[[int, Direction, int], None] | None = None,
+        network: bool = False,
+    ) -> None:
+        self.limits = limits
+        self.counts: MutableSequence[int] = [0] * len(Count) if counts is None else counts
+        self._shared = Shared(limits, self.counts, skip, network)
+        self._flows: OrderedDict[int, Flow] = OrderedDict()
+        """The one without events for longest comes first."""
+        self._parked: OrderedDict[int, Flow] = OrderedDict()
+        """Flows that have been idle for idle_ns."""
+        self._ignored: OrderedDict[int, None] = OrderedDict()
+        """Flows that are not HTTP."""
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            Chunk: self._chunk,
+            Gap: self._gap,
+            Open: self._open,
+            Bind: self._bind,
+            End: self._end,
+            Close: self._close,
+        }
+
+    # Input
+
+    def feed(self, event: Event) -> list[Exchange]:
+        """Take one event.
+
+        Returns:
+            The exchanges that finished because of it. The list is not to be changed.
+        """
+        shared = self._shared
+        shared.now = event.time_ns
+        try:
+            self._handlers[type(event)](event)
+        except Exception:  # noqa: BLE001 - an error in a parser ends the parsing of one flow, nothing else
+            self._failed(event.flow)
+        out = shared.out
+        if out:
+            shared.out = []
+            return out
+        return _NONE
+
+    def expire(self, now_ns: int) -> list[Exchange]:
+        """Give up what has waited too long at event time `now_ns`: for its peer, or for its end."""
+        shared = self._shared
+        shared.now = now_ns
+        held = shared.held
+        oldest = now_ns - self.limits.bind_wait_ns
+        while held and (held[0].exchange is None or held[0].since <= oldest):
+            waiting = held.popleft()
+            if waiting.exchange is not None:
+                waiting.flow.give_up_binding(waiting)
+        oldest = now_ns - self.limits.idle_ns
+        flows = self._flows
+        while flows:
+            id_, flow = next(iter(flows.items()))
+            if flow.last_ns > oldest:
+                break
+            del flows[id_]
+            self._parked[id_] = flow
+            self._guard(flow, "idle", now_ns)
+        return self._take()
+
+    def finish(self, now_ns: int) -> list[Exchange]:
+        """The source ended: emit whatever is open, marked incomplete with its reason."""
+        self._shared.now = now_ns
+        for flows in (self._parked, self._flows):
+            while flows:
+                _, flow = flows.popitem(last=False)
+                self._drop(flow, now_ns, closed=False)
+        self._ignored.clear()
+        return self._take()
+
+    def __len__(self) -> int:
+        """Flows followed at present, those that are not HTTP left out."""
+        return len(self._flows) + len(self._parked)
+
+    # Events
+
+    def _chunk(self, event: Chunk) -> None:
+        id_ = event.flow
+        data = event.data
+        flow = self._flows.get(id_)
+        if flow is None:
+            if id_ in self._ignored:
+                self.counts[_NOT_HTTP_BYTES] += len(data)
+                return
+            flow = self._flow(id_, event.pid, event.tls)
+        else:
+            self._flows.move_to_end(id_)
+        now = flow.last_ns = event.time_ns
+        direction = event.direction
+        lane = flow.lanes[direction]
+        if lane.position == event.position:
+            lane.position += len(data)
+        else:
+            holes, repeated = lane.place(event.position, len(data))
+            for hole in holes:
+                self._lose(flow, direction, hole, now)
+            if repeated:
+                self.counts[Count.REPEATED_BYTES] += repeated
+                data = data[repeated:]
+        if not data:
+            return
+        engine = flow.engine
+        if engine is not None:
+            engine.data(direction, data, now, event.call_start or self._shared.network)
+        else:
+            self._identify(flow, direction, data, now, event.call_start or self._shared.network)
+        if flow.ending is not None:
+            self._ignore(flow, flow.ending)
+
+    def _gap(self, event: Gap) -> None:
+        if event.flow in self._ignored:
+            self.counts[_NOT_HTTP_BYTES] += event.length or 0
+            return
+        flow = self._flow(event.flow, event.pid, event.tls)
+        flow.last_ns = event.time_ns
+        for hole in flow.lanes[event.direction].gap(event.position, event.length, event.cause):
+            self._lose(flow, event.direction, hole, event.time_ns)
+        if flow.ending is not None:
+            self._ignore(flow, flow.ending)
+
+    def _open(self, event: Open) -> None:
+        if event.flow in self._ignored:
+            return
+        flow = self._flow(event.flow, event.pid, False)
+        flow.last_ns = event.time_ns
+        flow.from_start = event.from_start
+        flow.bind(Peer(event.connection, event.local, event.remote, event.binding))
+
+    def _bind(self, event: Bind) -> None:
+        if event.flow in self._ignored:
+            return
+        flow = self._flow(event.flow, event.pid, True)
+        flow.last_ns = event.time_ns
+        flow.bind(Peer(event.connection, event.local, event.remote, event.binding))
+
+    def _end(self, event: End) -> None:
+        flow = self._known(event.flow)
+        if flow is not None and flow.engine is not None:
+            flow.last_ns = event.time_ns
+            flow.engine.end(event.direction, event.time_ns)
+
+    def _close(self, event: Close) -> None:
+        self._ignored.pop(event.flow, None)
+        flow = self._flows.pop(event.flow, None) or self._parked.pop(event.flow, None)
+        if flow is not None:
+            self._drop(flow, event.time_ns, closed=True)
+
+    # Flows
+
+    def _known(self, id_: int) -> Flow | None:
+        return self._flows.get(id_) or self._parked.get(id_)
+
+    def _flow(self, id_: int, pid: int, tls: bool) -> Flow:
+        """The flow with this id, most recent from now on; a new one where there is none."""
+        flows = self._flows
+        flow = flows.get(id_)
+        if flow is not None:
+            flows.move_to_end(id_)
+            return flow
+        flow = self._parked.pop(id_, None)
+        if flow is None:
+            flow = Flow(id_, pid, tls, self._shared)
+            self.counts[Count.FLOWS_BEGUN] += 1
+            if len(flows) + len(self._parked) >= self.limits.max_flows:
+                _, oldest = (self._parked or flows).popitem(last=False)
+                self.counts[Count.FLOWS_EVICTED] += 1
+                self._drop(oldest, self._shared.now, closed=False)
+        flows[id_] = flow
+        return flow
+
+    def _drop(self, flow: Flow, now: int, *, closed: bool) -> None:
+        """A flow is over: emit what is open."""
+        self._guard(flow, "close", now, closed=closed)
+        for direction in (0, 1):
+            self.counts[_NOT_HTTP_BYTES] += sum(len(data) for data, _, _ in flow.candidates[direction])
+        flow.engine = None
+        flow.release_unbound()
+
+    def _guard(self, flow: Flow, what: str, now: int, **arguments: bool) -> None:
+        """Call the engine's close or idle; its failure costs this flow only."""
+        engine = flow.engine
+        if engine is None:
+            return
+        before = self.counts[Count.EXCHANGES_EMITTED] + self._shared.waiting
+        try:
+            getattr(engine, what)(now, **arguments)
+        except Exception:  # noqa: BLE001
+            self.counts[Count.FLOWS_FAILED] += 1
+            flow.engine = None
+        emitted = self.counts[Count.EXCHANGES_EMITTED] + self._shared.waiting - before
+        if what == "idle" and emitted:
+            self.counts[Count.FLOWS_IDLE] += 1
+
+    def _failed(self, id_: int) -> None:
+        """A parser raised: this flow is not parsed any more."""
+        flow = self._known(id_)
+        if flow is not None:
+            self._ignore(flow, Count.FLOWS_FAILED)
+
+    def _ignore(self, flow: Flow, cause: Count) -> None:
+        """Nothing more of this flow is wanted: its id is all that stays."""
+        self.counts[cause] += 1
+        self._flows.pop(flow.id, None)
+        self._parked.pop(flow.id, None)
+        self._drop(flow, self._shared.now, closed=False)
+        ignored = self._ignored
+        ignored[flow.id] = None
+        if len(ignored) > self.limits.max_flows:
+            ignored.popitem(last=False)
+        skip = self._shared.skip
+        if skip is not None:
+            for direction in Direction:
+                skip(flow.id, direction, END_OF_FLOW)
+
+    # Bytes
+
+    def _lose(self, flow: Flow, direction: Direction, hole: Hole, now: int) -> None:
+        length, cause = hole
+        if length is None:
+            self.counts[Count.GAPS_OF_UNKNOWN_LENGTH] += 1
+        else:
+            self.counts[_LOST + cause] += length
+        if flow.engine is not None:
+            flow.engine.gap(direction, length, _REASONS[cause], now)
+        else:
+            flow.candidates[direction].clear()
+
+    def _identify(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> None:
+        """Look at the first bytes of each direction until they say what the flow speaks, or for long enough."""
+        candidate = flow.candidates[direction]
+        verdict = Start.OTHER
+        if candidate:
+            verdict = identify(b"".join(piece for piece, _, _ in candidate) + data)
+            if verdict is Start.OTHER:
+                self.counts[_NOT_HTTP_BYTES] += sum(len(piece) for piece, _, _ in candidate)
+                candidate.clear()
+        if verdict is Start.OTHER and call_start:
+            verdict = identify(data)
+        if verdict is Start.MORE:
+            candidate.append((data, now, call_start))
+            if sum(len(piece) for piece, _, _ in candidate) <= _WAIT:
+                return
+            verdict = Start.OTHER
+        if verdict is Start.TLS:
+            self.counts[_NOT_HTTP_BYTES] += len(data)
+            self._ignore(flow, Count.FLOWS_CIPHERTEXT)
+            return
+        if verdict is Start.OTHER:
+            self._look(flow, direction, data, call_start)
+            return
+        if verdict is Start.REQUEST or verdict is Start.RESPONSE:
+            self.counts[Count.FLOWS_HTTP1] += 1
+            requests = direction if verdict is Start.REQUEST else 1 - direction
+            engine: Engine = Http1Pairing(flow, requests)
+        else:
+            self.counts[Count.FLOWS_HTTP2] += 1
+            engine = Http2Pairing(flow, None)
+        flow.engine = engine
+        if verdict is Start.RESPONSE or verdict is Start.FRAMES:
+            self.counts[Count.FLOWS_JOINED_LATE] += 1
+        candidate.append((data, now, call_start))
+        other = 1 - direction
+        for way in (other, direction):
+            pieces = list(flow.candidates[way])
+            flow.candidates[way].clear()
+            for piece in pieces:
+                engine.data(way, *piece)
+
+    def _look(self, flow: Flow, direction: Direction, data: bytes, call_start: bool) -> None:
+        """These bytes are no message's beginning."""
+        candidate = flow.candidates[direction]
+        self.counts[_NOT_HTTP_BYTES] += len(data) + sum(len(piece) for piece, _, _ in candidate[:-1])
+        candidate.clear()
+        flow.total_looks += 1
+        if call_start:
+            flow.looks[direction] += 1
+        enough = self.limits.identify_calls
+        if min(flow.looks) >= enough or flow.total_looks >= self.limits.identify_chunks:
+            self._ignore(flow, Count.FLOWS_NOT_HTTP)
+
+    def _take(self) -> list[Exchange]:
+        shared = self._shared
+        out, shared.out = shared.out, []
+        return out

@@ -1,0 +1,287 @@
+"""One flow: who its ends are, where its two directions stand, what parses it, and what it has found.
+
+A flow's exchanges leave it in `Flow.emit`. Those of a flow whose peer is not known yet wait in `Shared.held`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, MutableSequence
+from typing import Literal, NamedTuple, Protocol
+
+from apisensor.events.model import Address, Binding, Direction
+from apisensor.protocols import anomalies
+from apisensor.protocols.message import Message
+from apisensor.streams.lane import Lane
+from apisensor.streams.limits import Limits
+from apisensor.transactions.counts import Count
+from apisensor.transactions.model import Exchange, Request, Response
+
+Side = Literal["client", "server", "network"]
+
+_EMITTED = int(Count.EXCHANGES_EMITTED)
+_INCOMPLETE = int(Count.EXCHANGES_INCOMPLETE)
+_UNREAD = int(Count.UNREAD_BYTES)
+_REJECTED = int(Count.FLOWS_REJECTED)
+_PARSE_ERRORS = int(Count.PARSE_ERRORS)
+
+
+class Peer(NamedTuple):
+    """The socket that carries a flow, and how that is known."""
+
+    connection: int
+    local: Address
+    remote: Address
+    binding: Binding
+
+
+class Engine(Protocol):
+    """What turns the bytes of a flow into exchanges."""
+
+    def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None: ...
+    def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
+        """Bytes are missing; reason None: declined on purpose."""
+
+    def end(self, direction: int, now: int) -> None:
+        """One direction is over."""
+
+    def close(self, now: int, *, closed: bool) -> None:
+        """Emit whatever is open. closed: the flow is over; False: it is given up, or the source ended."""
+
+    def idle(self, now: int) -> None:
+        """Emit whatever is open; the flow may go on."""
+
+
+class Held:
+    """A finished exchange that waits for its flow's peer."""
+
+    __slots__ = ("exchange", "flow", "since")
+
+    def __init__(self, flow: Flow, exchange: Exchange, since: int) -> None:
+        self.flow = flow
+        self.exchange: Exchange | None = exchange
+        self.since = since
+
+
+class Shared:
+    """What all flows of an analyzer share."""
+
+    __slots__ = ("counts", "held", "limits", "network", "now", "out", "skip", "waiting")
+
+    def __init__(
+        self,
+        limits: Limits,
+        counts: MutableSequence[int],
+        skip: Callable[[int, Direction, int], None] | None,
+        network: bool,
+    ) -> None:
+        self.limits = limits
+        self.counts = counts
+        self.skip = skip
+        self.network = network
+        self.now = 0
+        """Event time of the event in hand."""
+        self.out: list[Exchange] = []
+        self.held: deque[Held] = deque()
+        """In the order in which they finished; those that found their peer in between have lost their exchange."""
+        self.waiting = 0
+        """Of `held`, how many still have theirs."""
+
+
+class Flow:
+    """State of one flow, see the module."""
+
+    __slots__ = (
+        "candidates",
+        "ending",
+        "engine",
+        "errors",
+        "from_start",
+        "held",
+        "id",
+        "kept",
+        "lanes",
+        "last_ns",
+        "looks",
+        "peer",
+        "pid",
+        "shared",
+        "tls",
+        "total_looks",
+    )
+
+    def __init__(self, id_: int, pid: int, tls: bool, shared: Shared) -> None:
+        self.id = id_
+        self.pid = pid
+        self.tls = tls
+        self.shared = shared
+        self.peer: Peer | None = None
+        self.engine: Engine | None = None
+        self.lanes = (Lane(), Lane())
+        self.last_ns = 0
+        self.from_start = False
+        """The first byte seen of each direction is the connection's first."""
+        self.ending: Count | None = None
+        """Set by an engine: the flow is to be given up, for this cause."""
+        self.errors = 0
+        self.kept = 0
+        """Bytes of bodies in memory."""
+        self.held: list[Held] = []
+        self.candidates: tuple[list[tuple[bytes, int, bool]], list[tuple[bytes, int, bool]]] = ([], [])
+        """While the protocol is unknown: chunks that may be the beginning of a message, by direction."""
+        self.looks = [0, 0]
+        self.total_looks = 0
+
+    # For engines
+
+    def room(self, message: Message) -> int:
+        """Bytes that may be kept of a body that begins now."""
+        limits = self.shared.limits
+        room = min(limits.body_capture, limits.flow_bytes - self.kept)
+        if room <= 0 < limits.body_capture:
+            message.anomalies.append(anomalies.FLOW_BUFFER)
+            return 0
+        return room
+
+    def rejected(self) -> None:
+        """A parser refused something: after max_rejects of them the flow is given up."""
+        self.shared.counts[_PARSE_ERRORS] += 1
+        self.errors += 1
+        if self.errors >= self.shared.limits.max_rejects:
+            self.ending = Count.FLOWS_REJECTED
+
+    def unread(self, size: int) -> None:
+        """Bytes were passed over."""
+        self.shared.counts[_UNREAD] += size
+
+    def ask_skip(self, direction: int, length: int) -> None:
+        """The next `length` bytes of this direction need not be copied."""
+        shared = self.shared
+        lane = self.lanes[direction]
+        if shared.skip is not None and lane.position is not None:
+            lane.skip_to = lane.position + length
+            shared.skip(self.id, Direction(direction), lane.skip_to)
+
+    def emit(
+        self,
+        peer: Peer | None,
+        side: Side,
+        protocol: str,
+        request: Message,
+        response: Message | None,
+        reason: str | None,
+        stream_id: int | None = None,
+    ) -> None:
+        """Hand an exchange on, or hold it until the flow's peer is known.
+
+        Args:
+            peer: The peer at the time of the request; None: the first one to become known.
+            reason: Of the exchange as a whole; those of the messages come first.
+        """
+        shared = self.shared
+        body = request.body
+        answer = None
+        found = request.anomalies
+        reason = request.reason or reason
+        self.kept -= request.kept
+        if response is not None:
+            parts = response.body
+            answer = Response(
+                response.start_ns,
+                response.end_ns,
+                response.status,
+                response.fields,
+                response.trailers,
+                response.body_size,
+                (parts[0] if len(parts) == 1 else b"".join(parts)) if parts else b"",
+            )
+            self.kept -= response.kept
+            reason = request.reason or response.reason or reason
+            if response.anomalies:
+                found = found + [name for name in response.anomalies if name not in found]
+        peer = peer or self.peer
+        connection, local, remote, binding = peer or (None, None, None, None)
+        exchange = Exchange(
+            self.id,
+            connection,
+            self.pid,
+            protocol,
+            side,
+            self.tls,
+            local,
+            remote,
+            binding,
+            Request(
+                request.start_ns,
+                request.end_ns,
+                request.method,
+                request.scheme,
+                request.authority,
+                request.target,
+                request.fields,
+                request.trailers,
+                request.body_size,
+                (body[0] if len(body) == 1 else b"".join(body)) if body else b"",
+            ),
+            answer,
+            stream_id,
+            found,
+            reason,
+        )
+        if peer is None:
+            self._hold(exchange)
+            return
+        counts = shared.counts
+        counts[_EMITTED] += 1
+        if reason is not None:
+            counts[_INCOMPLETE] += 1
+        shared.out.append(exchange)
+
+    # Binding
+
+    def bind(self, peer: Peer) -> None:
+        """The peer is known: what waited for it can go."""
+        self.peer = peer
+        if self.held:
+            waiting, self.held = self.held, []
+            for held in waiting:
+                self._release(held, peer)
+
+    def release_unbound(self) -> None:
+        """The flow is over and its peer never became known."""
+        waiting, self.held = self.held, []
+        for held in waiting:
+            self._release(held, None)
+
+    def _hold(self, exchange: Exchange) -> None:
+        shared = self.shared
+        held = Held(self, exchange, shared.now)
+        self.held.append(held)
+        shared.held.append(held)
+        shared.waiting += 1
+        while shared.waiting > shared.limits.max_held:
+            oldest = shared.held.popleft()
+            if oldest.exchange is not None:
+                shared.counts[Count.HELD_OVER] += 1
+                oldest.flow.give_up_binding(oldest)
+
+    def give_up_binding(self, held: Held) -> None:
+        """This exchange has waited long enough."""
+        self.held.remove(held)
+        self._release(held, None)
+
+    def _release(self, held: Held, peer: Peer | None) -> None:
+        exchange, held.exchange = held.exchange, None
+        if exchange is None:
+            return
+        shared = self.shared
+        shared.waiting -= 1
+        if peer is None:
+            shared.counts[Count.UNBOUND] += 1
+            exchange.incomplete_reason = exchange.incomplete_reason or "unbound"
+        else:
+            exchange.connection, exchange.local, exchange.remote, exchange.binding = peer
+        shared.counts[_EMITTED] += 1
+        if exchange.incomplete_reason is not None:
+            shared.counts[_INCOMPLETE] += 1
+        shared.out.append(exchange)

@@ -1,0 +1,362 @@
+"""HTTP/1: which response answers which request.
+
+Responses come in the order of their requests (RFC 9112 section 9.3), so pairing is counting, and a loss that may have
+swallowed a message makes every later pair doubtful. The flow is then out of step, and stays so until the order is
+certain again. Nothing is paired meanwhile: a request that cannot be paired is emitted without a response, a response
+that cannot be paired is counted as an orphan.
+
+    in step, a request begins
+        nothing pending            pending (a response that came before it is its own: threads report out of order)
+        others pending             pending, and the client is known to pipeline
+    in step, a response begins
+        one pending                belongs to the oldest without a response
+        nothing pending            waits for its request, at most early_ns
+    bytes of the request direction are lost
+                                   out of step; what is pending still gets its responses, which are not affected
+    bytes of the response direction are lost
+        in a response              it is cut; its request is done with it
+        one pending                doubtful: the next response is its own, unless a request comes first
+        several pending            out of step; none of them can be paired any more
+    out of step, a request begins
+        nothing pending            in step again: a client that does not pipeline has seen all earlier responses
+        ... but it pipelines       never paired again: nobody can count what is outstanding
+        others pending             it cannot be paired
+
+A flow is out of step at first, unless its beginning was seen: a response that comes first belongs to a request that
+passed before the sensor looked. The one case that cannot be told apart is a client that pipelines, joined between two
+of its requests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from apisensor.events.model import Direction
+from apisensor.protocols import anomalies
+from apisensor.protocols.http1 import BODILESS, Mode, Reader, RequestReader, ResponseReader
+from apisensor.protocols.message import Message
+from apisensor.transactions.counts import Count
+from apisensor.transactions.flow import Flow, Peer, Side
+from apisensor.transactions.http2_pairing import Http2Pairing
+
+_BEGUN = int(Count.REQUESTS_BEGUN)
+_ORPHANS = int(Count.ORPHAN_RESPONSES)
+
+_SWITCHING_PROTOCOLS = 101
+
+
+class Pair:
+    """A request that waits for its response, or for its own end."""
+
+    __slots__ = ("bodiless", "peer", "request", "response", "unpaired")
+
+    def __init__(self, request: Message, peer: Peer | None) -> None:
+        self.request = request
+        self.response: Message | None = None
+        self.peer = peer
+        self.bodiless = False
+        """Its response may have no content whatever its fields say."""
+        self.unpaired: str | None = None
+        """Why its response cannot be told from others."""
+
+
+class Http1Pairing:
+    """The engine of a flow that speaks HTTP/1."""
+
+    def __init__(self, flow: Flow, request_direction: int) -> None:
+        self.flow = flow
+        self.request_direction = request_direction
+        limits = flow.shared.limits
+        self.requests = RequestReader(self, limits)
+        self.responses = ResponseReader(self, limits)
+        self.readers: tuple[Reader, Reader] = (
+            (self.requests, self.responses) if request_direction == Direction.SEND else (self.responses, self.requests)
+        )
+        self.side: Side = side_of(flow, request_direction)
+        self.bodiless = 0
+        self._counts = flow.shared.counts
+        self._pending: deque[Pair] = deque()
+        self._early: deque[Message] = deque()
+        """Responses, complete or under way, whose request was not seen yet."""
+        self._answering: Pair | None = None
+        """Whose response is under way."""
+        self._in_step = flow.from_start
+        self._reason = "joined_late"
+        """Why the flow is out of step."""
+        self._doubt: str | None = None
+        """The loss that may have swallowed the next response."""
+        self._pipelines = False
+
+    # Engine
+
+    def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None:
+        self.readers[direction].feed(data, now, call_start)
+
+    def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
+        self.readers[direction].gap(length, reason, now)
+
+    def end(self, direction: int, now: int) -> None:
+        reader = self.readers[direction]
+        reader.now = now
+        if direction == self.request_direction:
+            self.requests.end()
+            return
+        self.responses.end()
+        self._unpair("response_not_seen")
+
+    def close(self, now: int, *, closed: bool) -> None:
+        self.requests.now = self.responses.now = now
+        self.responses.end(closed=closed)
+        self.requests.end()
+        self._unpair("response_not_seen")
+        self._orphans(len(self._early))
+        self._early.clear()
+        # What is left waits for nothing but the end of its request, and there is none any more.
+        self._drain()
+
+    def idle(self, now: int) -> None:
+        self.close(now, closed=False)
+        self.requests.forget()
+        self.responses.forget()
+        self._out_of_step("joined_late")
+
+    # What the request reader tells
+
+    def request_begun(self, message: Message) -> None:
+        self._counts[_BEGUN] += 1
+        pair = Pair(message, self.flow.peer)
+        pending = self._pending
+        if pending:
+            self._begun_behind(pair)
+        elif not self._in_step:
+            self._step_in(pair)
+        elif self._early:
+            self._take_early(pair)
+        pending.append(pair)
+        if len(pending) > self.flow.shared.limits.max_pipelined:
+            message.anomalies.append(anomalies.PIPELINE)
+            self._counts[Count.LIMIT_HITS] += 1
+            self._unpair("limit")
+
+    def request_headed(self, message: Message) -> None:
+        if message.method in BODILESS:
+            self.bodiless += 1
+            pair = self._pending[-1]
+            pair.bodiless = True
+            response = pair.response
+            if response is not None and not response.ended and response is self.responses.message:
+                self.responses.answered_bodiless()
+
+    def request_ended(self, message: Message) -> None:
+        flow = self.flow
+        flow.kept += message.kept
+        pair = self._pending[0]
+        if pair.request is not message or pair.unpaired or (pair.response is not None and pair.response.ended):
+            self._drain()
+
+    def request_lost(self, message: Message | None, reason: str) -> None:
+        self._out_of_step(reason)
+        if message is not None:
+            self.request_ended(message)
+
+    # What the response reader tells
+
+    def response_begun(self, message: Message) -> None:
+        for pair in self._pending:
+            if pair.unpaired:
+                break
+            if pair.response is None:
+                pair.response = message
+                self._answering = pair
+                self._doubt = None
+                return
+        else:
+            if self._in_step and len(self._early) < self.flow.shared.limits.max_early:
+                self._early.append(message)
+
+    def response_headed(self, message: Message) -> bool:
+        status = message.status or 0
+        pair = self._answering
+        if pair is None:
+            if status >= 200 and not (self._early and self._early[-1] is message):
+                self._orphans(1)
+            return False
+        method = pair.request.method
+        return method == b"HEAD" or (method == b"CONNECT" and 200 <= status < 300)
+
+    def response_ended(self, message: Message) -> None:
+        pair, self._answering = self._answering, None
+        status = message.status
+        if status is not None and status < 200:
+            self._informed(pair, message)
+            return
+        self.flow.kept += message.kept
+        if pair is None:
+            if not (self._early and self._early[-1] is message):
+                self.flow.kept -= message.kept  # an orphan is kept nowhere
+            return
+        if self.requests.mode == Mode.HOLD and pair is self._pending[-1]:
+            if pair.request.method == b"CONNECT" and status is not None and status < 300:
+                self._switch(pair)
+                return
+            self._drain()
+            self.requests.resume()
+            return
+        self._drain()
+
+    def response_lost(self, message: Message | None, reason: str) -> None:
+        pair, self._answering = self._answering, None
+        early = self._early
+        if message is not None and early and early[-1] is message:
+            early.pop()
+            self._orphans(1)
+            self._out_of_step(reason)
+        if message is not None and pair is not None:
+            self.flow.kept += message.kept
+            if message.status is not None and message.status < 200:
+                pair.response = None
+        if self.requests.mode == Mode.HOLD:
+            self.requests.forget()  # nobody can tell any more whether the protocol was switched
+            self._out_of_step(reason)
+        others = "response_not_seen" if reason == "response_not_finished" else reason
+        unanswered = sum(1 for waiting in self._pending if waiting.response is None)
+        if unanswered > 1 or (unanswered and message is not None and pair is not None and pair.response is not None):
+            self._unpair(others)
+        else:
+            self._doubt = others
+        self._drain()
+
+    # What both tell
+
+    def rejected(self) -> None:
+        self.flow.rejected()
+
+    def room(self, message: Message) -> int:
+        return self.flow.room(message)
+
+    def unread(self, size: int) -> None:
+        self.flow.unread(size)
+
+    def ask_skip(self, reader: Reader, length: int) -> None:
+        self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)
+
+    def switched(self, rest: bytes) -> None:
+        engine = self.flow.engine
+        if engine is not self and engine is not None:
+            engine.data(1 - self.request_direction, rest, self.responses.now, True)
+
+    # Order
+
+    def _begun_behind(self, pair: Pair) -> None:
+        """A request begins while others are pending."""
+        pending = self._pending
+        doubt = self._doubt
+        if doubt is not None:
+            self._doubt = None
+            front = pending[0]
+            if len(pending) == 1 and not self._pipelines and front.request.ended and front.response is None:
+                # The response was lost with what was lost: the client would not go on without it.
+                front.unpaired = doubt
+                self._drain()
+                return
+            self._unpair(doubt)
+        if self._in_step:
+            self._pipelines = True
+        else:
+            pair.unpaired = self._reason
+
+    def _step_in(self, pair: Pair) -> None:
+        """A request begins, nothing is pending, and the flow is out of step."""
+        if self._pipelines:
+            pair.unpaired = self._reason
+            return
+        if self.responses.message is not None:
+            self.responses.forget()  # an orphan that has no end in sight, for instance an answer to HEAD
+        self._in_step = True
+        self._doubt = None
+
+    def _take_early(self, pair: Pair) -> None:
+        """A request begins, and a response has been seen that no request was there for."""
+        early = self._early
+        oldest = pair.request.start_ns - self.flow.shared.limits.early_ns
+        while early and early[0].start_ns < oldest:
+            stale = early.popleft()
+            self._orphans(1)
+            if stale is self.responses.message:
+                self.responses.forget()
+            else:
+                self.flow.kept -= stale.kept
+        if early:
+            pair.response = response = early.popleft()
+            if response is self.responses.message:
+                self._answering = pair
+
+    def _out_of_step(self, reason: str) -> None:
+        self._in_step = False
+        self._reason = reason
+
+    def _unpair(self, reason: str) -> None:
+        """The responses of all that is pending cannot be told apart any more, or will not come."""
+        self._out_of_step(reason)
+        for pair in self._pending:
+            if pair.response is None:
+                pair.unpaired = pair.unpaired or reason
+        self._drain()
+
+    def _drain(self) -> None:
+        """Emit what is finished, in order."""
+        pending = self._pending
+        while pending:
+            pair = pending[0]
+            request = pair.request
+            response = pair.response
+            if not request.ended or ((response is None or not response.ended) and not pair.unpaired):
+                return
+            pending.popleft()
+            if pair.bodiless:
+                self.bodiless -= 1
+            self.flow.emit(pair.peer, self.side, request.version, request, response, pair.unpaired)
+
+    def _orphans(self, number: int) -> None:
+        self._counts[_ORPHANS] += number
+
+    # Informational responses and switches
+
+    def _informed(self, pair: Pair | None, message: Message) -> None:
+        """A 1xx response is over; the final one is still to come (RFC 9110 section 15.2)."""
+        if pair is None:
+            if self._early and self._early[-1] is message:
+                self._early.pop()
+        elif message.status == _SWITCHING_PROTOCOLS:
+            self._switch(pair)
+        else:
+            pair.response = None
+
+    def _switch(self, pair: Pair) -> None:
+        """The connection speaks something else from here on."""
+        held = self.requests.take_held()
+        self.requests.mode = self.responses.mode = Mode.STOP
+        response = pair.response
+        assert response is not None
+        upgrade = next((v for n, v in response.fields or () if n is not None and n.lower() == b"upgrade"), None)
+        if pair.request.method != b"CONNECT" and upgrade is not None and upgrade.strip().lower() == b"h2c":
+            # The response comes on stream 1 (RFC 7540 section 3.2; obsolete, and still what Java's client asks for).
+            self._pending.remove(pair)
+            flow = self.flow
+            flow.engine = engine = Http2Pairing(flow, self.request_direction)
+            self._counts[Count.FLOWS_HTTP2] += 1
+            self._unpair("response_not_seen")
+            engine.upgraded(pair.request, pair.peer)
+            for data, now, call_start in held:
+                engine.data(self.request_direction, data, now, call_start)
+            return
+        self._drain()
+        self._unpair("response_not_seen")
+        self.flow.ending = Count.FLOWS_SWITCHED
+
+
+def side_of(flow: Flow, request_direction: int) -> Side:
+    """Whose process was observed."""
+    if flow.shared.network:
+        return "network"
+    return "server" if request_direction == Direction.RECEIVE else "client"

@@ -1,0 +1,432 @@
+"""HTTP/2: the streams of one connection (RFC 9113 section 5) become exchanges.
+
+The stream identifier pairs request and response, so order does not matter and a loss concerns only the streams that
+were open. A stream is emitted when both directions ended it, when RST_STREAM did, or when it is given up.
+
+A connection joined late has streams whose request was not seen. Identifiers rise with the requests, so a response to
+one that is not higher than the last request's is an orphan; a response to a higher one waits for its request, which
+another thread may be about to report.
+"""
+
+from __future__ import annotations
+
+from apisensor.protocols import anomalies
+from apisensor.protocols.http2 import FrameReader
+from apisensor.protocols.message import Field, Message
+from apisensor.transactions.counts import Count
+from apisensor.transactions.flow import Flow, Peer, Side
+
+_BEGUN = int(Count.REQUESTS_BEGUN)
+_ORPHANS = int(Count.ORPHAN_RESPONSES)
+
+_CLOSED = 1024
+"""Stream identifiers remembered after a reset: what was in flight towards them is no orphan."""
+
+_REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+
+
+class Stream:
+    """One stream while it is open."""
+
+    __slots__ = ("headed", "id", "lost", "peer", "request", "response")
+
+    def __init__(self, id_: int, peer: Peer | None) -> None:
+        self.id = id_
+        self.peer = peer
+        self.request: Message | None = None
+        self.headed = False
+        """The request's header block is over; another one is its trailers."""
+        self.response: Message | None = None
+        self.lost: str | None = None
+        """Why the response may have been missed."""
+
+
+class Http2Pairing:
+    """The engine of a flow that speaks HTTP/2.
+
+    Args:
+        client: The direction that carries requests; None: the first telling header block says.
+    """
+
+    def __init__(self, flow: Flow, client: int | None) -> None:
+        self.flow = flow
+        limits = flow.shared.limits
+        self.readers = (FrameReader(self, 0, limits), FrameReader(self, 1, limits))
+        self.client: int | None = None
+        self.side: Side = "network"
+        self._counts = flow.shared.counts
+        self._streams: dict[int, Stream] = {}
+        """In the order in which they were opened."""
+        self._last = 0
+        """Highest stream identifier of a request."""
+        self._waiting = 0
+        """Streams whose request was not seen."""
+        self._closed: dict[int, None] = {}
+        if client is not None:
+            self._set_client(client)
+
+    # Engine
+
+    def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None:
+        self.readers[direction].feed(data, now, call_start)
+
+    def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
+        self.readers[direction].gap(length, reason, now)
+
+    def end(self, direction: int, now: int) -> None:
+        if direction != self.client:
+            self._give_up_all(now)
+            return
+        for stream in list(self._streams.values()):
+            request = stream.request
+            if request is not None and not request.ended:
+                request.reason = request.reason or "request_not_finished"
+                self._end(stream, request)
+
+    def close(self, now: int, *, closed: bool) -> None:  # noqa: ARG002 - HTTP/2 has no body that a close completes
+        self._give_up_all(now)
+
+    def idle(self, now: int) -> None:
+        self._give_up_all(now)
+
+    def upgraded(self, request: Message, peer: Peer | None) -> None:
+        """The connection began as HTTP/1 and `request` is what stream 1 answers (RFC 7540 section 3.2)."""
+        stream = Stream(1, peer)
+        stream.request = request
+        stream.headed = True
+        self._streams[1] = stream
+        self._last = 1
+        self.readers[1 - (self.client or 0)].start(late=False)
+
+    # What the readers tell
+
+    def preface(self, direction: int) -> None:
+        if self.client is None:
+            self._set_client(direction)
+        other = 1 - direction
+        if not self.flow.lanes[other].position:
+            self.readers[other].start(late=False)
+
+    def opening(self, direction: int, stream: int, now: int) -> None:
+        # Before anything else, so that a request is known to have begun whatever happens to the rest of it. Joined
+        # late, the block may be trailers of a request that passed: its fields will say.
+        if direction != self.client or stream <= self._last or not stream & 1:
+            return
+        if self._last or not self.readers[direction].late:
+            self._begin(stream, now)
+
+    def headed(
+        self, direction: int, stream: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
+    ) -> None:
+        if self.client is None:
+            role = _role(fields)
+            if role is None:
+                return
+            self._set_client(direction if role else 1 - direction)
+        found = self._streams.get(stream)
+        if direction == self.client:
+            self._request_head(found, stream, fields, end, now, reason)
+        else:
+            self._response_head(found, stream, fields, end, now, reason)
+
+    def content(self, direction: int, stream: int, data: bytes, begin: int, end: int, now: int) -> None:
+        message = self._message(direction, stream)
+        if message is None:
+            return
+        size = end - begin
+        message.body_size += size
+        message.end_ns = now
+        if message.room:
+            flow = self.flow
+            if flow.kept >= flow.shared.limits.flow_bytes:
+                message.room = 0
+                message.anomalies.append(anomalies.FLOW_BUFFER)
+                return
+            size = min(size, message.room)
+            message.body.append(data[begin : begin + size])
+            message.room -= size
+            message.kept += size
+            flow.kept += size
+
+    def content_lost(self, direction: int, stream: int, length: int, reason: str | None, now: int) -> None:
+        message = self._message(direction, stream)
+        if message is not None:
+            message.body_size += length
+            message.room = 0
+            message.end_ns = now
+            message.reason = message.reason or reason
+
+    def ended(self, direction: int, stream: int, now: int) -> None:
+        message = self._message(direction, stream)
+        if message is not None:
+            message.end_ns = now
+            self._end(self._streams[stream], message)
+
+    def reset(self, direction: int, stream: int, now: int) -> None:  # noqa: ARG002 - both ends may reset
+        found = self._streams.get(stream)
+        if found is not None:
+            self._emit(found, "stream_reset")
+        self._close(stream)
+
+    def going_away(self, direction: int, last_stream: int, now: int) -> None:  # noqa: ARG002
+        if direction == self.client:
+            return
+        for stream in list(self._streams.values()):
+            if stream.id > last_stream and stream.request is not None and stream.response is None:
+                self._emit(stream, stream.lost or "response_not_seen")
+                self._close(stream.id)
+
+    def lost(self, direction: int, reason: str) -> None:
+        if self.client is None:
+            return
+        for stream in list(self._streams.values()):
+            if direction == self.client:
+                message = stream.request
+            else:
+                message = stream.response
+                if message is None:
+                    stream.lost = stream.lost or reason
+            if message is not None and not message.ended:
+                message.reason = message.reason or reason
+                response = stream.response
+                if response is not None and response.ended:
+                    self._emit(stream, None)  # the frame that ended its request may be what was lost
+
+    def rejected(self) -> None:
+        self.flow.rejected()
+
+    def undecodable(self) -> None:
+        self._counts[Count.HPACK_ERRORS] += 1
+        self.flow.rejected()
+
+    def unread(self, size: int) -> None:
+        self.flow.unread(size)
+
+    # Heads
+
+    def _request_head(
+        self, found: Stream | None, id_: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
+    ) -> None:
+        if found is None or found.request is None:
+            if id_ <= self._last or not id_ & 1 or not _role(fields):
+                return  # trailers of a request that passed before, or nobody can tell what
+            found = self._begin(id_, now)
+        message = found.request
+        assert message is not None
+        message.end_ns = self.readers[self.client or 0].now
+        if found.headed:
+            self._trailers(message, fields, reason)
+        else:
+            found.headed = True
+            self._fill_request(message, fields, reason)
+        if end:
+            self._end(found, message)
+
+    def _response_head(
+        self, found: Stream | None, id_: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
+    ) -> None:
+        status = _status(fields)
+        if found is None:
+            if not id_ & 1 or id_ in self._closed or status is None or status < 200:
+                return  # pushed, reset, or not the head of a final response
+            if id_ <= self._last:
+                self._counts[_ORPHANS] += 1
+                self._close(id_)
+                return
+            found = self._open(Stream(id_, self.flow.peer))
+            self._waiting += 1
+        message = found.response
+        if message is None:
+            if status is not None and status < 200:
+                return
+            found.response = message = Message(now, now)
+            message.room = self.flow.room(message)
+            self._fill_response(message, status, fields, reason)
+        elif message.fields is None and status is not None and status >= 200:
+            # What was lost before was informational, or cannot be told from it.
+            self._fill_response(message, status, fields, reason)
+        else:
+            self._trailers(message, fields, reason)
+        message.end_ns = self.readers[1 - (self.client or 0)].now
+        if end:
+            self._end(found, message)
+
+    def _fill_request(self, message: Message, fields: list[Field] | None, reason: str | None) -> None:
+        message.room = self.flow.room(message)
+        if fields is None:
+            message.reason = message.reason or reason
+            return
+        regular: list[Field] = []
+        unknown = 0
+        for field in fields:
+            name, value = field
+            if name in _REQUEST_PSEUDO:
+                if name == b":method":
+                    message.method = value
+                elif name == b":path":
+                    message.target = value
+                elif name == b":scheme":
+                    message.scheme = value
+                elif name == b":authority":
+                    message.authority = value
+            else:
+                if name is None and not regular:
+                    unknown += 1
+                    continue
+                regular.append(field)
+        if message.authority is None:
+            message.authority = next((value for name, value in regular if name == b"host"), None)
+        needed = message.method is not None and (message.target is not None or message.method == b"CONNECT")
+        if unknown:
+            # Pseudo-headers come first (RFC 9113 section 8.3), so these are the missing ones before they are others.
+            hidden = sum(part is None for part in (message.method, message.scheme, message.target, message.authority))
+            regular[:0] = [(None, None)] * (unknown - hidden)
+        if not needed:
+            unresolved = unknown or any(name is None or value is None for name, value in fields)
+            message.reason = message.reason or ("hpack_unknown" if unresolved else "parse_error")
+        self._set_fields(message, regular)
+
+    def _fill_response(
+        self, message: Message, status: int | None, fields: list[Field] | None, reason: str | None
+    ) -> None:
+        if fields is None:
+            message.reason = message.reason or reason
+            return
+        message.status = status
+        regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
+        if status is None:
+            unresolved = any(name is None or value is None for name, value in fields)
+            message.reason = message.reason or ("hpack_unknown" if unresolved else "parse_error")
+            if regular and regular[0][0] is None:
+                del regular[0]  # the status
+        self._set_fields(message, regular)
+
+    def _set_fields(self, message: Message, regular: list[Field]) -> None:
+        limit = self.flow.shared.limits.header_count
+        if len(regular) > limit:
+            del regular[limit:]
+            message.anomalies.append(anomalies.HEADER_COUNT)
+            message.reason = message.reason or "limit"
+        message.fields = regular
+        _note_unknown(message, regular)
+
+    def _trailers(self, message: Message, fields: list[Field] | None, reason: str | None) -> None:
+        if fields is None:
+            message.reason = message.reason or reason
+            return
+        regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
+        message.trailers = regular[: self.flow.shared.limits.header_count]
+        _note_unknown(message, regular)
+
+    # Streams
+
+    def _set_client(self, direction: int) -> None:
+        self.client = direction
+        if not self.flow.shared.network:
+            self.side = "server" if direction == 1 else "client"
+
+    def _message(self, direction: int, stream: int) -> Message | None:
+        found = self._streams.get(stream)
+        if found is None:
+            return None
+        return found.request if direction == self.client else found.response
+
+    def _begin(self, id_: int, now: int) -> Stream:
+        """A request begins."""
+        self._counts[_BEGUN] += 1
+        if self._waiting:
+            for stream in [s for s in self._streams.values() if s.request is None and s.id < id_]:
+                self._emit(stream, None)
+        self._last = id_
+        found = self._streams.get(id_)
+        if found is None:
+            found = self._open(Stream(id_, self.flow.peer))
+        else:
+            self._waiting -= 1
+        found.request = Message(now, now)
+        return found
+
+    def _open(self, stream: Stream) -> Stream:
+        streams = self._streams
+        streams[stream.id] = stream
+        if len(streams) > self.flow.shared.limits.max_streams:
+            self._counts[Count.LIMIT_HITS] += 1
+            oldest = next(iter(streams.values()))
+            if oldest.request is not None:
+                oldest.request.anomalies.append(anomalies.STREAMS)
+                oldest.request.reason = oldest.request.reason or "limit"
+            self._emit(oldest, "limit")
+            self._close(oldest.id)
+        return stream
+
+    def _end(self, stream: Stream, message: Message) -> None:
+        """One direction of a stream is over."""
+        message.ended = True
+        request, response = stream.request, stream.response
+        if request is None or response is None or not response.ended:
+            return
+        if request.ended or request.reason is not None:
+            self._emit(stream, None)
+
+    def _give_up_all(self, now: int) -> None:  # noqa: ARG002
+        for stream in list(self._streams.values()):
+            request, response = stream.request, stream.response
+            if request is not None and not request.ended:
+                request.reason = request.reason or "request_not_finished"
+            if response is not None and not response.ended:
+                response.reason = response.reason or "response_not_finished"
+            self._emit(stream, stream.lost or "response_not_seen" if response is None else None)
+            self._close(stream.id)
+
+    def _emit(self, stream: Stream, reason: str | None) -> None:
+        """A stream is over; one without a request is an orphan."""
+        del self._streams[stream.id]
+        request, response = stream.request, stream.response
+        if request is None:
+            self._waiting -= 1
+            if response is not None:
+                self._counts[_ORPHANS] += 1
+                self.flow.kept -= response.kept
+            self._close(stream.id)
+            return
+        protocol = "grpc" if _grpc(request.fields) or (response and _grpc(response.fields)) else "h2"
+        self.flow.emit(stream.peer, self.side, protocol, request, response, reason, stream.id)
+
+    def _close(self, id_: int) -> None:
+        """Remember that this stream is over, whatever is still in flight."""
+        closed = self._closed
+        closed[id_] = None
+        if len(closed) > _CLOSED:
+            del closed[next(iter(closed))]
+
+
+def _role(fields: list[Field] | None) -> bool | None:
+    """Whether these are a request's fields; None where they do not say."""
+    for name, _ in fields or ():
+        if name in _REQUEST_PSEUDO:
+            return True
+        if name == b":status":
+            return False
+    return None
+
+
+def _status(fields: list[Field] | None) -> int | None:
+    for name, value in fields or ():
+        if name == b":status":
+            return int(value) if value is not None and len(value) == 3 and value.isdigit() else None
+    return None
+
+
+def _grpc(fields: list[Field] | None) -> bool:
+    for name, value in fields or ():
+        if name == b"content-type":
+            return value is not None and value.startswith(b"application/grpc")
+    return False
+
+
+def _note_unknown(message: Message, fields: list[Field]) -> None:
+    for name, value in fields:
+        if name is None or value is None:
+            if anomalies.UNKNOWN_FIELD not in message.anomalies:
+                message.anomalies.append(anomalies.UNKNOWN_FIELD)
+            return
