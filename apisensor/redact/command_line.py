@@ -93,11 +93,13 @@ def _words(arguments: list[bytes]) -> Iterator[bytes]:
     program = before = b""
     for argument in arguments:
         cut = argument[:LONGEST_ARGUMENT]
+        shown = _argument(program, before, cut)
+        yield shown
         name = cut.rpartition(b"/")[2].lower()
         if not program or name in _SECRET_OPTIONS or name in _JOINED_PASSWORD:
             program = name  # also behind sudo, env, timeout, docker exec, and inside scripts
-        yield _argument(program, before, cut)
-        before = cut
+        # An option that carried its secret with it (-psecret) says nothing about the next argument.
+        before = cut if shown in (cut, _HIDDEN) else b""
 
 
 def _argument(program: bytes, before: bytes, argument: bytes) -> bytes:
@@ -129,6 +131,11 @@ def _argument(program: bytes, before: bytes, argument: bytes) -> bytes:
 def _names_secret(option: bytes) -> bool:
     """`--token`, `-password`, `--api-key`: the next argument is the secret."""
     return option.startswith(b"-") and b"=" not in option and bool(kind_of_key(option.lstrip(b"-")))
+
+
+def redact_word(word: str) -> str:
+    """A single text that came from a command line or an environment variable, without secrets that have a shape."""
+    return _by_shape(word.encode("utf-8", "replace")).decode("utf-8", "replace")
 
 
 def _by_shape(argument: bytes) -> bytes:

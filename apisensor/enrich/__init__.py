@@ -1,0 +1,1 @@
+"""Who spoke: the process, container, pod, user and service behind a transaction. Part of core."""
