@@ -343,14 +343,15 @@ class Connection:
 
     def _introduce(self, time_ns: int) -> None:
         """The connection's first bytes: it gets its id, and its roles if no SYN gave them."""
+        from_start = self.halves[0].isn is not None and self.halves[1].isn is not None
+        self._count("connections_joined_late", not from_start)
         if self.client is None:
-            self._count("connections_joined_late", 1)
             # An ephemeral port is higher than the one it calls; between equals, who spoke first.
             ports = [int.from_bytes(end[-2:], "big") for end in self._ends]
             self.client = 1 if ports[1] > ports[0] else 0
         self._id = self._new_id()
         local, remote = address(self._ends[self.client]), address(self._ends[1 - self.client])
-        self._out.append(Open(time_ns, 0, self._id, self._id, local, remote, Binding.PACKET))
+        self._out.append(Open(time_ns, 0, self._id, self._id, local, remote, Binding.PACKET, from_start))
         for half in self.halves:
             if half.ended:
                 self._end(half)

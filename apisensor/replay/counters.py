@@ -16,7 +16,7 @@ LOSSES = {
 NOTES = {
     "retransmitted_bytes": "bytes captured more than once",
     "retransmissions_that_differ": "retransmissions with other bytes than were captured first, which count",
-    "connections_joined_late": "connections whose beginning was not captured",
+    "connections_joined_late": "connections whose handshake was not captured, or not all of it",
     "resets_out_of_window": "RST segments ignored because their sequence number is not the connection's",
     "packets_without_time": "packets that took the time of the packet before (pcapng simple packet blocks)",
 }

@@ -235,6 +235,7 @@ class Open(google.protobuf.message.Message):
     REMOTE_ADDRESS_FIELD_NUMBER: builtins.int
     REMOTE_PORT_FIELD_NUMBER: builtins.int
     BINDING_FIELD_NUMBER: builtins.int
+    FROM_START_FIELD_NUMBER: builtins.int
     time_ns: builtins.int
     pid: builtins.int
     flow: builtins.int
@@ -244,6 +245,8 @@ class Open(google.protobuf.message.Message):
     remote_address: builtins.str
     remote_port: builtins.int
     binding: global___Binding.ValueType
+    from_start: builtins.bool
+    """The connection was seen being made: position 0 of both directions is its first byte."""
     def __init__(
         self,
         *,
@@ -256,8 +259,9 @@ class Open(google.protobuf.message.Message):
         remote_address: builtins.str = ...,
         remote_port: builtins.int = ...,
         binding: global___Binding.ValueType = ...,
+        from_start: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["binding", b"binding", "connection", b"connection", "flow", b"flow", "local_address", b"local_address", "local_port", b"local_port", "pid", b"pid", "remote_address", b"remote_address", "remote_port", b"remote_port", "time_ns", b"time_ns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["binding", b"binding", "connection", b"connection", "flow", b"flow", "from_start", b"from_start", "local_address", b"local_address", "local_port", b"local_port", "pid", b"pid", "remote_address", b"remote_address", "remote_port", b"remote_port", "time_ns", b"time_ns"]) -> None: ...
 
 global___Open = Open
 

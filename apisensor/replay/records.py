@@ -70,6 +70,7 @@ def _write_ends(out: pb.Open | pb.Bind, event: Open | Bind) -> None:
 
 def _write_open(record: pb.Record, event: Open) -> None:
     _write_ends(record.open, event)
+    record.open.from_start = event.from_start
 
 
 def _write_bind(record: pb.Record, event: Bind) -> None:
@@ -157,6 +158,7 @@ def _read_open(record: pb.Record) -> Open:
         Address(read.local_address, read.local_port),
         Address(read.remote_address, read.remote_port),
         Binding(read.binding),
+        read.from_start,
     )
 
 

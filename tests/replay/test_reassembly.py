@@ -82,7 +82,7 @@ def test_a_connection_from_its_handshake_to_its_end() -> None:
     local, remote = Address(*CLIENT), Address(*SERVER)
     step = 1_000_000
     assert told == [
-        Open(START_NS + 3 * step, 0, 1, 1, local, remote, Binding.PACKET),
+        Open(START_NS + 3 * step, 0, 1, 1, local, remote, Binding.PACKET, True),
         Chunk(START_NS + 3 * step, 0, 1, Direction.SEND, 0, b"ping", False, True),
         Chunk(START_NS + 4 * step, 0, 1, Direction.RECEIVE, 0, b"pong!", False, True),
         End(START_NS + 5 * step, 0, 1, Direction.SEND),
