@@ -33,7 +33,9 @@ from collections import deque
 
 from apisensor.events.model import Direction
 from apisensor.protocols import anomalies
-from apisensor.protocols.http1 import BODILESS, Mode, Reader, RequestReader, ResponseReader
+from apisensor.protocols.http1 import Mode, Reader
+from apisensor.protocols.http1_request import RequestReader
+from apisensor.protocols.http1_response import BODILESS, ResponseReader
 from apisensor.protocols.message import Message
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side

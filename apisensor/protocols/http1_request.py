@@ -1,0 +1,219 @@
+"""HTTP/1: the direction that carries requests (`http1` has the theory of operation)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httptools
+
+from apisensor.protocols import anomalies
+from apisensor.protocols.http1 import Mode, Pairing, Reader
+from apisensor.protocols.identify import Start, request_start
+from apisensor.protocols.message import Message
+from apisensor.streams.limits import Limits
+
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"upgrade"))
+"""Fields that say where the request ends, or to whom it goes."""
+
+
+class RequestReader(Reader):
+    """The direction that carries requests."""
+
+    __slots__ = ("_coded", "_held", "_held_bytes", "_held_lost", "_priming", "_switching", "_url")
+
+    def __init__(self, pairing: Pairing, limits: Limits) -> None:
+        super().__init__(pairing, limits)
+        self._url = b""
+        self._switching = False
+        """The message under way asks to switch the protocol, so what follows it is held."""
+        self._coded = False
+        """The message under way asks to switch the protocol and has a chunked body."""
+        self._priming = False
+        """llhttp is given a head of ours, to have it read a body."""
+        self._held: list[tuple[bytes, int, bool]] = []
+        self._held_bytes = 0
+        self._held_lost: str | None = None
+
+    def on_message_begin(self) -> None:
+        if self._priming:
+            return
+        now = self.now
+        self.message = message = Message(now, now)
+        self._fields = []
+        self._url = b""
+        self._switching = self._coded = False
+        self.pairing.request_begun(message)
+
+    def _starts(self, data: bytes) -> Start:
+        return request_start(data)
+
+    def _new_parser(self) -> Any:
+        return httptools.HttpRequestParser(self)
+
+    def on_url(self, piece: bytes) -> None:
+        self._url = self._url + piece if self._url else piece
+
+    def on_headers_complete(self) -> None:
+        message = self.message
+        if message is None:
+            return
+        parser = self._parser
+        message.method = method = parser.get_method()
+        version = parser.get_http_version()
+        if version != "1.1":
+            if version == "1.0":
+                message.version = "http/1.0"
+            else:
+                message.reason = "parse_error"
+        fields = self._fields
+        length = authority = None
+        coded = upgrade = False
+        for name, value in fields:
+            key = name.lower()  # type: ignore[union-attr]
+            if key in _FRAMING:
+                if key == b"host":
+                    if authority is None:
+                        authority = value
+                    else:
+                        message.anomalies.append(anomalies.REPEATED_HOST)
+                elif key == b"content-length":
+                    length = value
+                elif key == b"transfer-encoding":
+                    coded = True
+                else:
+                    upgrade = True
+        message.authority = authority
+        url = self._url
+        if url[:1] == b"/" and method != b"CONNECT":
+            message.target = url
+        else:
+            _split_target(message, url)
+        if len(fields) > self.limits.header_count:
+            self._cut_fields(message)
+        message.fields = fields
+        self._fields = message.trailers
+        self._length = None
+        if coded:
+            if length is not None:
+                message.anomalies.append(anomalies.CONTENT_LENGTH_WITH_TRANSFER_ENCODING)
+            message.room = self.pairing.room(message)
+        elif length is not None:
+            self._length = int(length)
+            if self._length:
+                message.room = self.pairing.room(message)
+        if method == b"CONNECT":
+            self._length = None  # RFC 9110 section 9.3.6: no content, what follows is the tunnel
+            self._switching = True
+        elif upgrade and parser.should_upgrade():
+            self._switching = not coded
+            self._coded = coded
+        self.pairing.request_headed(message)
+
+    def on_message_complete(self) -> None:
+        message = self.message
+        if message is None:
+            return
+        if self._coded or (self._switching and self._length and message.body_size < self._length):
+            return  # httptools passes over the body of a request with Upgrade; _upgraded reads it
+        self.message = None
+        message.end_ns = self.now
+        message.ended = True
+        if self._switching:
+            self._switching = False
+            self.mode = Mode.HOLD
+        self.pairing.request_ended(message)
+
+    def _upgraded(self, rest: bytes) -> None:
+        message = self.message
+        if message is not None and self._coded:
+            # Read it as the chunked body of a request that does not ask to switch. What follows is taken for HTTP/1
+            # until the response says otherwise.
+            self.start()
+            self._fields, self.message, self._priming = [], None, True
+            self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+            self._fields, self.message, self._priming = message.trailers, message, False
+            self._coded = False
+        elif message is not None and self._length is not None:
+            self._left = self._length
+            self.mode = Mode.COUNT
+        if rest:
+            self.feed(rest, self.now, False)
+
+    def _end_counted(self) -> None:
+        switching = self._switching
+        self.start()
+        self._switching = switching
+        self.on_message_complete()
+
+    def _keep(self, data: bytes) -> None:
+        if self.mode != Mode.HOLD or self._held_lost:
+            self.pairing.unread(len(data))
+            return
+        self._held_bytes += len(data)
+        if self._held_bytes > self.limits.header_bytes:
+            self._held_lost = "limit"
+            self._held.clear()
+            return
+        self._held.append((data, self.now, True))
+
+    def lose(self, reason: str) -> None:
+        if self.mode == Mode.HOLD:
+            self._held_lost = reason
+            self._held.clear()
+            return
+        super().lose(reason)
+
+    def forget(self) -> None:
+        super().forget()
+        self.take_held()
+        self._held_lost = None
+
+    def take_held(self) -> list[tuple[bytes, int, bool]]:
+        """What was held, as arguments of `feed`; nothing is held any more."""
+        held, self._held, self._held_bytes = self._held, [], 0
+        return held
+
+    def resume(self) -> None:
+        """The switch was declined: what follows is HTTP/1 still."""
+        if self.mode != Mode.HOLD:
+            return
+        lost, self._held_lost = self._held_lost, None
+        self.start()
+        for data, now, call_start in self.take_held():
+            self.feed(data, now, call_start)
+        if lost:
+            self.lose(lost)
+
+    def end(self) -> None:
+        """The direction is over."""
+        message, self.message = self.message, None
+        self._candidate = b""
+        if message is not None:
+            self.mode = Mode.HUNT
+            self._seal(message, "request_not_finished")
+            self.pairing.request_ended(message)
+
+    def _lost(self, message: Message | None, reason: str) -> None:
+        self.pairing.request_lost(message, reason)
+
+    def _describe(self, message: Message) -> None:
+        if self._url and self._parser is not None:
+            message.method = self._parser.get_method()
+            if self._fields:  # a field line followed, so the target was complete
+                _split_target(message, self._url)
+
+
+def _split_target(message: Message, url: bytes) -> None:
+    """The parts of a request target that is not simply a path (RFC 9112 section 3.2)."""
+    if message.method == b"CONNECT":
+        message.authority = message.authority or url
+        return
+    scheme, separator, rest = url.partition(b"://")
+    if not separator or url[:1] == b"/" or not scheme.isalpha():
+        message.target = url
+        return
+    cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    path = rest[cut:]
+    message.scheme = scheme.lower()
+    message.authority = message.authority or rest[:cut]
+    message.target = path if path[:1] == b"/" else b"/" + path
