@@ -62,7 +62,13 @@ OFFSETS = {
 }
 """Macro in bpf/: (structure, field) whose byte offset in the running kernel it is."""
 
-TRACEPOINTS = ("inet_sock_set_state", "tcp_destroy_sock", "sched_process_fork", "sched_process_exec", "sched_process_exit")
+TRACEPOINTS = (
+    "inet_sock_set_state",
+    "tcp_destroy_sock",
+    "sched_process_fork",
+    "sched_process_exec",
+    "sched_process_exit",
+)
 BACK_ENDS = {"sock": ("sock_send_length", "sock_recv_length"), "syscall": ("sys_exit",)}
 UPROBES = (
     "tls_read_enter",
@@ -102,7 +108,7 @@ class LoaderError(Exception):
 class Btf:
     """Offsets of the running kernel's structures, read through libbpf (a dependency of the distribution's bcc)."""
 
-    _STRUCT, _UNION = 4, 5
+    _STRUCT, _UNION, _TYPEDEF = 4, 5, 8
     _QUALIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
     def __init__(self):
@@ -117,7 +123,9 @@ class Btf:
         self._lib.btf__name_by_offset.restype = ctypes.c_char_p
         self._lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint]
         if not os.path.exists("/sys/kernel/btf/vmlinux"):
-            raise LoaderError("the kernel has no BTF (/sys/kernel/btf/vmlinux): a kernel with CONFIG_DEBUG_INFO_BTF is needed")
+            raise LoaderError(
+                "the kernel has no BTF (/sys/kernel/btf/vmlinux): a kernel with CONFIG_DEBUG_INFO_BTF is needed"
+            )
         self._btf = self._lib.btf__load_vmlinux_btf()
 
     def _type(self, number):
@@ -145,6 +153,10 @@ class Btf:
                     return offset + inner[0], inner[1]
         return None
 
+    def has_tracepoint(self, name):
+        """Does the kernel have this raw tracepoint?"""
+        return self._lib.btf__find_by_name_kind(self._btf, f"btf_trace_{name}".encode(), self._TYPEDEF) > 0
+
     def offset(self, structure, path):
         """Byte offset of a dotted path in a structure."""
         number = self._lib.btf__find_by_name_kind(self._btf, structure.encode(), self._STRUCT)
@@ -152,7 +164,9 @@ class Btf:
         for field in path.split("."):
             found = self._find(number, field) if number > 0 else None
             if found is None:
-                raise LoaderError(f"this kernel's BTF has no {structure}.{path}: please report the kernel version {platform.release()}")
+                raise LoaderError(
+                    f"this kernel's BTF has no {structure}.{path}: please report the kernel version {platform.release()}"
+                )
             total, number = total + found[0], found[1]
         return total
 
@@ -178,7 +192,13 @@ def make_headers(directory):
     os.symlink("/usr/include/asm-generic", path(directory, "include/asm-generic"))
     os.symlink("/usr/include/linux/byteorder", path(directory, "include/linux/byteorder"))
     # bcc brings its own bpf.h; the user-space one has another include guard and would define everything twice.
-    for name in ("include/uapi/linux/bpf.h", "include/linux/bpf.h", "include/asm/ptrace.h", "include/linux/types.h", "include/linux/version.h"):
+    for name in (
+        "include/uapi/linux/bpf.h",
+        "include/linux/bpf.h",
+        "include/asm/ptrace.h",
+        "include/linux/types.h",
+        "include/linux/version.h",
+    ):
         if os.path.lexists(path(directory, name)):
             os.unlink(path(directory, name))
     write("include/uapi/linux/bpf.h", "")
@@ -213,7 +233,11 @@ def flatten(directory, name="apisensor.c"):
         for number, line in enumerate(file, 1):
             included = re.match(r'#include "([\w.]+)"', line)
             if included:
-                lines += [f'#line 1 "{included[1]}"\n', flatten(directory, included[1]), f'\n#line {number + 1} "{name}"\n']
+                lines += [
+                    f'#line 1 "{included[1]}"\n',
+                    flatten(directory, included[1]),
+                    f'\n#line {number + 1} "{name}"\n',
+                ]
             else:
                 lines.append(line)
     return "".join(lines)
@@ -231,11 +255,27 @@ def bpf(command, attributes):
 
 def load_multi(instructions):
     """Loads a uprobe program for uprobe_multi links (6.6+), which bcc 0.26 cannot ask for; None where the kernel refuses."""
-    code, license_, log = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL"), ctypes.create_string_buffer(1 << 16)
+    code, license_, log = (
+        ctypes.create_string_buffer(instructions),
+        ctypes.create_string_buffer(b"GPL"),
+        ctypes.create_string_buffer(1 << 16),
+    )
     at = ctypes.addressof
     # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, name, ifindex, expected_attach_type
     attributes = struct.pack(
-        "IIQQIIQII16sII", BPF_PROG_TYPE_KPROBE, len(instructions) // 8, at(code), at(license_), 0, 0, 0, 0, 0, b"apisensor", 0, BPF_TRACE_UPROBE_MULTI
+        "IIQQIIQII16sII",
+        BPF_PROG_TYPE_KPROBE,
+        len(instructions) // 8,
+        at(code),
+        at(license_),
+        0,
+        0,
+        0,
+        0,
+        0,
+        b"apisensor",
+        0,
+        BPF_TRACE_UPROBE_MULTI,
     )
     del log
     try:
@@ -276,9 +316,13 @@ def load(parameters, directory):
     try:
         import bcc
     except ImportError as error:
-        raise LoaderError(f"bcc cannot be imported by {sys.executable} ({error}): install the package python3-bpfcc") from error
+        raise LoaderError(
+            f"bcc cannot be imported by {sys.executable} ({error}): install the package python3-bpfcc"
+        ) from error
     if not hasattr(bcc, "BPF"):
-        raise LoaderError(f"{bcc.__file__} is not the BPF Compiler Collection (a crystal-lattice library has that name on PyPI): remove it and install the package python3-bpfcc")
+        raise LoaderError(
+            f"{bcc.__file__} is not the BPF Compiler Collection (a crystal-lattice library has that name on PyPI): remove it and install the package python3-bpfcc"
+        )
     btf = Btf()
     flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
     flags += [f"-D{name}={value}" for name, value in parameters["macros"].items()]
@@ -300,6 +344,8 @@ def load(parameters, directory):
         descriptors.append(descriptor)
 
     back_end = parameters["back_end"]
+    if back_end == "auto":
+        back_end = "sock" if btf.has_tracepoint("sock_send_length") else "syscall"
     for name in TRACEPOINTS + BACK_ENDS[back_end]:
         give(f"tracepoint:{name}", load_function(program, name, bcc.BPF.RAW_TRACEPOINT))
     multi = None
@@ -311,7 +357,12 @@ def load(parameters, directory):
         give(f"uprobe:{name}", multi or function)
     for name in MAPS:
         give(f"map:{name}", program[name].map_fd)
-    rings = make_rings(program["rings"].map_fd, program["ring_template"].map_fd, parameters["workers"], parameters["macros"]["RING_PAGES"] * 4096)
+    rings = make_rings(
+        program["rings"].map_fd,
+        program["ring_template"].map_fd,
+        parameters["workers"],
+        parameters["macros"]["RING_PAGES"] * 4096,
+    )
     for index, ring in enumerate(rings):
         give(f"ring:{index}", ring)
     if len(descriptors) > MAX_DESCRIPTORS:
@@ -319,6 +370,7 @@ def load(parameters, directory):
     answer = {
         "descriptors": names,
         "uprobe_multi": bool(multi),
+        "back_end": back_end,
         "layouts": {name: layout(program[name].Leaf) for name in LAYOUTS},
         "bcc": bcc.__version__,
     }

@@ -137,13 +137,22 @@ def attach_uprobe(program: int, path: str, offset: int, *, on_return: bool, pid:
     return descriptor
 
 
-def open_mapping_events(processor: int, wakeup_bytes: int) -> int:
-    """A perf event that reports executable mappings (PERF_RECORD_MMAP2) of every process on one processor."""
-    kind_software, config_dummy, size = 1, 9, 112
-    watermark, mmap_bit, mmap2_bit = 1 << 14, 1 << 8, 1 << 23
-    flags = watermark | mmap_bit | mmap2_bit
+def open_mapping_events(processor: int) -> int:
+    """A perf event that reports executable mappings (PERF_RECORD_MMAP2) of every process on one processor.
+
+    Each record ends with its time, CLOCK_MONOTONIC ns. Readable from the first byte on.
+    """
+    kind_software, config_dummy, size, sample_time, clock_monotonic = 1, 9, 112, 1 << 2, 1
+    mmap_bit, watermark, sample_id_all, mmap2_bit, use_clockid = 1 << 8, 1 << 14, 1 << 18, 1 << 23, 1 << 25
+    flags = mmap_bit | watermark | sample_id_all | mmap2_bit | use_clockid
+    # type, size, config, sample_period, sample_type, read_format, flags, wakeup_watermark, bp_type, then config1,
+    # config2, branch_sample_type, sample_regs_user, sample_stack_user, clockid
     attributes = ctypes.create_string_buffer(
-        struct.pack("IIQQQQQIIQQ", kind_software, size, config_dummy, 0, 0, 0, flags, wakeup_bytes, 0, 0, 0), size
+        struct.pack(
+            "IIQQQQQIIQQQQIi",
+            *(kind_software, size, config_dummy, 0, sample_time, 0, flags, 1, 0, 0, 0, 0, 0, 0, clock_monotonic),
+        ),
+        size,
     )
     return _check(
         _libc.syscall(_SYS_PERF_EVENT_OPEN, attributes, -1, processor, -1, _PERF_FLAG_CLOEXEC),

@@ -34,6 +34,8 @@ class Mapping(msgspec.Struct, frozen=True):
     inode: int
     path: str
     """As the process's mount namespace names it; may be stale."""
+    time_ns: int
+    """CLOCK_MONOTONIC of the mapping."""
 
 
 class MappingWatch:
@@ -47,7 +49,7 @@ class MappingWatch:
         self._buffers: list[mmap.mmap] = []
         for processor in range(processors):
             try:
-                descriptor = open_mapping_events(processor, wakeup_bytes=1)
+                descriptor = open_mapping_events(processor)
             except OSError as error:
                 if error.errno == 19:  # ENODEV: the processor is offline
                     continue
@@ -74,7 +76,8 @@ class MappingWatch:
             elif kind == _RECORD_MMAP2:
                 pid, _, _, _, _, major, minor, inode, _, _, _ = _MMAP2.unpack_from(record, 8)
                 name = record[8 + _MMAP2.size :].split(b"\0", 1)[0]
-                yield Mapping(pid, (major, minor), inode, os.fsdecode(name))
+                time_ns = int.from_bytes(record[-8:], "little")
+                yield Mapping(pid, (major, minor), inode, os.fsdecode(name), time_ns)
         control[_DATA_TAIL] = tail
 
     @staticmethod

@@ -73,9 +73,7 @@ class Programs:
                     continue
                 program_descriptor = self._descriptors[f"uprobe:{name}"]
                 if self._multi:
-                    held.append(
-                        attach_uprobe_multi(program_descriptor, path, where, on_return=on_return, pid=pid)
-                    )
+                    held.append(attach_uprobe_multi(program_descriptor, path, where, on_return=on_return, pid=pid))
                 else:
                     for offset in where:
                         held.append(attach_uprobe(program_descriptor, path, offset, on_return=on_return, pid=pid))

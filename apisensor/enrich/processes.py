@@ -85,6 +85,11 @@ class ProcessTable:
             transaction.tls = life.tls
         return True
 
+    def latest(self, pid: int) -> Process | None:
+        """The process that has this pid now, or had it last."""
+        lives = self._lives.get(pid)
+        return lives[-1].process if lives else None
+
     def _begin(self, seen: ProcessSeen) -> None:
         self._forget_gone(seen.time_ns)
         life = _Life(seen.time_ns, self._process(seen), _tls(seen.libraries))

@@ -45,6 +45,8 @@ class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of OpenSSL, from its version text."""
     error: str | None = None
     """Why the file could not be read as ELF, one line."""
+    question: int = 0
+    """Number of the question that this answers."""
 
 
 def find(file: BinaryIO) -> Found:

@@ -6,22 +6,23 @@ next one. `run` keeps both ends of every pair: what was sent to a dead part is s
 
 from __future__ import annotations
 
-import os
 import socket
 
 BUFFER_BYTES = 8 << 20
-"""Socket buffer of each end (SO_SNDBUFFORCE): about two seconds of transactions at 1,000 a second while core restarts."""
+"""Socket buffer of each end: about two seconds of transactions at 1,000 a second while core restarts."""
 PACKET_BYTES = 256 << 10
 """Largest message. A transaction with whole headers at their limit fits; batches are cut to it."""
 MOST_DESCRIPTORS = 64
 """Descriptors beside one message: more than the links of one library (kernel limit 253)."""
+
+_SO_SNDBUFFORCE = 32  # include/uapi/asm-generic/socket.h; Python's socket module has no name for it
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
     """A connected pair. Raises PermissionError without CAP_NET_ADMIN (for the buffer size)."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUFFORCE, BUFFER_BYTES)
+        end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
     return ends
 
 
@@ -54,15 +55,15 @@ class Link:
     def receive(self) -> tuple[bytes, list[int]] | None:
         """One message with its descriptors; None where there is none now. Raises EOFError when the peer is gone."""
         try:
-            message, descriptors, _, _ = socket.recv_fds(self._end, PACKET_BYTES, MOST_DESCRIPTORS)
+            message, descriptors, _, _ = socket.recv_fds(
+                self._end, PACKET_BYTES, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return None
         except ConnectionResetError as error:
             raise EOFError from error
         if not message:
             raise EOFError
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         return message, descriptors
 
     def close(self) -> None:

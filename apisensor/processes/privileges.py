@@ -28,14 +28,14 @@ CAPABILITIES = {
 
 SANDBOX = (
     # memory and threads of the interpreter
-    "brk munmap mremap madvise futex sched_yield rseq set_robust_list "
+    *("brk", "munmap", "mremap", "madvise", "futex", "sched_yield", "rseq", "set_robust_list"),
     # the descriptors that were handed over: ring, shared pages, sockets; nothing new can be opened
-    "read write readv writev pread64 lseek close fstat sendmsg sendto recvmsg recvfrom "
-    "epoll_wait epoll_pwait epoll_ctl poll ppoll "
+    *("read", "write", "readv", "writev", "pread64", "lseek", "close", "fstat"),
+    *("sendmsg", "sendto", "recvmsg", "recvfrom", "epoll_wait", "epoll_pwait", "epoll_ctl", "poll", "ppoll"),
     # time, signals, randomness, the end
-    "clock_gettime clock_nanosleep nanosleep gettimeofday restart_syscall "
-    "rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack getpid gettid getrandom exit exit_group"
-).split()
+    *("clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "restart_syscall", "getpid", "gettid"),
+    *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "getrandom", "exit", "exit_group"),
+)
 """System calls that the sandbox allows; everything else fails with EPERM. Memory is never made executable."""
 
 

@@ -1,0 +1,68 @@
+"""The kernel side's counters, by their public names, and the bytes of each process."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from apisensor.capture.kernel import Map, per_cpu_sum, recursion_misses
+
+NAMES = (
+    "kernel.records",
+    "kernel.chunk_bytes",
+    "kernel.lost.ring_full",
+    "kernel.lost_bytes.ring_full",
+    "kernel.lost_bytes.copy_fault",
+    "kernel.lost_bytes.call_limit",
+    "kernel.lost_bytes.not_in_user_memory",
+    "kernel.skipped_bytes",
+    "kernel.lost.map_full_connections",
+    "kernel.lost.map_full_sessions",
+    "kernel.lost.map_full_calls",
+    "kernel.encrypted_bytes",
+    "kernel.never_bytes",
+    "kernel.held_bytes",
+    "kernel.lost.notices",
+    "kernel.bindings",
+    "kernel.ambiguous_prefixes",
+    "kernel.connections",
+    "kernel.sessions",
+    "kernel.own_bytes",
+    "kernel.lost_bytes.map_full",
+)
+"""In the order of enum count in bpf/maps.h (compared in a test)."""
+
+MOST_READ = 2000
+"""Processes whose bytes are read each time: two system calls each."""
+MOST_REPORTED = 200
+_TRAFFIC = struct.Struct("=QQQII")
+
+
+class KernelCounters:
+    """Reads what the programs count."""
+
+    def __init__(self, descriptors: Mapping[str, int], traffic: Map) -> None:
+        self._counts = descriptors["map:counts"]
+        self._traffic = traffic
+        self._programs = [
+            descriptor for name, descriptor in descriptors.items() if name.startswith(("tracepoint:", "uprobe:"))
+        ]
+
+    def read(self) -> dict[str, int]:
+        """All counters, since the programs were loaded."""
+        values = dict(zip(NAMES, per_cpu_sum(self._counts, len(NAMES)), strict=True))
+        values["kernel.lost.recursion"] = sum(recursion_misses(program) for program in self._programs)
+        return values
+
+    def processes(self, libraries: Mapping[int, str | None]) -> list[tuple[int, int, int, int, str | None]]:
+        """(pid, plain, encrypted, decrypted bytes, path of its TLS library) of those that moved most."""
+        rows = []
+        for key in self._traffic.keys(MOST_READ):
+            value = self._traffic.get(key)
+            if value is None:
+                continue
+            plain, encrypted, decrypted, _, _ = _TRAFFIC.unpack(value)
+            pid = struct.unpack("I", key)[0]
+            rows.append((pid, plain, encrypted, decrypted, libraries.get(pid)))
+        rows.sort(key=lambda row: -(row[1] + row[2]))
+        return rows[:MOST_REPORTED]

@@ -1,0 +1,249 @@
+"""Which files with TLS functions there are, and the probes on them: once for each real inode."""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from apisensor.capture import procfs
+from apisensor.capture.probes import ENTRY, PER_PROCESS, Programs
+from apisensor.finder.symbols import Found
+
+MOST_LIBRARIES = 4096
+"""Files that are attached to at once; further ones are reported and left alone."""
+MOST_PROCESSES = 16384
+"""Processes with probes of their own (memory BIO); as many as the kernel's map has room for."""
+
+HOST_LIBRARIES = (
+    "/usr/lib/*/libssl.so*",
+    "/usr/lib/libssl.so*",
+    "/usr/lib64/libssl.so*",
+    "/usr/local/lib/libssl.so*",
+    "/usr/local/lib64/libssl.so*",
+    "/usr/bin/node",
+    "/usr/local/bin/node",
+)
+"""Attached before any process maps them, so that the host's first process that does is seen from its first byte."""
+
+
+class Library(msgspec.Struct, frozen=True):
+    """A file with TLS functions."""
+
+    identity: str
+    path: str
+    offsets: dict[str, int]
+    version: str | None
+    attached: bool
+    reason: str | None
+    delay_ms: float
+
+
+def identity_of(descriptor: int) -> str:
+    """One name for a real inode. On an overlay (device major 0) each mount shows the lower file with another device:
+    there the inode number with its size and times names it, so that two containers of one image count once."""
+    status = os.fstat(descriptor)
+    if os.major(status.st_dev):
+        return f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}"
+    return f"overlay:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+
+
+class Libraries:
+    """Attaches to files as processes map them. The callbacks tell the other parts."""
+
+    def __init__(
+        self,
+        programs: Programs,
+        ask: Callable[[int], Found | None],
+        keep: Callable[[str, Library | None, list[int]], None],
+        drop: Callable[[str], None],
+        report: Callable[[Library], None],
+        hazard: str | None = None,
+    ) -> None:
+        """`ask` sends an open file to the finder and waits for its answer, None where none came. `keep` hands the
+        descriptors that hold an attachment over under a label, `drop` lets a label go. `hazard` is why nothing may be
+        attached on this kernel."""
+        self._hazard = hazard
+        self._programs, self._ask, self._keep, self._drop, self._report = programs, ask, keep, drop, report
+        self.known: dict[str, Library] = {}
+        self._executables: dict[tuple[int, int, int], str | None] = {}
+        self._crypto: dict[str, Found] = {}
+        self.processes: dict[int, str] = {}
+        """Process with probes of its own: label they are kept under."""
+
+    def restore(self, label: str, library: Library | None) -> None:
+        """Takes over what a predecessor had attached."""
+        if library is not None:
+            self.known[label] = library
+        elif label.startswith("process:"):
+            self.processes[int(label.split(":")[1])] = label
+
+    def attach_host(self) -> None:
+        """Attaches to the distribution's libraries ahead of time."""
+        for pattern in HOST_LIBRARIES:
+            for path in glob.glob(pattern):
+                try:
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError:
+                    continue
+                self._consider(descriptor, os.path.realpath(path), None, time.monotonic_ns())
+
+    def look_at(self, pid: int, seen_ns: int) -> None:
+        """Looks over everything that a process has mapped, its own program included."""
+        for file in procfs.mapped_files(pid):
+            if procfs.is_tls_library(file.path):
+                self.mapped(pid, file, seen_ns)
+        self.executed(pid, seen_ns)
+
+    def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> None:
+        """A process has mapped a file that is named like a TLS library."""
+        descriptor = procfs.open_mapped(pid, file)
+        if descriptor is not None:
+            self._consider(descriptor, file.path, pid, seen_ns)
+
+    def executed(self, pid: int, seen_ns: int) -> None:
+        """A process runs a program; it may have OpenSSL built in (Node.js)."""
+        try:
+            status = os.stat(f"/proc/{pid}/exe")
+        except OSError:
+            return
+        key = (status.st_dev, status.st_ino, status.st_ctime_ns)
+        if key in self._executables:
+            return
+        if len(self._executables) >= MOST_LIBRARIES:
+            self._executables.clear()
+        try:
+            descriptor = os.open(f"/proc/{pid}/exe", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        path = procfs.executable(pid) or "?"
+        self._executables[key] = self._consider(descriptor, path, pid, seen_ns)
+
+    def of_process(self, pid: int) -> list[Library]:
+        """The known files with TLS functions that a process has mapped."""
+        found = []
+        for file in procfs.mapped_files(pid):
+            if procfs.is_tls_library(file.path):
+                descriptor = procfs.open_mapped(pid, file)
+                if descriptor is not None:
+                    library = self.known.get(identity_of(descriptor))
+                    os.close(descriptor)
+                    if library is not None:
+                        found.append(library)
+        try:
+            status = os.stat(f"/proc/{pid}/exe")
+        except OSError:
+            return found
+        built_in = self._executables.get((status.st_dev, status.st_ino, status.st_ctime_ns))
+        if built_in is not None:
+            found.append(self.known[built_in])
+        return found
+
+    def _consider(self, descriptor: int, path: str, pid: int | None, seen_ns: int) -> str | None:
+        """Attaches to an open file if it has TLS functions and is new; closes it. Returns its identity if it has."""
+        try:
+            identity = identity_of(descriptor)
+            if identity in self.known:
+                return identity
+            found = self._ask(descriptor)
+            if found is None:
+                return None  # the finder was away: asked again when the next process maps it
+            if not any(name in ENTRY for name in found.offsets):
+                if procfs.is_tls_library(path):
+                    why = found.error or "no OpenSSL functions in it"
+                    self._learn(Library(identity, path, {}, None, False, why, 0.0))
+                return None
+            version = found.version or self._version_beside(pid, path)
+            reason = self._hazard
+            links: list[int] = []
+            if reason is not None:
+                pass
+            elif len(self.known) >= MOST_LIBRARIES:
+                reason = f"more than {MOST_LIBRARIES} libraries"
+            else:
+                try:
+                    links = self._programs.attach_library(descriptor, found.offsets)
+                except OSError as error:
+                    reason = str(error)
+            delay = (time.monotonic_ns() - seen_ns) / 1e6
+            library = Library(identity, path, found.offsets, version, reason is None, reason, delay)
+            if reason is None:
+                self._keep(identity, library, links)
+            self._learn(library)
+            return identity
+        finally:
+            os.close(descriptor)
+
+    def _learn(self, library: Library) -> None:
+        self.known[library.identity] = library
+        self._report(library)
+
+    def _version_beside(self, pid: int | None, path: str) -> str | None:
+        """OpenSSL's version text is in libcrypto: the one of the same process, else the one in the same folder."""
+        if pid is not None:
+            for file in procfs.mapped_files(pid):
+                if procfs.is_crypto_library(file.path) and (found := self._crypto_of(procfs.open_mapped(pid, file))):
+                    return found.version
+        beside = os.path.join(os.path.dirname(path), os.path.basename(path).replace("libssl", "libcrypto"))
+        try:
+            found = self._crypto_of(os.open(beside, os.O_RDONLY | os.O_CLOEXEC)) if pid is None else None
+        except OSError:
+            return None
+        return found.version if found else None
+
+    def _crypto_of(self, descriptor: int | None) -> Found | None:
+        """What the finder says of an open libcrypto; closes it."""
+        if descriptor is None:
+            return None
+        try:
+            identity = identity_of(descriptor)
+            if identity not in self._crypto:
+                found = self._ask(descriptor)
+                if found is None:
+                    return None
+                self._crypto[identity] = found
+            return self._crypto[identity]
+        finally:
+            os.close(descriptor)
+
+    def memory_bio(self, pid: int) -> bool:
+        """A process has TLS sessions that make no socket calls: observe what they write. False: not possible."""
+        if pid in self.processes:
+            return True
+        if len(self.processes) >= MOST_PROCESSES:
+            return False
+        for file, found in self._with_bio(pid):
+            descriptor = procfs.open_mapped(pid, file)
+            if descriptor is None:
+                continue
+            try:
+                links = self._programs.attach_process(descriptor, found.offsets, pid)
+            except OSError:
+                continue
+            finally:
+                os.close(descriptor)
+            label = f"process:{pid}"
+            self._keep(label, None, links)
+            self.processes[pid] = label
+            return True
+        return False
+
+    def _with_bio(self, pid: int) -> list[tuple[procfs.MappedFile, Found]]:
+        """Files of the process that define the functions that only processes with memory BIOs need."""
+        program = procfs.executable_inode(pid)
+        result = []
+        for file in procfs.mapped_files(pid):
+            if procfs.is_crypto_library(file.path) or (program is not None and file.inode == program[0]):
+                found = self._crypto_of(procfs.open_mapped(pid, file))
+                if found is not None and any(name in found.offsets for name in PER_PROCESS):
+                    result.append((file, found))
+        return result
+
+    def gone(self, pid: int) -> None:
+        """A process has ended."""
+        label = self.processes.pop(pid, None)
+        if label is not None:
+            self._drop(label)

@@ -1,0 +1,232 @@
+"""Which processes there are: what the kernel's notices and /proc say of them, and whether they may be captured."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from apisensor.capture import procfs
+from apisensor.capture.kernel import Map
+from apisensor.capture.libraries import Libraries
+from apisensor.enrich.cgroup import membership
+from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary
+from apisensor.events.decode import NOTICE
+
+POLICY_ADMITTED, POLICY_NEVER, POLICY_OWN = b"\1", b"\2", b"\3"
+"""enum policy of bpf/maps.h."""
+
+NOTICE_EXEC, NOTICE_EXIT, NOTICE_TRAFFIC, NOTICE_ENCRYPTED, NOTICE_MEMORY_BIO = 1, 2, 3, 4, 5
+"""enum notice_kind of bpf/event.h."""
+
+MOST_PROCESSES = 16384
+"""Processes remembered; the one executed longest ago makes room."""
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """struct notice of bpf/event.h."""
+
+    time_ns: int
+    pid: int
+    parent: int
+    uid: int
+    kind: int
+    arguments: list[bytes]
+
+
+def decode_notice(record: memoryview) -> Notice:
+    """One record of the notices ring."""
+    time_ns, pid, parent, uid, kind, length, _ = NOTICE.unpack_from(record)
+    text = bytes(record[NOTICE.size : NOTICE.size + length])
+    arguments = text.rstrip(b"\0").split(b"\0") if text else []
+    return Notice(time_ns, pid, parent, uid, kind, arguments)
+
+
+class NeverCapture(msgspec.Struct, frozen=True):
+    """The never-capture list (settings capture.never_*)."""
+
+    pids: Sequence[int] = ()
+    executables: Sequence[str] = ()
+    containers: Sequence[str] = ()
+    ports: Sequence[int] = ()
+
+
+class Observer:
+    """Follows processes. It never reads payload; what it reads of /proc goes to core as it is."""
+
+    def __init__(
+        self,
+        libraries: Libraries,
+        policies: Map,
+        memory_bio: Map,
+        never: NeverCapture,
+        tell: Callable[[ProcessSeen | ProcessGone], None],
+    ) -> None:
+        self._libraries, self._policies, self._memory_bio = libraries, policies, memory_bio
+        self._never, self._tell = never, tell
+        self._executed: OrderedDict[int, ProcessSeen] = OrderedDict()
+        self.seen: dict[int, ProcessSeen] = {}
+        """Processes that moved bytes and live, as core was told of them."""
+        self._handlers: dict[int, Callable[[Notice], None]] = {
+            NOTICE_EXEC: self._on_exec,
+            NOTICE_EXIT: self._on_exit,
+            NOTICE_TRAFFIC: self._on_traffic,
+            NOTICE_ENCRYPTED: self._on_encrypted,
+            NOTICE_MEMORY_BIO: self._on_memory_bio,
+        }
+
+    def handle(self, notice: Notice) -> None:
+        """Works on one notice of the kernel."""
+        handler = self._handlers.get(notice.kind)
+        if handler is not None:
+            handler(notice)
+
+    def start(self, own: Sequence[int]) -> None:
+        """Looks at every process that is there already: may it be captured, what has it mapped?"""
+        now = time.monotonic_ns()
+        for pid in procfs.pids():
+            if pid in own:
+                continue
+            self._judge(pid)
+            self._libraries.look_at(pid, now)
+
+    def resend(self) -> None:
+        """Tells everything again that core was told."""
+        for seen in self.seen.values():
+            self._tell(seen)
+
+    def _on_exec(self, notice: Notice) -> None:
+        pid = notice.pid
+        self.seen.pop(pid, None)
+        self._libraries.gone(pid)
+        self._judge(pid)
+        self._executed[pid] = self._describe(pid, notice)
+        self._executed.move_to_end(pid)
+        if len(self._executed) > MOST_PROCESSES:
+            self._executed.popitem(last=False)
+        self._libraries.executed(pid, notice.time_ns)
+
+    def _on_exit(self, notice: Notice) -> None:
+        pid = notice.pid
+        self._executed.pop(pid, None)
+        self._libraries.gone(pid)
+        if self.seen.pop(pid, None) is not None:
+            self._tell(ProcessGone(pid, notice.time_ns))
+
+    def _on_traffic(self, notice: Notice) -> None:
+        self.first_bytes(notice.pid, notice.time_ns)
+
+    def first_bytes(self, pid: int, now_ns: int) -> None:
+        """A process moves bytes: core has to know who it is."""
+        if pid in self.seen:
+            return
+        self._judge(pid)
+        seen = self._executed.get(pid) or self._describe(pid, None)
+        if seen.executable is None and not seen.arguments and procfs.status(pid) is None:
+            return
+        self._libraries.look_at(pid, now_ns)
+        libraries = self._tls_libraries(pid)
+        seen = msgspec.structs.replace(seen, libraries=libraries)
+        if len(self.seen) >= MOST_PROCESSES:
+            self.seen.pop(next(iter(self.seen)))
+        self.seen[pid] = seen
+        self._tell(seen)
+
+    def _on_encrypted(self, notice: Notice) -> None:
+        """TLS records outside of any observed call: a library mapped since, or one that is not known."""
+        self._libraries.look_at(notice.pid, notice.time_ns)
+        self._refresh(notice.pid)
+
+    def _on_memory_bio(self, notice: Notice) -> None:
+        if self._libraries.memory_bio(notice.pid):
+            self._memory_bio.set(struct.pack("I", notice.pid), b"\1")
+
+    def mapped(self, pid: int, file: procfs.MappedFile, time_ns: int) -> None:
+        """A process has mapped a file that is named like a TLS library."""
+        self._libraries.mapped(pid, file, time_ns)
+        self._refresh(pid)
+
+    def _refresh(self, pid: int) -> None:
+        """Tells core of libraries that a process has mapped since it was told."""
+        seen = self.seen.get(pid)
+        if seen is None:
+            return
+        libraries = self._tls_libraries(pid)
+        if libraries != seen.libraries:
+            self.seen[pid] = msgspec.structs.replace(seen, libraries=libraries)
+            self._tell(self.seen[pid])
+
+    def _tls_libraries(self, pid: int) -> list[TlsLibrary]:
+        return [
+            TlsLibrary(path=library.path, library=kind(library.path), version=library.version)
+            for library in self._libraries.of_process(pid)
+        ]
+
+    def _describe(self, pid: int, notice: Notice | None) -> ProcessSeen:
+        """What /proc says, and where the process is gone already what the kernel said when it was executed."""
+        status = procfs.status(pid)
+        name, attributes = procfs.variables(pid, "OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES")
+        arguments = procfs.arguments(pid) if notice is None or not notice.arguments else notice.arguments
+        if notice is not None:
+            time_ns, parent, uid = notice.time_ns, notice.parent, notice.uid
+        else:
+            time_ns = procfs.start_ns(pid) or 0
+            uid, parent = status or (0, 0)
+        cgroup = procfs.cgroup(pid)
+        if not cgroup and parent in self._executed:
+            # Gone already. A cgroup is inherited, and only a container runtime moves its children on.
+            cgroup = self._executed[parent].cgroup
+        return ProcessSeen(
+            pid=pid,
+            time_ns=time_ns,
+            parent_pid=parent,
+            executable=procfs.executable(pid),
+            arguments=arguments,
+            uid=uid,
+            cgroup=cgroup,
+            otel_service_name=name,
+            otel_resource_attributes=attributes,
+            libraries=[],
+        )
+
+    def _judge(self, pid: int) -> None:
+        """Enters in the kernel whether the process may be captured, where a rule needs user space to tell."""
+        never = self._never
+        key = struct.pack("I", pid)
+        policy = self._policies.get(key)
+        if policy in (POLICY_NEVER, POLICY_OWN):
+            return
+        if pid in never.pids or self._is_never_executable(pid) or self._is_never_container(pid):
+            self._policies.set(key, POLICY_NEVER)
+        elif never.containers and policy is None:
+            self._policies.set(key, POLICY_ADMITTED)
+
+    def _is_never_executable(self, pid: int) -> bool:
+        if not self._never.executables:
+            return False
+        program = procfs.executable_inode(pid)
+        return program is not None and program in {inode_of(path) for path in self._never.executables}
+
+    def _is_never_container(self, pid: int) -> bool:
+        if not self._never.containers:
+            return False
+        container = membership(procfs.cgroup(pid)).container or ""
+        return any(container.startswith(prefix) for prefix in self._never.containers)
+
+
+def inode_of(path: str) -> tuple[int, int, int] | None:
+    """(inode, major, minor) of a path; None where there is no such file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, os.major(status.st_dev), os.minor(status.st_dev)
+
+
+def kind(path: str) -> str:
+    """The public name of the library behind a path."""
+    return "openssl" if procfs.is_tls_library(path) else os.path.basename(path)

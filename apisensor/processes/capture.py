@@ -1,0 +1,281 @@
+"""The capture process: attaches probes, follows processes, reads the kernel's counters. No payload, no ELF.
+
+    python -m apisensor.processes.capture PARAMETERS
+
+It starts as root, opens nothing but /proc and what processes have mapped, and keeps the capabilities named below.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+import sys
+import time
+
+from apisensor.capture import procfs
+from apisensor.capture.counters import KernelCounters
+from apisensor.capture.kernel import Map, possible_processors
+from apisensor.capture.libraries import Libraries, Library
+from apisensor.capture.mappings import MappingWatch
+from apisensor.capture.observer import NeverCapture, Observer, decode_notice, inode_of
+from apisensor.capture.preflight import uretprobe_hazard
+from apisensor.capture.probes import Programs
+from apisensor.enrich.model import ProcessGone, ProcessSeen
+from apisensor.events.ring import Ring
+from apisensor.finder.symbols import Found
+from apisensor.processes.link import Link
+from apisensor.processes.messages import (
+    Drop,
+    FromCapture,
+    Keep,
+    KernelReport,
+    LibraryState,
+    Note,
+    PartParameters,
+    ProcessTraffic,
+    Ready,
+    decode_found,
+    decode_from_run,
+    decode_to_capture,
+    encode,
+    parameters_from,
+)
+from apisensor.processes.privileges import become, die_with_parent
+
+CAPABILITIES = (
+    "CAP_BPF",  # maps and links
+    "CAP_PERFMON",  # tracing programs, perf events
+    "CAP_SYS_PTRACE",  # /proc/PID/exe, maps, environ, root of processes of other users
+    "CAP_DAC_READ_SEARCH",  # libraries in folders of other users
+    "CAP_CHECKPOINT_RESTORE",  # /proc/PID/map_files: exactly the file that is mapped, even deleted
+    "CAP_SYS_ADMIN",  # uprobes by path in kernels that ask for it, map_files of other user namespaces
+)
+
+NOTICES_BYTES = 256 * 4096
+"""Size of the notices ring, as bpf/maps.h has it."""
+FINDER_WAIT_S = 2.0
+"""How long one answer of the finder may take; Node.js, 100 MB, takes 0.2 s."""
+REPORT_S = 1.0
+SWEEP_S = 60.0
+"""How often TLS sessions of processes that were killed are removed from the kernel's table."""
+BATCH = 256
+"""Notices worked on before the other sources get their turn."""
+
+
+class CaptureProcess:
+    """Everything of this process, wired up."""
+
+    def __init__(self, parameters: PartParameters) -> None:
+        self._parameters = parameters
+        self._capture = parameters.settings.capture
+        descriptors = parameters.descriptors
+        self._run = Link.of(parameters.run)
+        self._core = Link.of(descriptors["core"])
+        self._finder = Link.of(descriptors["finder"])
+        self._question = 0
+        self._programs = Programs(descriptors, uprobe_multi=parameters.uprobe_multi)
+        self._maps = {
+            name: Map(descriptors[f"map:{name}"], key, value)
+            for name, key, value in (
+                ("config", 4, 16),
+                ("policies", 4, 1),
+                ("memory_bio", 4, 1),
+                ("never_ports", 2, 1),
+                ("never_executables", 16, 1),
+                ("traffic", 4, 32),
+                ("tls_sessions", 16, 80),
+            )
+        }
+        self._counters = KernelCounters(descriptors, self._maps["traffic"])
+        self._hazard = uretprobe_hazard()
+        self._libraries = Libraries(
+            self._programs, self._ask, self._keep, self._drop, self._report_library, self._hazard
+        )
+        never = NeverCapture(
+            self._capture.never_pids,
+            self._capture.never_executables,
+            self._capture.never_containers,
+            self._capture.never_ports,
+        )
+        self._observer = Observer(self._libraries, self._maps["policies"], self._maps["memory_bio"], never, self._tell)
+        self._notices = Ring(descriptors["map:notices"], NOTICES_BYTES)
+        self._mappings = MappingWatch(possible_processors())
+        self._mappings_lost = 0
+        self.undelivered = 0
+        """Messages that core had no room for."""
+
+    def start(self) -> None:
+        """Fills the kernel's tables, attaches, and looks at the processes that are there."""
+        held = self._take_over()
+        self._fill_tables()
+        if "tracepoints" not in held:
+            self._send_run(Keep("tracepoints", None), self._programs.attach_tracepoints())
+        if self._hazard is not None:
+            self._tell(Note(self._hazard))
+        self._libraries.attach_host()
+        self._observer.start(self._parameters.own)
+        known = self._maps["traffic"].keys()
+        for key in known:
+            self._observer.first_bytes(struct.unpack("I", key)[0], time.monotonic_ns())
+        self._send_run(Ready(f"{sum(library.attached for library in self._libraries.known.values())} libraries"))
+
+    def _take_over(self) -> set[str]:
+        """Learns what `run` holds of a predecessor's attachments."""
+        labels: set[str] = set()
+        while len(labels) < self._parameters.held:
+            received = self._run.receive()
+            if received is None:
+                select.select([self._run], [], [])
+                continue
+            message = decode_from_run(received[0])
+            if isinstance(message, Keep):
+                labels.add(message.label)
+                self._libraries.restore(message.label, _library(message.state))
+        return labels
+
+    def _fill_tables(self) -> None:
+        never = self._capture
+        for port in never.never_ports:
+            self._maps["never_ports"].set(struct.pack("H", port), b"\1")
+        for path in never.never_executables:
+            place = inode_of(path)
+            if place is None:
+                self._tell(Note(f"capture.never_executables: {path} does not exist; nothing is left out for it"))
+                continue
+            inode, major, minor = place
+            self._maps["never_executables"].set(struct.pack("QII", inode, major << 20 | minor, 0), b"\1")
+        for pid in never.never_pids:
+            self._maps["policies"].set(struct.pack("I", pid), b"\2")
+        # struct config: workers, call_limit, hold_unknown, epoch
+        hold_unknown = int(bool(never.never_containers))
+        workers = self._parameters.settings.worker.count
+        self._maps["config"].set(bytes(4), struct.pack("IIII", workers, never.call_limit, hold_unknown, 0))
+
+    def loop(self) -> None:
+        """Works until its parent ends."""
+        ready = select.epoll()
+        notices = self._parameters.descriptors["map:notices"]
+        for descriptor in (notices, self._core.fileno(), *self._mappings.descriptors):
+            ready.register(descriptor, select.EPOLLIN)
+        next_report = next_sweep = time.monotonic() + REPORT_S
+        while True:
+            ready.poll(max(0.0, next_report - time.monotonic()))
+            # Mappings first: a process that moves TLS bytes has mapped its library before.
+            self._read_mappings()
+            for notice in self._notices.take(decode_notice, BATCH):
+                self._observer.handle(notice)
+            while (received := self._core.receive()) is not None:
+                decode_to_capture(received[0])
+                self._observer.resend()
+                for library in self._libraries.known.values():
+                    self._report_library(library)
+            now = time.monotonic()
+            if now >= next_report:
+                next_report = now + REPORT_S
+                self._report()
+            if now >= next_sweep:
+                next_sweep = now + SWEEP_S
+                self._sweep()
+
+    def _read_mappings(self) -> None:
+        for mapping in self._mappings.read():
+            if procfs.is_tls_library(mapping.path):
+                for file in procfs.mapped_files(mapping.pid):
+                    if procfs.is_tls_library(file.path):
+                        self._observer.mapped(mapping.pid, file, mapping.time_ns)
+        if self._mappings.lost != self._mappings_lost:
+            self._mappings_lost = self._mappings.lost
+            self._observer.start(self._parameters.own)
+
+    def _report(self) -> None:
+        attached = {
+            pid: next((library.path for library in seen.libraries), None) for pid, seen in self._observer.seen.items()
+        }
+        counters = self._counters.read()
+        counters["capture.mappings_lost"] = self._mappings.lost
+        counters["capture.undelivered"] = self.undelivered
+        processes = [ProcessTraffic(*row) for row in self._counters.processes(attached)]
+        self._tell(KernelReport(counters, processes))
+
+    def _sweep(self) -> None:
+        table = self._maps["tls_sessions"]
+        for key in table.keys(most=1 << 17):
+            if not os.path.exists(f"/proc/{struct.unpack_from('I', key, 8)[0]}"):
+                table.delete(key)
+
+    def _ask(self, descriptor: int) -> Found | None:
+        """Asks the finder about an open file. It may die meanwhile: then there is no answer."""
+        self._question += 1
+        number = self._question.to_bytes(8, "little")
+        deadline = time.monotonic() + FINDER_WAIT_S
+        if not self._finder.send(number, [descriptor]):
+            return None
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([self._finder], [], [], left)[0]:
+                break
+            received = self._finder.receive()
+            if received is None:
+                continue
+            found = decode_found(received[0])
+            if found.question == self._question:
+                size = os.fstat(descriptor).st_size
+                return found if all(0 < offset < size for offset in found.offsets.values()) else None
+        return None
+
+    def _keep(self, label: str, library: Library | None, links: list[int]) -> None:
+        self._send_run(Keep(label, _state(library) if library is not None else None), links)
+
+    def _drop(self, label: str) -> None:
+        self._send_run(Drop(label))
+
+    def _send_run(self, message: Keep | Drop | Ready, links: list[int] | None = None) -> None:
+        """Hands descriptors over to `run`, which then alone holds them."""
+        while not self._run.send(encode(message), links or []):
+            select.select([], [self._run], [])
+        for link in links or []:
+            os.close(link)
+
+    def _report_library(self, library: Library) -> None:
+        self._tell(_state(library))
+
+    def _tell(self, message: FromCapture | ProcessSeen | ProcessGone) -> None:
+        if not self._core.send(encode(message)):
+            self.undelivered += 1
+
+
+def _state(library: Library) -> LibraryState:
+    return LibraryState(
+        library.identity,
+        library.path,
+        library.offsets,
+        library.version,
+        0,
+        library.attached,
+        library.reason,
+        library.delay_ms,
+    )
+
+
+def _library(state: LibraryState | None) -> Library | None:
+    if state is None:
+        return None
+    return Library(
+        state.identity, state.path, state.offsets, state.version, state.attached, state.reason, state.delay_ms
+    )
+
+
+def main() -> int:
+    """Captures until its parent ends."""
+    parameters = parameters_from(sys.argv[1])
+    parent = os.getppid()
+    become(parameters.settings.general.user, CAPABILITIES)
+    die_with_parent(parent)
+    capture = CaptureProcess(parameters)
+    capture.start()
+    capture.loop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""The core process: joins what workers and capture tell, and serves the sinks. Unprivileged.
+
+python -m apisensor.processes.core PARAMETERS
+
+links of the workers -> enrich (process, service, library) -> printer, live stream, OTLP
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from apisensor.enrich.model import ProcessGone, ProcessSeen
+from apisensor.enrich.processes import ProcessTable
+from apisensor.enrich.waiting import Waiting
+from apisensor.export.exporter import Exporter
+from apisensor.live.server import LiveServer
+from apisensor.live.terminal import TransactionPrinter
+from apisensor.processes.link import Link
+from apisensor.processes.messages import (
+    KernelReport,
+    LibraryState,
+    Note,
+    PartParameters,
+    Parts,
+    Ready,
+    Resend,
+    decode_from_capture,
+    decode_from_run,
+    encode,
+    parameters_from,
+)
+from apisensor.processes.node_status import NodeStatus
+from apisensor.processes.pages import CoreCount, core_counters, map_page, worker_counters
+from apisensor.processes.privileges import become, die_with_parent
+from apisensor.settings import SettingsError
+from apisensor.transactions.model import Transaction
+
+TICK_S = 0.2
+"""How often batches of spans are handed over, waiting transactions looked at, and counters published."""
+PACKETS = 64
+"""Packets of one worker worked on before the other sources get their turn."""
+QUIET_S = 10.0
+"""Nothing captured for so long: the user is told what is seen instead."""
+CLOSE_S = 5.0
+"""How long the end waits for spans to be sent and lines to be printed."""
+
+
+class Clock:
+    """Unix time minus CLOCK_MONOTONIC, sampled again every second: Unix time is corrected while the sensor runs."""
+
+    def __init__(self) -> None:
+        self._sampled_ns = -(1 << 62)
+        self.offset_ns = 0
+
+    def look(self, now_ns: int) -> None:
+        if now_ns - self._sampled_ns >= 1_000_000_000:
+            self._sampled_ns = now_ns
+            self.offset_ns = time.time_ns() - time.monotonic_ns()
+
+
+class Core:
+    """Everything of this process, wired up. Each source is a callable in the selector."""
+
+    def __init__(self, parameters: PartParameters, exporter: Exporter | None) -> None:
+        descriptors = parameters.descriptors
+        self._exporter = exporter
+        self._selector = selectors.DefaultSelector()
+        self._page = map_page(descriptors["page"], write=True)
+        self._settle_predecessor()
+        self._printer = TransactionPrinter(format=parameters.output, on_written=self._written)
+        self._prints = parameters.output != "none"
+        self._spans_before = self._page[CoreCount.SPANS_OFFERED]
+        workers = parameters.settings.worker.count
+        self._worker_pages = [map_page(descriptors[f"page:{index}"], write=False) for index in range(workers)]
+        self._decode = msgspec.msgpack.Decoder(list[Transaction]).decode
+        for index in range(workers):
+            self._register(Link.of(descriptors[f"worker:{index}"]), self._on_worker)
+        self._capture = Link.of(descriptors["capture"])
+        self._register(self._capture, self._on_capture)
+        self._run = Link.of(parameters.run)
+        self._register(self._run, self._on_run)
+        self._processes = ProcessTable()
+        self._waiting = Waiting(self._processes)
+        self._clock = Clock()
+        self._node = NodeStatus(self._counters, self._processes, exporter)
+        listening = socket.socket(fileno=descriptors["live"])
+        live = parameters.settings.live
+        self._live = LiveServer(
+            listening,
+            self._selector,
+            self._node.status,
+            queue_bytes=live.subscriber_queue,
+            max_clients=live.max_clients,
+        )
+        self._last_transaction = time.monotonic()
+        self._told_quiet = False
+        self.stopping = False
+
+    def _settle_predecessor(self) -> None:
+        """What earlier cores took and did not hand on is lost; nothing is in this one's hands yet."""
+        page = self._page
+        done = page[CoreCount.HANDLED] + page[CoreCount.NOT_PRINTED]
+        page[CoreCount.LOST_WITH_CORE] = page[CoreCount.RECEIVED] - done
+        page[CoreCount.SPANS_LOST_WITH_CORE] = page[CoreCount.SPANS_OFFERED] - page[CoreCount.SPANS_SETTLED]
+
+    def _register(self, link: Link, handler: Callable[[Link], None]) -> None:
+        self._selector.register(link.fileno(), selectors.EVENT_READ, lambda _mask: handler(link))
+
+    def loop(self) -> None:
+        """Works until it is told to stop."""
+        self._capture.send(encode(Resend()))
+        self._run.send(encode(Ready()))
+        next_tick = time.monotonic()
+        while not self.stopping:
+            for key, mask in self._selector.select(max(0.0, next_tick - time.monotonic())):
+                key.data(mask)
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + TICK_S
+                self._tick()
+
+    def close(self) -> None:
+        """Gives what is in hand to the sinks and waits a moment for them."""
+        for transaction in self._waiting.drain():
+            self._sink(transaction)
+        if self._exporter is not None:
+            self._exporter.close(CLOSE_S)
+        self._printer.close(CLOSE_S)
+        self._live.close()
+        self._publish()
+
+    def _on_worker(self, link: Link) -> None:
+        self._clock.look(time.monotonic_ns())
+        for _ in range(PACKETS):
+            received = link.receive()
+            if received is None:
+                return
+            transactions = self._decode(received[0])
+            self._page[CoreCount.RECEIVED] += len(transactions)
+            for transaction in transactions:
+                transaction.wall_offset_ns = self._clock.offset_ns
+                for ready in self._waiting.offer(transaction, time.monotonic_ns()):
+                    self._sink(ready)
+
+    def _on_capture(self, link: Link) -> None:
+        while (received := link.receive()) is not None:
+            message = decode_from_capture(received[0])
+            if isinstance(message, ProcessSeen | ProcessGone):
+                for transaction in self._waiting.put(message):
+                    self._sink(transaction)
+            elif isinstance(message, KernelReport):
+                self._node.kernel = message
+            elif isinstance(message, LibraryState):
+                self._node.libraries[message.identity] = message
+            elif isinstance(message, Note):
+                self._say(message.text)
+
+    def _on_run(self, link: Link) -> None:
+        while (received := link.receive()) is not None:
+            message = decode_from_run(received[0])
+            if isinstance(message, Parts):
+                self._node.parts = message
+
+    def _sink(self, transaction: Transaction) -> None:
+        """Gives one finished transaction to everything that wants it."""
+        self._last_transaction = time.monotonic()
+        self._node.count(transaction)
+        dropped = self._printer.dropped
+        self._printer.write(transaction)
+        self._page[CoreCount.NOT_PRINTED] += self._printer.dropped - dropped
+        self._live.publish(transaction)
+        if self._exporter is not None:
+            self._exporter.offer(transaction)
+        if not self._prints:
+            self._page[CoreCount.HANDLED] += 1
+
+    def _written(self, count: int) -> None:
+        """Lines are out (told by the printer's thread, the only one that writes this counter then)."""
+        self._page[CoreCount.HANDLED] += count
+
+    def _tick(self) -> None:
+        now_ns = time.monotonic_ns()
+        self._clock.look(now_ns)
+        for transaction in self._waiting.expired(now_ns):
+            self._sink(transaction)
+        if self._exporter is not None:
+            self._exporter.tick(now_ns)
+        self._publish()
+        self._quiet()
+
+    def _publish(self) -> None:
+        """Brings the shared counters of spans up to date."""
+        page = self._page
+        if self._exporter is not None:
+            stats = self._exporter.stats()
+            page[CoreCount.SPANS_OFFERED] = self._spans_before + stats.offered
+            settled = stats.offered - stats.queued
+            page[CoreCount.SPANS_SETTLED] = self._spans_before - page[CoreCount.SPANS_LOST_WITH_CORE] + settled
+
+    def _counters(self) -> dict[str, int]:
+        return {
+            **worker_counters(self._worker_pages),
+            **core_counters(self._page),
+            **self._live.counters(),
+            "core.waiting": len(self._waiting),
+        }
+
+    def _quiet(self) -> None:
+        """Says once in a while what is seen when nothing is captured."""
+        quiet = time.monotonic() - self._last_transaction
+        if quiet < QUIET_S:
+            self._told_quiet = False
+        elif not self._told_quiet:
+            self._told_quiet = True
+            for line in self._node.quiet(quiet):
+                self._say(line)
+
+    def _say(self, text: str) -> None:
+        print(f"apisensor: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Works until SIGTERM or the end of its parent."""
+    parameters = parameters_from(sys.argv[1])
+    parent = os.getppid()
+    become(parameters.settings.general.user)
+    die_with_parent(parent)
+    exporter = None
+    if parameters.settings.export.enabled:
+        try:
+            exporter = Exporter.from_environment(os.environ, host_name=socket.gethostname())
+        except SettingsError as error:
+            print(f"apisensor: {error}", file=sys.stderr)
+            return 2
+    core = Core(parameters, exporter)
+
+    def stop(_signal: int, _frame: object) -> None:
+        core.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    core.loop()
+    core.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""The finder process: one open file at a time in, symbol offsets out, in the sandbox.
+
+python -m apisensor.processes.finder PARAMETERS
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+import msgspec
+
+from apisensor.finder.symbols import find
+from apisensor.processes.link import Link
+from apisensor.processes.messages import encode, parameters_from
+from apisensor.processes.privileges import become, die_with_parent, seal
+
+
+def main() -> int:
+    """Answers until its parent ends."""
+    parameters = parameters_from(sys.argv[1])
+    parent = os.getppid()
+    link = Link.of(parameters.descriptors["capture"])
+    become(parameters.settings.general.sandbox_user)
+    die_with_parent(parent)
+    waiting = select.poll()
+    waiting.register(link.fileno(), select.POLLIN)
+    seal()
+    while True:
+        waiting.poll()
+        received = link.receive()
+        if received is None:
+            continue
+        for descriptor in received[1]:
+            with os.fdopen(descriptor, "rb") as file:
+                found = find(file)
+            link.send(encode(msgspec.structs.replace(found, question=int.from_bytes(received[0], "little"))))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

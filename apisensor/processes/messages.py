@@ -1,0 +1,146 @@
+"""What the parts tell each other. Each link carries one tagged union; the codec of each is below it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from apisensor.enrich.model import ProcessGone, ProcessSeen
+from apisensor.finder.symbols import Found
+from apisensor.replay.model import RecordingHeader
+from apisensor.settings import Settings
+
+
+class LibraryState(msgspec.Struct, frozen=True, tag="library"):
+    """A file with TLS functions that the capture process knows."""
+
+    identity: str
+    """Of the inode: the same for every path and mount that leads to it."""
+    path: str
+    """Where it was first seen."""
+    offsets: dict[str, int]
+    version: str | None
+    pid: int
+    """0: attached in all processes. Else: the functions of PER_PROCESS in this process."""
+    attached: bool
+    reason: str | None = None
+    """Why it is not attached, one line."""
+    delay_ms: float = 0.0
+    """From the moment it was first seen mapped to its probes being in place."""
+
+
+class ProcessTraffic(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes of one process as the kernel counted them, and what is attached to it."""
+
+    pid: int
+    plain_bytes: int
+    encrypted_bytes: int
+    decrypted_bytes: int
+    library: str | None
+    """Path of its TLS library, where it has one that is known."""
+
+
+class KernelReport(msgspec.Struct, frozen=True, tag="kernel"):
+    """The kernel's counters and the processes that moved bytes, once a second."""
+
+    counters: dict[str, int]
+    processes: list[ProcessTraffic]
+    """The 200 that moved most."""
+
+
+class Note(msgspec.Struct, frozen=True, tag="note"):
+    """Something the user should read, one line."""
+
+    text: str
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The part does its work from now on."""
+
+    text: str = ""
+
+
+class Resend(msgspec.Struct, frozen=True, tag="resend"):
+    """The core is new: tell it again what processes and libraries there are."""
+
+
+class PartState(msgspec.Struct, frozen=True):
+    """One part as `run` sees it."""
+
+    name: str
+    pid: int | None
+    user: str
+    started_ns: int
+    """CLOCK_MONOTONIC."""
+    restarts: int
+    last_exit: str | None
+    memory_bytes: int | None
+
+
+class Parts(msgspec.Struct, frozen=True, tag="parts"):
+    """All parts; sent when one changes and every few seconds."""
+
+    parts: list[PartState]
+    notes: list[str] = []
+
+
+class Keep(msgspec.Struct, frozen=True, tag="keep"):
+    """Hold the attached descriptors under this label while capture lives and beyond, until dropped.
+
+    A dead capture process thereby takes no probe with it; its successor gets labels and descriptors back.
+    """
+
+    label: str
+    state: LibraryState | None
+    """None: the tracepoints."""
+
+
+class Drop(msgspec.Struct, frozen=True, tag="drop"):
+    """Close what is held under this label: the probes are gone then."""
+
+    label: str
+
+
+FromCapture = ProcessSeen | ProcessGone | LibraryState | KernelReport | Note
+"""capture -> core."""
+ToRun = Ready | Keep | Drop | Note
+"""capture, core, worker -> run."""
+FromRun = Parts | Keep
+"""run -> core (Parts), run -> capture (Keep, what was held for its predecessor)."""
+
+encode = msgspec.msgpack.Encoder().encode
+decode_from_capture = msgspec.msgpack.Decoder(FromCapture).decode
+decode_to_run = msgspec.msgpack.Decoder(ToRun).decode
+decode_from_run = msgspec.msgpack.Decoder(FromRun).decode
+decode_to_capture = msgspec.msgpack.Decoder(Resend).decode
+decode_found = msgspec.msgpack.Decoder(Found).decode
+
+
+class PartParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a part is started with: its settings, and the numbers of the descriptors that it inherits."""
+
+    settings: Settings
+    run: int
+    """Link to run."""
+    descriptors: dict[str, int] = {}
+    """Programs and maps as the loader named them (capture); "ring", "skips" (worker); "page:N" shared counters, ..."""
+    uprobe_multi: bool = False
+    index: int = 0
+    """Of the worker."""
+    output: Literal["table", "jsonl", "none"] = "none"
+    """How core prints transactions on standard output."""
+    own: list[int] = []
+    """Processes of the sensor that are there already."""
+    held: int = 0
+    """How many Keep messages wait in capture's link."""
+    skip_slots: int = 0
+    ring_bytes: int = 0
+    recording: RecordingHeader | None = None
+    """Set when a recording is written ("recording" descriptor): nothing is analysed then."""
+    restarts: int = 0
+
+
+def parameters_from(text: str) -> PartParameters:
+    """Parses a part's only argument."""
+    return msgspec.json.decode(text, type=PartParameters)

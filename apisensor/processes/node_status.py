@@ -1,0 +1,144 @@
+"""What core knows of the node, as the status document and as sentences when nothing is captured."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+
+import apisensor
+from apisensor.enrich.processes import ProcessTable
+from apisensor.export.exporter import Exporter
+from apisensor.live.quiet import QuietFacts, quiet_note
+from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
+from apisensor.processes.messages import KernelReport, LibraryState, Parts, ProcessTraffic
+from apisensor.transactions.model import Transaction
+
+MOST_COUNTED = 4096
+"""Processes whose transactions are counted; the one that was quiet for longest makes room."""
+
+
+class NodeStatus:
+    """Filled by core as messages come; read when somebody asks."""
+
+    def __init__(
+        self, counters: Callable[[], dict[str, int]], processes: ProcessTable, exporter: Exporter | None
+    ) -> None:
+        self._counters, self._processes, self._exporter = counters, processes, exporter
+        self._started = time.time()
+        self.kernel = KernelReport({}, [])
+        self.parts = Parts([])
+        self.libraries: dict[str, LibraryState] = {}
+        self._transactions: OrderedDict[int, int] = OrderedDict()
+
+    def count(self, transaction: Transaction) -> None:
+        """A transaction of this process was captured."""
+        counts, pid = self._transactions, transaction.pid
+        counts[pid] = counts.get(pid, 0) + 1
+        counts.move_to_end(pid)
+        if len(counts) > MOST_COUNTED:
+            counts.popitem(last=False)
+
+    def status(self) -> Status:
+        """The status document."""
+        now = time.monotonic_ns()
+        users = Counter(row.library for row in self.kernel.processes if row.library)
+        return Status(
+            version=apisensor.__version__,
+            started=self._started,
+            parts=[
+                Part(
+                    name=part.name,
+                    pid=part.pid,
+                    user=part.user,
+                    uptime_seconds=(now - part.started_ns) / 1e9 if part.pid is not None else 0.0,
+                    restarts=part.restarts,
+                    memory_bytes=part.memory_bytes,
+                    last_exit=part.last_exit,
+                )
+                for part in self.parts.parts
+            ],
+            counters={**self.kernel.counters, **self._counters()},
+            libraries=[
+                LibraryStatus(
+                    path=library.path,
+                    library="openssl",
+                    version=library.version,
+                    probes=len(library.offsets) if library.attached else 0,
+                    processes=users[library.path],
+                    reason=library.reason,
+                )
+                for library in self.libraries.values()
+            ],
+            processes=[self._process(row) for row in self.kernel.processes],
+            export=self._export(),
+            notes=[*self.parts.notes, *self._attach_note()],
+        )
+
+    def _attach_note(self) -> list[str]:
+        delays = [library.delay_ms for library in self.libraries.values() if library.attached]
+        if not delays:
+            return []
+        return [f"slowest attachment to a library: {max(delays):.1f} ms after it was first seen"]
+
+    def _process(self, row: ProcessTraffic) -> ProcessStatus:
+        seen = self._processes.latest(row.pid)
+        note = None
+        if row.encrypted_bytes and not row.decrypted_bytes:
+            note = (
+                "its TLS library is attached, but no call of it was seen: an older connection, or another copy"
+                if row.library
+                else "blind spot: no known TLS library is mapped, its HTTPS is not seen"
+            )
+        return ProcessStatus(
+            pid=row.pid,
+            executable=seen.executable if seen else None,
+            service=seen.service if seen else None,
+            container=seen.container if seen else None,
+            libraries=[row.library] if row.library else [],
+            attached=row.library is not None,
+            transactions=self._transactions.get(row.pid, 0),
+            plaintext_bytes=row.plain_bytes + row.decrypted_bytes,
+            encrypted_bytes=row.encrypted_bytes,
+            note=note,
+        )
+
+    def _export(self) -> dict[str, int | float | str | None] | None:
+        if self._exporter is None:
+            return None
+        stats = self._exporter.stats()
+        return {
+            "endpoint": self._exporter.destination,
+            "state": stats.state,
+            "offered": stats.offered,
+            "sent": stats.sent,
+            "queued": stats.queued,
+            "last_error": stats.last_error,
+            **{f"dropped.{cause}": count for cause, count in stats.dropped.items() if count},
+        }
+
+    def quiet(self, seconds: float) -> list[str]:
+        """Why nothing may have been captured for so long."""
+        rows, counters = self.kernel.processes, {**self.kernel.counters, **self._counters()}
+        blind = [row for row in rows if row.encrypted_bytes and not row.decrypted_bytes and not row.library]
+        facts = QuietFacts(
+            seconds=seconds,
+            connections=counters.get("kernel.connections", 0),
+            plaintext_bytes=sum(row.plain_bytes for row in rows),
+            encrypted_bytes=sum(row.encrypted_bytes for row in rows),
+            captured_tls_bytes=sum(row.decrypted_bytes for row in rows),
+            attached_libraries=sum(library.attached for library in self.libraries.values()),
+            unattached_libraries=[
+                f"{library.path} ({library.reason})" for library in self.libraries.values() if not library.attached
+            ],
+            blind_processes=[self._name(row.pid) for row in blind],
+            late_flows=counters.get("worker.flows_joined_late", 0),
+            not_http_flows=counters.get("worker.flows_not_http", 0),
+            lost={name.rsplit(".", 1)[1]: count for name, count in counters.items() if ".lost." in name and count},
+            dead_parts=[part.name for part in self.parts.parts if part.pid is None],
+        )
+        return quiet_note(facts)
+
+    def _name(self, pid: int) -> str:
+        seen = self._processes.latest(pid)
+        return f"{seen.executable or '?'} ({pid})" if seen else str(pid)

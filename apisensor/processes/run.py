@@ -1,0 +1,164 @@
+"""`apisensor run` and `apisensor record`: starts the parts, keeps them running, ends with all of them.
+
+This process is root and stays so; it touches no payload. It holds what must survive a part: the programs, the maps, the
+attached probes, the links between the parts and the pages of counters. When it ends, however that happens, every part
+ends (their parent-death signal) and the kernel takes programs and probes away with the last descriptor.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import apisensor
+from apisensor.live.server import LiveError, listen
+from apisensor.processes.loading import LoadError, load
+from apisensor.processes.supervisor import Supervisor
+from apisensor.redact.key import KeyFileError, load_or_create_key
+from apisensor.replay.model import RecordingHeader
+from apisensor.settings import Settings
+
+STOP_S = 8.0
+"""How long the parts get to end: core sends its spans meanwhile (its own limit is shorter)."""
+
+
+class StartError(Exception):
+    """Why the sensor cannot start: one line that says what to do."""
+
+
+def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> int:
+    """Runs the sensor until SIGINT or SIGTERM. `output`: "table", "jsonl" or "none" on standard output."""
+    try:
+        with _only_one(settings):
+            key = load_or_create_key(settings.redact.key_file or f"{settings.general.state_directory}/identity.key")
+            kernel = load(settings)
+            live = listen(settings.live_socket, _group(settings))
+            supervisor = Supervisor(settings, kernel, key=key, live=live, output=output)
+            return _supervise(supervisor, None, None)
+    except (StartError, LoadError, LiveError, KeyFileError) as error:
+        return _refuse(str(error))
+
+
+def record(settings: Settings, descriptor: int, *, duration: float | None, max_bytes: int | None) -> int:
+    """Writes a recording to an open file until it is stopped, or until so many seconds or bytes."""
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+    now = time.monotonic_ns()
+    header = RecordingHeader(
+        run_id=os.urandom(16),
+        sensor_version=apisensor.__version__,
+        kernel_release=platform.release(),
+        architecture=platform.machine(),
+        start_monotonic_ns=now,
+        wall_offset_ns=time.time_ns() - now,
+    )
+    try:
+        _need_root()
+        kernel = load(settings)
+        supervisor = Supervisor(settings, kernel, recording=(descriptor, header))
+        return _supervise(supervisor, duration, (descriptor, max_bytes) if max_bytes is not None else None)
+    except (StartError, LoadError) as error:
+        return _refuse(str(error))
+
+
+def _refuse(why: str) -> int:
+    print(f"apisensor: {why}", file=sys.stderr)
+    return 1
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise StartError("this needs root: run it with sudo (`apisensor doctor` says what is needed for what)")
+
+
+def _group(settings: Settings) -> int:
+    """Group that may use the live socket."""
+    import pwd  # noqa: PLC0415
+
+    try:
+        return pwd.getpwnam(settings.general.user).pw_gid
+    except KeyError:
+        raise StartError(
+            f"there is no user {settings.general.user}: useradd --system --no-create-home {settings.general.user}, "
+            "or name another one (general.user)"
+        ) from None
+
+
+@contextmanager
+def _only_one(settings: Settings) -> Iterator[None]:
+    """Holds the node's lock. Raises StartError where another `run` has it."""
+    _need_root()
+    _group(settings)
+    directory = settings.general.runtime_directory
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        os.makedirs(settings.general.state_directory, mode=0o750, exist_ok=True)
+        lock = os.open(f"{directory}/run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StartError(
+            f"{error.filename}: {error.strerror}: set general.runtime_directory to another folder"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        raise StartError(
+            f"a sensor runs on this node already (process {holder}): `apisensor status` shows it"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _notify(state: str) -> None:
+    """Tells systemd (sd_notify(3)) where it asked to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def _supervise(supervisor: Supervisor, duration: float | None, limit: tuple[int, int] | None) -> int:
+    """Runs the supervisor's loop until a signal, the time or the size is there. Returns the exit status."""
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda which, _frame: stopping.append(which))
+    wake, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    selector = selectors.DefaultSelector()
+    selector.register(wake, selectors.EVENT_READ, lambda _mask: wake.recv(64))
+    end = time.monotonic() + duration if duration is not None else None
+    try:
+        supervisor.start(selector)
+        told = False
+        while not stopping:
+            for key, mask in selector.select(supervisor.tick()):
+                key.data(mask)
+            if supervisor.failed is not None:
+                return _refuse(supervisor.failed)
+            if supervisor.ready and not told:
+                told = True
+                print(f"apisensor: ready ({supervisor.describe()})", file=sys.stderr, flush=True)
+                _notify("READY=1")
+            if end is not None and time.monotonic() >= end:
+                break
+            if limit is not None and os.fstat(limit[0]).st_size >= limit[1]:
+                break
+        _notify("STOPPING=1")
+        return 0
+    finally:
+        signal.set_wakeup_fd(-1)
+        supervisor.stop(STOP_S)

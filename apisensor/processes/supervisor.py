@@ -1,0 +1,291 @@
+"""Starts the parts of the sensor, restarts what dies, and holds what must survive a part.
+
+capture --- finder        each pair is a link of which `run` keeps both ends,
+   |  \\                    so what was sent to a dead part waits for its successor
+   |   core
+workers -'
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from apisensor.capture.kernel import Map
+from apisensor.capture.observer import POLICY_OWN
+from apisensor.capture.procfs import memory_bytes
+from apisensor.processes.link import Link, pair
+from apisensor.processes.loading import SKIP_SLOTS, Kernel
+from apisensor.processes.messages import (
+    Drop,
+    Keep,
+    Note,
+    PartParameters,
+    Parts,
+    PartState,
+    Ready,
+    decode_to_run,
+    encode,
+)
+from apisensor.processes.pages import make
+from apisensor.replay.model import RecordingHeader
+from apisensor.settings import Settings
+
+BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Pause before a part is started again: at once the first time, longer the more often it dies."""
+HEALTHY_S = 30.0
+"""A part that lived so long starts again at once."""
+REPORT_S = 2.0
+"""How often core is told how the parts are."""
+START_TRIES = 3
+"""A part that dies so often before it was ever ready ends the sensor."""
+
+
+class Part:
+    """One part: how it is started, and how it is."""
+
+    def __init__(self, name: str, module: str, user: str, descriptors: dict[str, int], index: int = 0) -> None:
+        self.name, self.module, self.user, self.index = name, module, user, index
+        self.descriptors = descriptors
+        self.ours, self.theirs = pair()
+        self.link = Link(self.ours)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.handle = -1
+        self.ready = False
+        self.was_ready = False
+        self.restarts = 0
+        self.failures = 0
+        self.started_ns = 0
+        self.again_at = 0.0
+        self.last_exit: str | None = None
+
+
+class Supervisor:
+    """All parts of one sensor."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kernel: Kernel,
+        *,
+        key: bytes = b"",
+        live: socket.socket | None = None,
+        output: Literal["table", "jsonl", "none"] = "none",
+        recording: tuple[int, RecordingHeader] | None = None,
+    ) -> None:
+        """`recording`: an open file and the header for it; then nothing is analysed and there is no core."""
+        self._settings, self._kernel, self._output = settings, kernel, output
+        self._recording = recording
+        self._policies = Map(kernel.descriptors["map:policies"], 4, 1)
+        self._held: dict[str, tuple[Keep, list[int]]] = {}
+        self._notes = [
+            f"sockets: back end {kernel.back_end}; uprobes: {'uprobe_multi links' if kernel.uprobe_multi else 'perf'}"
+        ]
+        self.failed: str | None = None
+        """Why the sensor must end, one line."""
+        self._next_report = 0.0
+        self._selector: selectors.BaseSelector | None = None
+        self._parts = self._make_parts(key, live)
+
+    def _make_parts(self, key: bytes, live: socket.socket | None) -> list[Part]:
+        general, descriptors = self._settings.general, self._kernel.descriptors
+        finder_link, core_link = pair(), pair()
+        self._sockets = [*finder_link, *core_link]
+        count = self._settings.worker.count
+        worker_links = [pair() for _ in range(count)]
+        pages = [make(f"worker-{index}") for index in range(count)]
+        core_page = make("core")
+        recording = {"recording": self._recording[0]} if self._recording else {}
+        programs = {name: descriptor for name, descriptor in descriptors.items() if not name.startswith("ring:")}
+        sink: dict[str, int] = {"capture": core_link[1].fileno(), "page": core_page, **recording}
+        workers = []
+        for index, (ours, theirs) in enumerate(worker_links):
+            self._sockets += [ours, theirs]
+            sink[f"worker:{index}"] = ours.fileno()
+            sink[f"page:{index}"] = pages[index]
+            given = {
+                "ring": descriptors[f"ring:{index}"],
+                "map:skips": descriptors["map:skips"],
+                "page": pages[index],
+                "core": theirs.fileno(),
+                "key": _in_memory(key),
+                **recording,
+            }
+            workers.append(Part(f"worker-{index}", "worker", general.sandbox_user, given, index))
+        if live is not None:
+            self._sockets.append(live)
+            sink["live"] = live.fileno()
+        capture = {**programs, "finder": finder_link[0].fileno(), "core": core_link[0].fileno()}
+        return [
+            Part("finder", "finder", general.sandbox_user, {"capture": finder_link[1].fileno()}),
+            Part("recorder", "recorder", general.user, sink)
+            if self._recording
+            else Part("core", "core", general.user, sink),
+            *workers,
+            Part("capture", "capture", general.user, capture),
+        ]
+
+    @property
+    def ready(self) -> bool:
+        """Is every part at work?"""
+        return all(part.ready or part.name == "finder" for part in self._parts)
+
+    def describe(self) -> str:
+        """What is running, for one line."""
+        attached = sum(keep.state is not None for keep, _ in self._held.values())
+        return f"{len(self._parts)} parts, {attached} TLS libraries attached; {self._notes[0]}"
+
+    def start(self, selector: selectors.BaseSelector) -> None:
+        """Starts every part; their ends and messages are handled by callables in the selector."""
+        self._selector = selector
+        self._disown(os.getpid())
+        for part in self._parts:
+            selector.register(part.link.fileno(), selectors.EVENT_READ, lambda _mask, part=part: self._on_message(part))
+            self._start(part)
+
+    def _disown(self, pid: int) -> None:
+        """Makes the kernel side leave a process out: the sensor does not see itself."""
+        self._policies.set(struct.pack("I", pid), POLICY_OWN)
+
+    def _start(self, part: Part) -> None:
+        parameters = PartParameters(
+            settings=self._settings,
+            run=part.theirs.fileno(),
+            descriptors=part.descriptors,
+            uprobe_multi=self._kernel.uprobe_multi,
+            index=part.index,
+            output=self._output,
+            own=[os.getpid(), *self._pids()],
+            held=len(self._held) if part.name == "capture" else 0,
+            skip_slots=SKIP_SLOTS,
+            ring_bytes=self._settings.capture.ring_bytes,
+            recording=self._recording[1] if self._recording else None,
+            restarts=part.restarts,
+        )
+        command = [
+            sys.executable,
+            "-I",
+            "-m",
+            f"apisensor.processes.{part.module}",
+            msgspec.json.encode(parameters).decode(),
+        ]
+        given = [part.theirs.fileno(), *part.descriptors.values()]
+        part.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=None if part.name == "core" else subprocess.DEVNULL,
+            pass_fds=given,
+            # An interrupt at the terminal is for `run`, which then ends the parts in order.
+            start_new_session=True,
+        )
+        self._disown(part.process.pid)
+        part.started_ns = time.monotonic_ns()
+        part.ready = False
+        part.handle = os.pidfd_open(part.process.pid)
+        assert self._selector is not None
+        self._selector.register(part.handle, selectors.EVENT_READ, lambda _mask: self._on_end(part))
+        if part.name == "capture":
+            for keep, links in self._held.values():
+                part.link.send(encode(keep), links)
+
+    def _pids(self) -> list[int]:
+        return [part.process.pid for part in self._parts if part.process is not None]
+
+    def _on_end(self, part: Part) -> None:
+        """A part has ended by itself: say so and plan its restart."""
+        assert part.process is not None
+        assert self._selector is not None
+        status = part.process.wait()
+        self._selector.unregister(part.handle)
+        os.close(part.handle)
+        part.process = None
+        part.last_exit = f"signal {-status}" if status < 0 else f"exit status {status}"
+        lived = (time.monotonic_ns() - part.started_ns) / 1e9
+        part.failures = 0 if lived > HEALTHY_S else part.failures + 1
+        if not part.was_ready and (part.failures >= START_TRIES or status == 2):
+            # Status 2: wrong settings, which the part has said; trying again changes nothing.
+            self.failed = f"{part.name} does not start ({part.last_exit}); its lines are above"
+            return
+        pause = BACKOFF_S[min(max(part.failures - 1, 0), len(BACKOFF_S) - 1)]
+        part.again_at = time.monotonic() + pause
+        part.restarts += 1
+        print(
+            f"apisensor: {part.name} ended ({part.last_exit}), starting it again"
+            + (f" in {pause:g} s" if pause else ""),
+            file=sys.stderr,
+            flush=True,
+        )
+        self._next_report = 0.0
+
+    def _on_message(self, part: Part) -> None:
+        while (received := part.link.receive()) is not None:
+            message = decode_to_run(received[0])
+            if isinstance(message, Keep):
+                self._held[message.label] = (message, received[1])
+            elif isinstance(message, Drop):
+                for descriptor in self._held.pop(message.label, (None, []))[1]:
+                    os.close(descriptor)
+            elif isinstance(message, Ready):
+                part.ready = part.was_ready = True
+                self._next_report = 0.0
+            elif isinstance(message, Note):
+                self._notes.append(message.text)
+
+    def tick(self) -> float:
+        """Restarts what is due and reports; returns the seconds until it wants to be called again."""
+        now = time.monotonic()
+        for part in self._parts:
+            if part.process is None and now >= part.again_at and self.failed is None:
+                self._start(part)
+        if now >= self._next_report:
+            self._next_report = now + REPORT_S
+            self._report()
+        pauses = [part.again_at - now for part in self._parts if part.process is None]
+        return max(0.01, min([self._next_report - now, *pauses]))
+
+    def _report(self) -> None:
+        core = next((part for part in self._parts if part.name == "core"), None)
+        if core is None or core.process is None:
+            return
+        states = [PartState("run", os.getpid(), "root", self._own_start, 0, None, memory_bytes(os.getpid()))]
+        for part in self._parts:
+            pid = part.process.pid if part.process is not None else None
+            memory = memory_bytes(pid) if pid is not None else None
+            states.append(PartState(part.name, pid, part.user, part.started_ns, part.restarts, part.last_exit, memory))
+        core.link.send(encode(Parts(states, self._notes)))
+
+    _own_start = time.monotonic_ns()
+
+    def stop(self, within_s: float) -> None:
+        """Ends all parts: what produces first, then what hands on."""
+        deadline = time.monotonic() + within_s
+        order: Sequence[Part] = sorted(self._parts, key=lambda part: part.module in ("core", "recorder"))
+        for part in order:
+            if part.process is None:
+                continue
+            part.process.send_signal(signal.SIGTERM)
+            try:
+                part.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                part.process.kill()
+                part.process.wait()
+        for _, links in self._held.values():
+            for descriptor in links:
+                os.close(descriptor)
+
+
+def _in_memory(content: bytes) -> int:
+    """A descriptor from which the bytes can be read: nothing secret goes into an argument list or a file."""
+    descriptor = os.memfd_create("apisensor-key", os.MFD_CLOEXEC)
+    os.write(descriptor, content)
+    return descriptor

@@ -1,0 +1,204 @@
+"""A worker process: the stages from ring record to redacted transaction, in the sandbox.
+
+python -m apisensor.processes.worker PARAMETERS
+
+ring -> decode -> Analyzer (streams, protocols, pairing) -> inspect -> redact -> link to core
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import mmap
+import os
+import select
+import sys
+import time
+from collections import deque
+from collections.abc import MutableSequence
+from typing import cast
+
+import msgspec
+
+from apisensor.content.inspector import inspect
+from apisensor.events.decode import SKIP, decode
+from apisensor.events.model import Direction
+from apisensor.events.ring import Ring
+from apisensor.processes.link import PACKET_BYTES, Link
+from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
+from apisensor.processes.pages import WorkerCount, map_page
+from apisensor.processes.privileges import become, die_with_parent, seal
+from apisensor.redact.ids import IdSource
+from apisensor.redact.redactor import Redactor
+from apisensor.replay.recording import RecordingWriter
+from apisensor.settings import Settings
+from apisensor.streams.limits import Limits
+from apisensor.transactions.analyzer import Analyzer
+from apisensor.transactions.counts import Count
+from apisensor.transactions.model import Exchange, Transaction
+
+POLL_S = 0.01
+"""How long a busy worker lets records gather; the kernel wakes it earlier when its ring fills."""
+IDLE_POLL_S = 0.05
+"""The same after a turn without records."""
+BATCH = 2000
+"""Records worked on before transactions are sent and the time is looked at."""
+EXPIRE_S = 0.25
+PENDING_BYTES = 32 << 20
+"""Encoded transactions kept while core does not read (restarting: half a second); then the newest are dropped."""
+PACKET_TARGET = 64 << 10
+"""Transactions are gathered into packets of about this size."""
+
+
+class Skips:
+    """Tells the kernel below which position a flow's payload need not be copied (struct skip in bpf/maps.h)."""
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        size = -(-slots * SKIP.size // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._cells = memoryview(mmap.mmap(descriptor, size, mmap.MAP_SHARED)).cast("Q")
+        self._mask = slots - 1
+
+    def __call__(self, flow: int, direction: Direction, position: int) -> None:
+        cells, at = self._cells, ((flow ^ (flow >> 24)) & self._mask) * 4
+        if cells[at] != flow:
+            # The slot is another flow's, or free. Never may the old flow's name stand above the new one's positions.
+            cells[at] = 0
+            cells[at + 1] = cells[at + 2] = 0
+        cells[at + 1 + direction] = position
+        cells[at] = flow
+
+
+class Outbox:
+    """Transactions on their way to core: encoded, in packets, bounded, never waiting."""
+
+    def __init__(self, link: Link, page: memoryview) -> None:
+        self._link, self._page = link, page
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._open: list[bytes] = []
+        self._open_bytes = 0
+        self._packets: deque[tuple[bytes, int]] = deque()
+        self._pending = 0
+
+    def put(self, transaction: Transaction) -> None:
+        encoded = self._encode(transaction)
+        if self._open_bytes + len(encoded) > PACKET_TARGET:
+            self._close()
+        if len(encoded) + 5 > PACKET_BYTES or self._pending > PENDING_BYTES:
+            self._page[WorkerCount.DROPPED_CORE_BEHIND] += 1
+            return
+        self._open.append(encoded)
+        self._open_bytes += len(encoded)
+
+    def _close(self) -> None:
+        """Ends the open packet: a msgpack array (array32) of its transactions."""
+        if not self._open:
+            return
+        packet = b"\xdd" + len(self._open).to_bytes(4, "big") + b"".join(self._open)
+        self._packets.append((packet, len(self._open)))
+        self._pending += len(packet)
+        self._open, self._open_bytes = [], 0
+
+    def flush(self) -> None:
+        """Sends what the link takes."""
+        self._close()
+        while self._packets:
+            packet, count = self._packets[0]
+            if not self._link.send(packet):
+                return
+            self._page[WorkerCount.DELIVERED] += count
+            self._pending -= len(packet)
+            self._packets.popleft()
+
+
+class Worker:
+    """The stages, wired up."""
+
+    def __init__(self, parameters: PartParameters, key: bytes) -> None:
+        descriptors = parameters.descriptors
+        self._ring_descriptor = descriptors["ring"]
+        self._ring = Ring(self._ring_descriptor, parameters.ring_bytes)
+        self._ready = select.epoll()
+        self._ready.register(self._ring_descriptor, select.EPOLLIN)
+        self._page = map_page(descriptors["page"], write=True)
+        # Nothing is open in a new worker: whatever was begun and not delivered is lost with its predecessor.
+        begun, delivered = self._page[Count.REQUESTS_BEGUN], self._page[WorkerCount.DELIVERED]
+        dropped = self._page[WorkerCount.DROPPED_CORE_BEHIND] + self._page[WorkerCount.FAILED]
+        self._page[WorkerCount.LOST_WITH_WORKER] = begun - delivered - dropped
+        skips = Skips(descriptors["map:skips"], parameters.skip_slots)
+        self._analyzer = Analyzer(limits(parameters.settings), counts=cast(MutableSequence[int], self._page), skip=skips)
+        self._redactor = Redactor(key, IdSource())
+        self._outbox = Outbox(Link.of(descriptors["core"]), self._page)
+        self._recording: RecordingWriter | None = None
+        if parameters.recording is not None:
+            write = functools.partial(os.write, descriptors["recording"])
+            self._recording = RecordingWriter(write, parameters.recording)
+
+    def loop(self) -> None:
+        """Works until its parent ends. The sandbox is closed by now."""
+        page, feed = self._page, self._analyzer.feed
+        next_expiry = time.monotonic() + EXPIRE_S
+        wait = IDLE_POLL_S
+        while True:
+            self._ready.poll(wait)
+            taken = 0
+            for event in self._ring.take(decode, BATCH):
+                taken += 1
+                if self._recording is not None:
+                    self._recording.event(event)
+                    continue
+                for exchange in feed(event):
+                    self._finish(exchange)
+            page[WorkerCount.EVENTS] += taken
+            now = time.monotonic()
+            if now >= next_expiry:
+                next_expiry = now + EXPIRE_S
+                for exchange in self._analyzer.expire(time.monotonic_ns()):
+                    self._finish(exchange)
+                if self._recording is not None:
+                    self._recording.flush()
+            self._outbox.flush()
+            wait = 0.0 if taken == BATCH else POLL_S if taken else IDLE_POLL_S
+
+    def _finish(self, exchange: Exchange) -> None:
+        """Redacts one exchange and puts it on its way."""
+        try:
+            self._outbox.put(self._redactor.transaction(exchange, inspect(exchange)))
+        except Exception:  # noqa: BLE001
+            # An error in detection or redaction costs this exchange, not the worker; what it held goes nowhere.
+            self._page[WorkerCount.FAILED] += 1
+
+
+def limits(settings: Settings) -> Limits:
+    """The analysis's limits from the settings."""
+    worker = settings.worker
+    return Limits(
+        max_flows=worker.max_flows,
+        idle_ns=worker.idle_seconds * 1_000_000_000,
+        bind_wait_ns=worker.bind_wait_ms * 1_000_000,
+        body_capture=worker.body_capture,
+        header_bytes=worker.header_limit,
+        max_streams=worker.max_streams,
+    )
+
+
+def main() -> int:
+    """Works until its parent ends."""
+    parameters = parameters_from(sys.argv[1])
+    parent = os.getppid()
+    run = Link.of(parameters.run)
+    key = os.pread(parameters.descriptors["key"], 32, 0)
+    os.close(parameters.descriptors["key"])
+    become(parameters.settings.general.sandbox_user)
+    die_with_parent(parent)
+    worker = Worker(parameters, key)
+    # Everything that is live now stays so: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    seal()
+    run.send(encode(Ready()))
+    worker.loop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
