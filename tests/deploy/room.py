@@ -82,9 +82,15 @@ class Room:
         self, *command: str, check: bool = True, environment: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs a command in the room, as root, in /run/room. Raises AssertionError with its output where it fails."""
-        root = f"{self._place}/root"
-        namespaces = f"/proc/{self._holder.pid}/ns"
-        enter = ["nsenter", f"--mount={namespaces}/mnt", f"--pid={namespaces}/pid_for_children", "chroot", root]
+        process = f"/proc/{self._holder.pid}"
+        # By the process's own root: that of its namespace is another one where these tests run in a chroot.
+        enter = [
+            "nsenter",
+            f"--mount={process}/ns/mnt",
+            f"--pid={process}/ns/pid_for_children",
+            f"--root={process}/root{self._place}/root",
+            f"--wd={process}/root{self._place}/root",
+        ]
         done = subprocess.run(
             [*enter, "sh", "-c", 'cd /run/room && exec "$@"', "sh", *command],
             env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
