@@ -294,7 +294,9 @@ def _allowed(kind: Any) -> str:
         return "true | false"
     if base is int:
         return f"whole number, {first.ge:,} to {first.le:,}"
-    return f"text matching {first.pattern}" if first.pattern else "text"
+    if first.pattern:
+        return f"text matching {first.pattern}"
+    return "text, not empty" if first.min_length else "text"
 
 
 _EXTRA_CHECKS: dict[str, tuple[str, Any]] = {

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -40,7 +39,17 @@ EXPECTED = (SettingsError, LiveError, FilterError)
 """Errors that say in one line what is wrong. Commands turn those of their own stage into click.ClickException."""
 
 
+class _ReaderGone(Exception):
+    """Whoever read standard output has seen enough (`| head`). Not an OSError, of which click makes status 1."""
+
+
 class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
@@ -93,11 +102,9 @@ def _guarded(work: Callable[[], int], debug: bool) -> int:
         _say(str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `| head` has seen enough
+    except (BrokenPipeError, _ReaderGone):
         return OK
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            return OK
         if debug:
             raise
         _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))

@@ -17,9 +17,15 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+class _Page(Console):
+    def on_broken_pipe(self) -> None:
+        """Called while the BrokenPipeError is handled: `main` knows what it means, rich would end the process."""
+        raise  # noqa: PLE0704
+
+
 def page_console() -> Console:
     """For pages of tables: as wide as the terminal, and wide enough for whole paths where there is none."""
-    return Console(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    return _Page(highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 def table() -> LineFormat:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from apisensor.cli.options import settings_from, settings_options
+from apisensor.live.terminal import OutputFormat
 
 
 @click.command(name="run", short_help="Capture, analyse and export; shows live transactions.")
@@ -20,7 +21,7 @@ from apisensor.cli.options import settings_from, settings_options
 @click.option("--log-format", type=click.Choice(["console", "json"]), help="general.log_format")
 @settings_options
 def command(
-    form: str, log_level: str | None, log_format: str | None, config: str | None, assignments: tuple[str, ...]
+    form: OutputFormat, log_level: str | None, log_format: str | None, config: str | None, assignments: tuple[str, ...]
 ) -> int:
     """Capture the API traffic of this node until interrupted. Needs root; `apisensor doctor` says what else.
 

@@ -76,7 +76,7 @@ def size(count: int | None) -> str:
 
 
 def duration(ms: float | None) -> str:
-    """Milliseconds in at most six characters: "0.12ms", "12ms", "3.4s", "2m05s"; "-" where unknown."""
+    """Milliseconds in at most six characters: "0.12ms", "12ms", "3.4s", "2m05s", "26h30m", "12d"; "-" where unknown."""
     if ms is None:
         return "-"
     if ms < 9.995:
@@ -87,6 +87,7 @@ def duration(ms: float | None) -> str:
     if seconds < 99.95:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 100:
+    if minutes < 60:
         return f"{minutes}m{rest:02d}s"
-    return f"{minutes // 60}h{minutes % 60:02d}m"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 100 else f"{hours // 24}d"
