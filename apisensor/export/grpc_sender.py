@@ -90,7 +90,7 @@ class GrpcSender:
     @staticmethod
     def _failure(error: Any) -> Outcome:
         code = error.code()
-        message = f"gRPC {code.name}: {error.details()}"
+        message = f"gRPC {code.name}" + (f": {error.details()}" if error.details() else "")
         delay = _retry_delay(error.trailing_metadata())
         if code in RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and delay is not None):
             return Retryable(message, delay)

@@ -227,7 +227,7 @@ class SpanEncoder:
         span = b"".join(parts)
         return b"\x12" + varint(len(span)) + span
 
-    def _encode_shape(  # noqa: PLR0917  (positional: keywords would double the cost of a cache hit)
+    def _encode_shape(
         self,
         side: str,
         method: str | None,

@@ -1,1 +1,1 @@
-"""Tests of apisensor.export: bytes against opentelemetry-proto, delivery against real gRPC, HTTP and Jaeger receivers."""
+"""apisensor.export: bytes against opentelemetry-proto, delivery against real gRPC, HTTP and Jaeger receivers."""

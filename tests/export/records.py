@@ -96,7 +96,12 @@ _paths = st.one_of(
 _processes = st.one_of(
     st.none(),
     st.just(NGINX),
-    st.builds(Process, pid=st.integers(1, 2**22), executable=st.one_of(st.none(), _text), service=st.one_of(st.none(), _text)),
+    st.builds(
+        Process,
+        pid=st.integers(1, 2**22),
+        executable=st.one_of(st.none(), _text),
+        service=st.one_of(st.none(), _text),
+    ),
 )
 _nanoseconds = st.integers(0, 2**62)
 
@@ -125,7 +130,9 @@ transactions = st.builds(
     client=_addresses,
     server=_addresses,
     auth=st.one_of(st.none(), st.builds(Auth, _text, st.one_of(st.none(), _hexadecimal(32)))),
-    sensitive=st.lists(st.builds(Sensitive, st.sampled_from(["email", "jwt"]), st.just("request.body"), st.just(1)), max_size=3),
+    sensitive=st.lists(
+        st.builds(Sensitive, st.sampled_from(["email", "jwt"]), st.just("request.body"), st.just(1)), max_size=3
+    ),
     binding=st.sampled_from([None, "socket", "set_fd", "nested", "ciphertext", "packet"]),
     pid=st.just(1),
     start_ns=_nanoseconds,

@@ -35,7 +35,7 @@ def key_values(attributes: dict[str, Any]) -> list[KeyValue]:
 
 
 def host_and_port(authority: str) -> tuple[str, str]:
-    host = authority.split("@")[-1]
+    host = authority.rsplit("@", maxsplit=1)[-1]
     if host.startswith("["):
         inside, _, rest = host[1:].partition("]")
         return inside, rest[1:] if rest[:1] == ":" else ""

@@ -160,8 +160,9 @@ class Jaeger:
         return traces[0] if traces else None
 
     def traces(self, service: str, limit: int = 100_000) -> list[dict[str, Any]]:
-        """The traces of a service, each whole: with the spans of other services too."""
-        return list(self.ask("/api/traces", service=service, limit=limit) or [])
+        """The traces of a service, whenever they happened, each whole: with the spans of other services too."""
+        # Without start and end (us) Jaeger answers for the last hour only; it insists on a start above 0.
+        return list(self.ask("/api/traces", service=service, limit=limit, start=1, end=2**62 // 1000) or [])
 
     def spans(self, service: str, limit: int = 100_000) -> list[dict[str, Any]]:
         """A service's own spans. Each has spanID, traceID, operationName, references, startTime and duration (us);
@@ -183,6 +184,8 @@ class Jaeger:
         return found
 
     def stop(self) -> None:
+        # Killed, not asked: all it has is in memory, and it would wait for idle connections.
+        self._peer.process.kill()
         self._peer.stop()
 
 
