@@ -444,7 +444,7 @@ class Process(google.protobuf.message.Message):
 
     TIME_NS_FIELD_NUMBER: builtins.int
     PID_FIELD_NUMBER: builtins.int
-    PARENT_FIELD_NUMBER: builtins.int
+    PARENT_PID_FIELD_NUMBER: builtins.int
     EXECUTABLE_FIELD_NUMBER: builtins.int
     ARGUMENTS_FIELD_NUMBER: builtins.int
     UID_FIELD_NUMBER: builtins.int
@@ -454,7 +454,7 @@ class Process(google.protobuf.message.Message):
     LIBRARIES_FIELD_NUMBER: builtins.int
     time_ns: builtins.int
     pid: builtins.int
-    parent: builtins.int
+    parent_pid: builtins.int
     executable: builtins.str
     uid: builtins.int
     cgroup: builtins.str
@@ -469,23 +469,25 @@ class Process(google.protobuf.message.Message):
         *,
         time_ns: builtins.int = ...,
         pid: builtins.int = ...,
-        parent: builtins.int = ...,
+        parent_pid: builtins.int = ...,
         executable: builtins.str | None = ...,
         arguments: collections.abc.Iterable[builtins.bytes] | None = ...,
-        uid: builtins.int = ...,
+        uid: builtins.int | None = ...,
         cgroup: builtins.str = ...,
         otel_service_name: builtins.str | None = ...,
         otel_resource_attributes: builtins.str | None = ...,
         libraries: collections.abc.Iterable[global___TlsLibrary] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_executable", b"_executable", "_otel_resource_attributes", b"_otel_resource_attributes", "_otel_service_name", b"_otel_service_name", "executable", b"executable", "otel_resource_attributes", b"otel_resource_attributes", "otel_service_name", b"otel_service_name"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_executable", b"_executable", "_otel_resource_attributes", b"_otel_resource_attributes", "_otel_service_name", b"_otel_service_name", "arguments", b"arguments", "cgroup", b"cgroup", "executable", b"executable", "libraries", b"libraries", "otel_resource_attributes", b"otel_resource_attributes", "otel_service_name", b"otel_service_name", "parent", b"parent", "pid", b"pid", "time_ns", b"time_ns", "uid", b"uid"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_executable", b"_executable", "_otel_resource_attributes", b"_otel_resource_attributes", "_otel_service_name", b"_otel_service_name", "_uid", b"_uid", "executable", b"executable", "otel_resource_attributes", b"otel_resource_attributes", "otel_service_name", b"otel_service_name", "uid", b"uid"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_executable", b"_executable", "_otel_resource_attributes", b"_otel_resource_attributes", "_otel_service_name", b"_otel_service_name", "_uid", b"_uid", "arguments", b"arguments", "cgroup", b"cgroup", "executable", b"executable", "libraries", b"libraries", "otel_resource_attributes", b"otel_resource_attributes", "otel_service_name", b"otel_service_name", "parent_pid", b"parent_pid", "pid", b"pid", "time_ns", b"time_ns", "uid", b"uid"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_executable", b"_executable"]) -> typing.Literal["executable"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_otel_resource_attributes", b"_otel_resource_attributes"]) -> typing.Literal["otel_resource_attributes"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_otel_service_name", b"_otel_service_name"]) -> typing.Literal["otel_service_name"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_uid", b"_uid"]) -> typing.Literal["uid"] | None: ...
 
 global___Process = Process
 

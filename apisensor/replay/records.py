@@ -40,11 +40,12 @@ def write_process(record: pb.Record, process: ProcessSeen) -> None:
     out = record.process
     out.time_ns = process.time_ns
     out.pid = process.pid
-    out.parent = process.parent
+    out.parent_pid = process.parent_pid
     if process.executable is not None:
         out.executable = _text(process.executable)
     out.arguments.extend(process.arguments)
-    out.uid = process.uid
+    if process.uid is not None:
+        out.uid = process.uid
     out.cgroup = _text(process.cgroup)
     if process.otel_service_name is not None:
         out.otel_service_name = _text(process.otel_service_name)
@@ -217,10 +218,10 @@ def _read_process(record: pb.Record) -> ProcessSeen:
     return ProcessSeen(
         pid=read.pid,
         time_ns=read.time_ns,
-        parent=read.parent,
+        parent_pid=read.parent_pid,
         executable=read.executable if read.HasField("executable") else None,
         arguments=list(read.arguments),
-        uid=read.uid,
+        uid=read.uid if read.HasField("uid") else None,
         cgroup=read.cgroup,
         otel_service_name=read.otel_service_name if read.HasField("otel_service_name") else None,
         otel_resource_attributes=(read.otel_resource_attributes if read.HasField("otel_resource_attributes") else None),

@@ -1,0 +1,313 @@
+"""`apisensor replay`: the stages of `run`, composed in one process over a file. No privilege, no BPF.
+
+packet capture | recording -> Analyzer (streams, protocols, pairing) -> inspect -> redact -> process -> callback
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from apisensor.content.inspector import Inspector
+from apisensor.enrich.model import ProcessGone, ProcessSeen
+from apisensor.enrich.processes import ProcessTable
+from apisensor.enrich.waiting import Waiting
+from apisensor.events.model import Event
+from apisensor.redact.ids import IdSource
+from apisensor.redact.redactor import Redactor
+from apisensor.replay.counters import LOSSES, NOTES
+from apisensor.replay.errors import ReplayError
+from apisensor.replay.limits import ReplayLimits
+from apisensor.replay.model import ClockSample, LossCounters, RecordingHeader
+from apisensor.replay.packets import PacketCapture
+from apisensor.replay.recording import read_recording
+from apisensor.replay.records import Recorded
+from apisensor.replay.source import ByteSource, open_file, recognise
+from apisensor.streams.limits import Limits
+from apisensor.transactions.analyzer import Analyzer
+from apisensor.transactions.counts import Count
+from apisensor.transactions.model import Exchange, Transaction
+
+EXPIRE_NS = 250_000_000
+"""Event time between two looks for what has waited too long; the same as in a worker."""
+
+PROCESS_WAIT_NS = 5_000_000_000
+"""Event time that a transaction waits for its process. In a recording the processes are written by another part than
+the events, each when its buffer is full or a second is over."""
+
+_ANALYSIS_LOSSES = {
+    Count.FLOWS_EVICTED,
+    Count.FLOWS_FAILED,
+    Count.FLOWS_REJECTED,
+    Count.GAPS_OF_UNKNOWN_LENGTH,
+    Count.HELD_OVER,
+    Count.HPACK_ERRORS,
+    Count.LIMIT_HITS,
+    Count.ORPHAN_RESPONSES,
+    Count.PARSE_ERRORS,
+    Count.UNBOUND,
+    Count.UNREAD_BYTES,
+}
+"""Counters of the analysis that say that something of the traffic is missing from the transactions."""
+
+_NOT_EXAMINED_FLOWS = {
+    Count.FLOWS_NOT_HTTP: "connections that are not HTTP",
+    Count.FLOWS_CIPHERTEXT: "connections that are encrypted",
+    Count.FLOWS_SWITCHED: "connections that switched to another protocol",
+}
+
+
+class ReplaySummary(msgspec.Struct, frozen=True):
+    """What a file held, and what is missing."""
+
+    path: str
+    format: str
+    """"pcap", "pcapng", "recording"."""
+    packets: int
+    """0 for recordings."""
+    events: int
+    """Records that the analysis was fed with."""
+    flows: int
+    """Flows that carried bytes."""
+    transactions: int
+    incomplete: dict[str, int]
+    """incomplete_reason: transactions."""
+    losses: dict[str, int]
+    """Counter: count. Of packet captures replay/counters.py, of recordings those of the recording sensor
+    (`recorded.NAME`), of the analysis transactions/counts.py."""
+    not_examined: dict[str, int]
+    """What was not looked into: packets by what they carry, and flows that are not HTTP (Count, lower case)."""
+    notes: dict[str, int]
+    """Oddities for which nothing is missing (replay/counters.py)."""
+    error: str | None
+    """Where and why the file could not be read further, one line; None: it was read to its end."""
+
+    def lines(self) -> list[str]:
+        """A few lines for a person."""
+        read = f"{self.packets} packets" if self.format != "recording" else f"{self.events} events"
+        complete = self.transactions - sum(self.incomplete.values())
+        out = [
+            f"{self.path} ({self.format}): {read}, {self.flows} flows, {self.transactions} transactions, "
+            f"{complete} of them complete"
+        ]
+        for title, counted in (
+            ("incomplete", self.incomplete),
+            ("lost", self.losses),
+            ("not looked into", self.not_examined),
+            ("noticed", self.notes),
+        ):
+            if counted:
+                words = _packets if title == "not looked into" else _words
+                out.append(f"{title}: " + ", ".join(f"{count} {words(name)}" for name, count in counted.items()))
+        if self.error is not None:
+            out.append(self.error)
+        return out
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _packets(name: str) -> str:
+    return _FLOW_WORDS.get(name) or f"packets ({_words(name)})"
+
+
+_FLOW_WORDS = {count.name.lower(): words for count, words in _NOT_EXAMINED_FLOWS.items()}
+
+
+def replay(
+    path: str,
+    on_transaction: Callable[[Transaction], object],
+    *,
+    reveal: bool = False,
+    key: bytes | None = None,
+    limits: ReplayLimits | None = None,
+    analysis: Limits | None = None,
+) -> ReplaySummary:
+    """Analyses a packet capture or a recording.
+
+    The same file gives the same ids each time: they follow from what it holds first.
+
+    Args:
+        path: A file, a pipe, or "-" for standard input; its format is recognised by its content.
+        on_transaction: Called with each transaction as it ends. What it raises passes through.
+        reveal: Leave values unredacted.
+        key: Keys the identities' hashes; None: a random one, so that hashes of two runs cannot be joined.
+        limits: Bounds on the reassembly of packets.
+        analysis: Bounds of the analysis.
+
+    Returns:
+        What the file held. `error` is set where it could not be read to its end.
+
+    Raises:
+        ReplayError: Nothing could be read: no such file, no capture, empty, compressed, unsupported link type.
+    """
+    run = _Replay(on_transaction, reveal, key or secrets.token_bytes(32), analysis or Limits())
+    name = "standard input" if path == "-" else path if path.isprintable() else ascii(path)
+    file = open_file(path)
+    try:
+        source = ByteSource(file.read, name)
+        form = recognise(source)
+        capture = None if form == "recording" else PacketCapture(source, form, limits)
+        error = None
+        try:
+            if capture is None:
+                run.recording(read_recording(source))
+            else:
+                run.packets(capture)
+        except ReplayError as failure:
+            error = str(failure)
+        run.finish()
+    finally:
+        if path != "-":
+            file.close()
+    return run.summary(name, form, capture, error)
+
+
+class _Replay:
+    """One run over one file."""
+
+    def __init__(
+        self, on_transaction: Callable[[Transaction], object], reveal: bool, key: bytes, analysis: Limits
+    ) -> None:
+        self._on_transaction = on_transaction
+        self._reveal = reveal
+        self._key = key
+        self._limits = analysis
+        self._counts = [0] * len(Count)
+        self._analyzer = Analyzer(analysis, counts=self._counts)
+        self._inspect = Inspector().inspect
+        self._seed = hashlib.sha256()
+        self._redactor: Redactor | None = None
+        self._waiting = Waiting(ProcessTable(), wait_ns=PROCESS_WAIT_NS)
+        self._wall_offset_ns = 0
+        self._now_ns = 0
+        self._next_expiry = 0
+        self._events = 0
+        self._transactions = 0
+        self._failed = 0
+        self._incomplete: dict[str, int] = {}
+        self._recorded_losses: dict[bytes | None, dict[str, int]] = {}
+        """By run; running totals."""
+        self._run_id: bytes | None = None
+
+    def packets(self, capture: PacketCapture) -> None:
+        """Everything of a packet capture. Raises ReplayError when all that can be read has been analysed."""
+        self._analyzer = Analyzer(self._limits, counts=self._counts, network=True)
+        for event in capture.events():
+            self._event(event)
+
+    def recording(self, records: Iterable[Recorded]) -> None:
+        """Everything of a recording. Raises as `packets`."""
+        for record in records:
+            match record:
+                case ProcessSeen() | ProcessGone():
+                    for transaction in self._waiting.put(record):
+                        self._emit(transaction)
+                case ClockSample():
+                    self._wall_offset_ns = record.wall_offset_ns
+                case LossCounters():
+                    self._recorded_losses[self._run_id] = record.counters
+                case RecordingHeader():
+                    self._begin(record)
+                case _:
+                    self._event(record)
+
+    def finish(self) -> None:
+        """The file is over: what is open is emitted as incomplete."""
+        self._finished(self._analyzer.finish(self._now_ns))
+        for transaction in self._waiting.drain():
+            self._emit(transaction)
+
+    def _begin(self, header: RecordingHeader) -> None:
+        """A recording starts, or another writer of the same one."""
+        if header.run_id == self._run_id:
+            return
+        if self._run_id is not None:  # recordings one after the other: ids and pids of the first mean nothing now
+            self.finish()
+            self._analyzer = Analyzer(self._limits, counts=self._counts)
+            self._waiting = Waiting(ProcessTable(), wait_ns=PROCESS_WAIT_NS)
+            self._now_ns = self._next_expiry = 0
+        self._run_id = header.run_id
+        self._seed.update(header.run_id)
+        self._wall_offset_ns = header.wall_offset_ns
+
+    def _event(self, event: Event) -> None:
+        self._events += 1
+        if self._redactor is None:
+            self._seed.update(msgspec.msgpack.encode(event))
+        exchanges = self._analyzer.feed(event)
+        if exchanges:
+            self._finished(exchanges)
+        if event.time_ns > self._now_ns:
+            self._now_ns = event.time_ns
+            if event.time_ns >= self._next_expiry:
+                self._next_expiry = event.time_ns + EXPIRE_NS
+                self._finished(self._analyzer.expire(event.time_ns))
+                for transaction in self._waiting.expired(event.time_ns):
+                    self._emit(transaction)
+
+    def _finished(self, exchanges: Iterable[Exchange]) -> None:
+        for transaction in self._redacted(exchanges):
+            transaction.wall_offset_ns = self._wall_offset_ns
+            for ready in self._waiting.offer(transaction, self._now_ns):
+                self._emit(ready)
+
+    def _redacted(self, exchanges: Iterable[Exchange]) -> Iterator[Transaction]:
+        for exchange in exchanges:
+            if self._redactor is None:
+                self._redactor = Redactor(self._key, IdSource(self._seed.digest()), reveal=self._reveal)
+            try:
+                transaction = self._redactor.transaction(exchange, self._inspect(exchange))
+            except Exception:  # noqa: BLE001 - costs this exchange, is counted, and must not show what it held
+                self._failed += 1
+                continue
+            yield transaction
+
+    def _emit(self, transaction: Transaction) -> None:
+        self._transactions += 1
+        reason = transaction.incomplete_reason
+        if reason is not None:
+            self._incomplete[reason] = self._incomplete.get(reason, 0) + 1
+        self._on_transaction(transaction)
+
+    def summary(self, path: str, form: str, capture: PacketCapture | None, error: str | None) -> ReplaySummary:
+        counts = {count: self._counts[count] for count in Count if self._counts[count]}
+        losses: dict[str, int] = {}
+        for counters in self._recorded_losses.values():
+            for cause, value in sorted(counters.items()):
+                if value:
+                    losses[f"recorded.{cause}"] = losses.get(f"recorded.{cause}", 0) + value
+        notes: dict[str, int] = {}
+        not_examined: dict[str, int] = {}
+        if capture is not None:
+            losses |= {name: capture.counts[name] for name in LOSSES if capture.counts.get(name)}
+            notes |= {name: capture.counts[name] for name in NOTES if capture.counts.get(name)}
+            not_examined |= dict(sorted(capture.not_examined.items()))
+        for count, value in counts.items():
+            name = count.name.lower()
+            lost = name.startswith("bytes_lost_") and count is not Count.BYTES_LOST_SKIPPED and capture is None
+            if lost or count in _ANALYSIS_LOSSES:  # the bytes that a capture lacks are counted by cause above
+                losses[name] = value
+            elif count in _NOT_EXAMINED_FLOWS:
+                not_examined[name] = value
+        if self._failed:
+            losses["failed_exchanges"] = self._failed
+        if self._waiting.unattributed:
+            losses["transactions_without_process"] = self._waiting.unattributed
+        return ReplaySummary(
+            path=path,
+            format=form,
+            packets=0 if capture is None else capture.packets,
+            events=self._events,
+            flows=self._counts[Count.FLOWS_BEGUN] if capture is None else capture.flows,
+            transactions=self._transactions,
+            incomplete=dict(sorted(self._incomplete.items())),
+            losses=losses,
+            not_examined=not_examined,
+            notes=notes,
+            error=error,
+        )
