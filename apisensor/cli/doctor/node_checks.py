@@ -8,6 +8,7 @@ import msgspec
 
 from apisensor.cli.doctor.check import Check, State, not_seen
 from apisensor.cli.doctor.facts import Facts
+from apisensor.cli.doctor.kernel_checks import kernel_version
 
 LLVM_BYTES = 200 << 20
 """The loader is 124 MB while it compiles (bcc 0.26, LLVM 14); for a second."""
@@ -58,6 +59,15 @@ def root(f: Facts) -> Iterator[Check]:
         yield Check("process namespace", "ok", "the node's")
 
 
+def _unneeded(f: Facts, capability: str) -> bool:
+    """Whether this node has no use for a capability that others need."""
+    version = kernel_version(f.kernel) or (0, 0)
+    return {
+        "CAP_SYS_RESOURCE": version >= (5, 11) or f.memlock_bytes is None,
+        "CAP_SYS_ADMIN": version >= (5, 9) and f.tracefs is not None,
+    }.get(capability, False)
+
+
 def capabilities(f: Facts) -> Iterator[Check]:
     if f.capabilities is None:
         yield not_seen(f, "capabilities", "capabilities")
@@ -66,6 +76,8 @@ def capabilities(f: Facts) -> Iterator[Check]:
     for capability in CAPABILITIES:
         if capability.name in f.capabilities:
             yield Check(capability.name, "ok", f"held: {capability.reason}")
+        elif _unneeded(f, capability.name):
+            yield Check(capability.name, "ok", f"not held, and not needed here: {capability.reason}")
         else:
             state: State = "fail" if capability.needed else "warn"
             yield Check(capability.name, state, f"missing: {capability.reason}", remedy)

@@ -1,0 +1,107 @@
+"""The documents are compared with what they describe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from apisensor.cli.main import COMMANDS, cli
+from apisensor.cli.options import filter_options, settings_options
+from apisensor.events.model import Binding
+from apisensor.transactions.json_form import public
+from apisensor.transactions.model import INCOMPLETE_REASONS
+from tests.live.transactions import transaction
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def sections(name: str) -> dict[str, str]:
+    """Heading: its text; the text before the first heading under ""."""
+    parts = re.split(r"^##? (.+)$", (DOCS / name).read_text(), flags=re.MULTILINE)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """First cell, without its marks, of every table row: the other cells."""
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if line.startswith("| `"):
+            found[cells[0].replace("`", "")] = cells[1:]
+    return found
+
+
+def test_fields_of_a_transaction_in_their_order() -> None:
+    fields = rows(sections("transaction.md")["A transaction"])
+    assert list(fields) == list(public(transaction()))
+    nothing_known = public(
+        transaction(
+            method=None, authority=None, path=None, request_headers=None, response_headers=None, status=None,
+            response_body_size=None, client=None, server=None, auth=None, binding=None, duration_ns=None, ttfb_ns=None,
+            conn_id=None, process=None, tls=None,
+        )
+    )  # fmt: skip
+    may_be_null = {name for name, cells in fields.items() if "null" in cells[0].split(" or ")}
+    assert {name for name, value in nothing_known.items() if value is None} == may_be_null
+
+
+def test_reasons_and_bindings() -> None:
+    found = sections("transaction.md")
+    assert {name: cells[0] for name, cells in rows(found["incomplete_reason"]).items()} == INCOMPLETE_REASONS
+    assert set(rows(found["binding"])) == {binding.name.lower() for binding in Binding}
+
+
+def options(command: click.Command) -> dict[str, click.Option]:
+    return {", ".join(o.opts): o for o in command.params if isinstance(o, click.Option)}
+
+
+def shared(decorate: object) -> set[str]:
+    @click.command()
+    def probe() -> None: ...
+
+    assert callable(decorate)
+    return set(options(decorate(probe)))
+
+
+SETTINGS, FILTERS = shared(settings_options), shared(filter_options)
+
+
+def test_every_command_and_no_other() -> None:
+    found = sections("commands.md")
+    assert list(found) == ["", "Commands", *COMMANDS, "Settings options", "Filters"]
+    assert re.findall(r"^    apisensor (\w+)", found["Commands"], re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_of_a_command(name: str) -> None:
+    text = sections("commands.md")[name]
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    real = options(command)
+    own = set(real) - SETTINGS - (FILTERS if set(real) >= FILTERS else set())
+    assert set(rows(text)) == own
+    assert ("settings options" in text) == (set(real) >= SETTINGS)
+    assert ("filters" in text) == (set(real) >= FILTERS)
+    for option, cells in rows(text).items():
+        if isinstance(choice := real[option].type, click.Choice):
+            assert all(f"`{value}`" in cells[0] for value in choice.choices)
+            assert (
+                real[option].default is None
+                or not real[option].show_default
+                or (f"`{real[option].default}` (default)" in cells[0])
+            )
+
+
+def test_shared_options() -> None:
+    found = sections("commands.md")
+    assert set(rows(found["Settings options"])) == SETTINGS
+    assert set(rows(found["Filters"])) == FILTERS
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for name in ("commands.md", "settings.md", "transaction.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", (DOCS / name).read_text()):
+            assert (DOCS / target).exists(), f"{name}: {target}"
