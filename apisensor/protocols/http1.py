@@ -71,7 +71,7 @@ class Pairing(Protocol):
     def switched(self, rest: bytes) -> None:
         """What followed a 101 response in the same chunk."""
 
-    def unread(self, size: int) -> None:
+    def unread(self, reader: Reader, size: int) -> None:
         """Bytes passed over while out of step."""
 
     def ask_skip(self, reader: Reader, length: int) -> None:
@@ -89,6 +89,7 @@ class Reader:
         "_left",
         "_length",
         "_parser",
+        "_refused_data",
         "_until_end",
         "limits",
         "message",
@@ -115,6 +116,8 @@ class Reader:
         self._candidate = b""
         self._candidate_ns = 0
         self._head_bytes = 0
+        self._refused_data = b""
+        """What llhttp was given when it refused."""
 
     # Input
 
@@ -216,7 +219,7 @@ class Reader:
         except httptools.HttpParserCallbackError:
             raise  # an error in this program, not in the bytes
         except httptools.HttpParserError as refusal:
-            self._refused(refusal)
+            self._refused(refusal, data)
             return
         message = self.message
         if message is not None:
@@ -259,7 +262,7 @@ class Reader:
                 self.feed(candidate, self._candidate_ns, False)
                 self.feed(data, now, False)
                 return
-            self.pairing.unread(len(candidate))
+            self.pairing.unread(self, len(candidate))
         if call_start:
             verdict = self._starts(data)
             if verdict is Start.MORE and len(data) <= self.limits.start_line:
@@ -270,7 +273,7 @@ class Reader:
                 self.start()
                 self._parse(data)
                 return
-        self.pairing.unread(len(data))
+        self.pairing.unread(self, len(data))
 
     def _keep(self, data: bytes) -> None:
         """HOLD and STOP; only requests are held."""
@@ -304,13 +307,15 @@ class Reader:
         self.start()
         self.on_message_complete()
 
-    def _refused(self, refusal: httptools.HttpParserError) -> None:
+    def _refused(self, refusal: httptools.HttpParserError, data: bytes) -> None:
         """llhttp does not accept what it was given."""
         if self.mode != Mode.PARSE:
             return  # the pairing has turned away from this flow during the call
         if self.message is not None and str(refusal) == "Duplicate Content-Length":
             self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
+        self._refused_data = data
         self.lose("parse_error")
+        self._refused_data = b""
         self.pairing.rejected()
 
     def _seal(self, message: Message, reason: str) -> None:

@@ -147,7 +147,7 @@ class RequestReader(Reader):
 
     def _keep(self, data: bytes) -> None:
         if self.mode != Mode.HOLD or self._held_lost:
-            self.pairing.unread(len(data))
+            self.pairing.unread(self, len(data))
             return
         self._held_bytes += len(data)
         if self._held_bytes > self.limits.header_bytes:
@@ -199,7 +199,8 @@ class RequestReader(Reader):
     def _describe(self, message: Message) -> None:
         if self._url and self._parser is not None:
             message.method = self._parser.get_method()
-            if self._fields:  # a field line followed, so the target was complete
+            # llhttp does not say when a target is complete: a field line, or the version, must have followed.
+            if self._fields or self._url + b" HTTP/1." in self._refused_data:
                 _split_target(message, self._url)
 
 

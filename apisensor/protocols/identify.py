@@ -65,9 +65,11 @@ def request_start(data: bytes) -> Start:
         return Start.MORE if fits else Start.OTHER
     line = data[blank:end]
     target = line[1:-9]
-    if line[-9:] in _VERSIONS and target and not target.translate(None, _TARGET):
-        return Start.REQUEST
-    return Start.OTHER
+    if line[-9:] not in _VERSIONS or target.translate(None, _TARGET):
+        return Start.OTHER
+    # RFC 9112 section 3.2: origin-form, asterisk-form, absolute-form, authority-form.
+    fits = target[:1] == b"/" or target == b"*" or b"://" in target or (method == b"CONNECT" and b":" in target)
+    return Start.REQUEST if fits else Start.OTHER
 
 
 def response_start(data: bytes) -> Start:

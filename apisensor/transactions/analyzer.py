@@ -143,6 +143,8 @@ class Analyzer:
             self._flows.move_to_end(id_)
         now = flow.last_ns = event.time_ns
         direction = event.direction
+        if not event.position:
+            flow.expect_start()
         lane = flow.lanes[direction]
         if lane.position == event.position:
             lane.position += len(data)
@@ -180,6 +182,7 @@ class Analyzer:
         flow = self._flow(event.flow, event.pid, False)
         flow.last_ns = event.time_ns
         flow.from_start = event.from_start
+        flow.expect_start()
         flow.bind(Peer(event.connection, event.local, event.remote, event.binding))
 
     def _bind(self, event: Bind) -> None:

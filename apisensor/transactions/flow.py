@@ -132,6 +132,12 @@ class Flow:
         self.looks = [0, 0]
         self.total_looks = 0
 
+    def expect_start(self) -> None:
+        """The sensor sees this flow for the first time, so both directions' positions begin at 0."""
+        for lane in self.lanes:
+            if lane.position is None and self.engine is None:
+                lane.position = 0
+
     # For engines
 
     def room(self, message: Message) -> int:

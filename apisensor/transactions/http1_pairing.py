@@ -96,6 +96,8 @@ class Http1Pairing:
 
     def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
         self.readers[direction].gap(length, reason, now)
+        if length is None and direction == self.request_direction:
+            self._doubt = self._doubt or reason  # the sensor was away: responses may have passed as well
 
     def end(self, direction: int, now: int) -> None:
         reader = self.readers[direction]
@@ -111,8 +113,7 @@ class Http1Pairing:
         self.responses.end(closed=closed)
         self.requests.end()
         self._unpair("response_not_seen")
-        self._orphans(len(self._early))
-        self._early.clear()
+        self._drop_early()
         # What is left waits for nothing but the end of its request, and there is none any more.
         self._drain()
 
@@ -158,6 +159,7 @@ class Http1Pairing:
 
     def request_lost(self, message: Message | None, reason: str) -> None:
         self._out_of_step(reason)
+        self._drop_early()  # their requests may be what was lost
         if message is not None:
             self.request_ended(message)
 
@@ -192,11 +194,11 @@ class Http1Pairing:
         if status is not None and status < 200:
             self._informed(pair, message)
             return
-        self.flow.kept += message.kept
         if pair is None:
-            if not (self._early and self._early[-1] is message):
-                self.flow.kept -= message.kept  # an orphan is kept nowhere
+            if self._early and self._early[-1] is message:
+                self.flow.kept += message.kept
             return
+        self.flow.kept += message.kept
         if self.requests.mode == Mode.HOLD and pair is self._pending[-1]:
             if pair.request.method == b"CONNECT" and status is not None and status < 300:
                 self._switch(pair)
@@ -236,8 +238,10 @@ class Http1Pairing:
     def room(self, message: Message) -> int:
         return self.flow.room(message)
 
-    def unread(self, size: int) -> None:
+    def unread(self, reader: Reader, size: int) -> None:
         self.flow.unread(size)
+        if reader is self.responses and self._in_step:
+            self._doubt = self._doubt or "unknown"  # a response may have been among them
 
     def ask_skip(self, reader: Reader, length: int) -> None:
         self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)
@@ -260,6 +264,8 @@ class Http1Pairing:
                 # The response was lost with what was lost: the client would not go on without it.
                 front.unpaired = doubt
                 self._drain()
+                if not self._in_step:
+                    self._step_in(pair)
                 return
             self._unpair(doubt)
         if self._in_step:
@@ -292,6 +298,15 @@ class Http1Pairing:
             pair.response = response = early.popleft()
             if response is self.responses.message:
                 self._answering = pair
+
+    def _drop_early(self) -> None:
+        """What waits for its request waits in vain."""
+        for response in self._early:
+            if response.fields is not None:  # else it is counted when its head is complete
+                self._orphans(1)
+            if response.ended:
+                self.flow.kept -= response.kept
+        self._early.clear()
 
     def _out_of_step(self, reason: str) -> None:
         self._in_step = False

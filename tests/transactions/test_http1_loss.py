@@ -1,0 +1,294 @@
+"""HTTP/1 with losses and late joins: nothing invented, nothing paired wrongly, nothing unaccounted for."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apisensor.events.model import Cause, Direction
+from apisensor.transactions.analyzer import Count, Limits
+from tests.transactions.conversation import (
+    RECEIVE,
+    SEND,
+    Call,
+    Sensor,
+    Truth,
+    http1_calls,
+    http1_request,
+    http1_response,
+    http1_truth,
+    of_exchange,
+)
+
+TRUTHS = [
+    http1_truth(0, method=b"POST", body=40),
+    http1_truth(1, method=b"HEAD"),
+    http1_truth(2, answer=300),
+    http1_truth(3, method=b"POST", body=30, answer=30, chunked=True),
+    http1_truth(4, method=b"PUT", body=200, answer=0),
+    http1_truth(5),
+    http1_truth(6, method=b"POST", body=1),
+]
+
+
+def check(sensor: Sensor, truths: list[Truth]) -> None:
+    """Complete exchanges equal the truth; the others agree with it in what they claim; each request is there once."""
+    by_target = {truth.target: truth for truth in truths}
+    seen = set()
+    for found in sensor.out:
+        target = found.request.target
+        if found.incomplete_reason is None:
+            assert target is not None
+            assert of_exchange(found) == by_target[target]
+        if target is not None:
+            assert target in by_target, found
+            assert target not in seen
+            seen.add(target)
+            truth = by_target[target]
+            assert found.request.method == truth.method
+            assert set(found.request.headers or ()) <= set(truth.request_headers)
+            if found.response is not None and found.response.status is not None:
+                assert found.response.status == truth.status
+                assert set(found.response.headers or ()) <= set(truth.response_headers)
+    assert sensor.balanced()
+
+
+@pytest.mark.parametrize("client", [SEND, RECEIVE])
+@pytest.mark.parametrize("split", [False, True])
+def test_joined_at_every_call(client: Direction, split: bool) -> None:
+    calls = list(http1_calls(TRUTHS, client, split=split))
+    for joined in range(len(calls)):
+        sensor = Sensor()
+        sensor.open()
+        sensor.calls(calls[joined:])
+        sensor.close()
+        check(sensor, TRUTHS)
+        begun = [data for way, data in calls[joined:] if way is client and b" HTTP/1.1\r\n" in data]
+        complete = [found for found in sensor.out if found.incomplete_reason is None]
+        assert len(complete) == len(begun)
+        assert sensor.count(Count.ORPHAN_RESPONSES) <= 1
+
+
+def test_joined_at_every_byte() -> None:
+    calls = list(http1_calls(TRUTHS))
+    for number, (direction, data) in enumerate(calls):
+        for cut in range(1, len(data), 7):
+            sensor = Sensor()
+            sensor.open()
+            sensor.call(direction, data[cut:], call_start=False)
+            sensor.calls(calls[number + 1 :])
+            sensor.close()
+            check(sensor, TRUTHS)
+            later = sum(way is SEND for way, _ in calls[number + 1 :])
+            assert sum(found.incomplete_reason is None for found in sensor.out) == later
+
+
+def test_joined_in_a_body_that_quotes_a_message() -> None:
+    """Only the beginning of a call is looked at, so a quotation inside one is no message."""
+    quotation = b"x" * 10 + http1_request(http1_truth(9)) + http1_response(http1_truth(9))
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(RECEIVE, quotation, call_start=True)
+    sensor.call(RECEIVE, quotation[10:], call_start=False)
+    sensor.calls(http1_calls(TRUTHS))
+    check(sensor, TRUTHS)
+    assert len(sensor.out) == len(TRUTHS)
+
+
+@pytest.mark.parametrize("cause", [Cause.RING_FULL, Cause.SKIPPED, None])
+def test_a_hole_in_a_sized_body_costs_its_bytes_and_nothing_else(cause: Cause | None) -> None:
+    truth = http1_truth(1, method=b"POST", body=100, answer=100)
+    request, response = http1_request(truth), http1_response(truth)
+    for direction, data, before, after in (
+        (SEND, request, [], [(RECEIVE, response)]),
+        (RECEIVE, response, [(SEND, request)], []),
+    ):
+        for begin in range(len(data) - 100, len(data), 9):
+            for length in (1, 5, len(data) - begin):
+                if begin + length > len(data):
+                    continue
+                sensor = Sensor()
+                sensor.open()
+                sensor.calls(before)
+                sensor.call(direction, data[:begin])
+                if cause is None:
+                    sensor.position[direction] += length
+                else:
+                    sensor.gap(direction, length, cause)
+                if begin + length < len(data):
+                    sensor.call(direction, data[begin + length :], call_start=False)
+                sensor.calls(after)
+                sensor.calls(http1_calls(TRUTHS[5:6]))
+                sensor.close()
+                first, second = sensor.out
+                if cause is None and begin + length == len(data):
+                    # Nobody says that the last bytes are missing until the next ones come.
+                    assert sensor.balanced()
+                    continue
+                reason = {Cause.RING_FULL: "ring_full", Cause.SKIPPED: None, None: "unknown"}[cause]
+                assert first.incomplete_reason == reason
+                assert first.request.body_size == 100
+                assert first.response
+                assert first.response.body_size == 100
+                assert second.incomplete_reason is None
+                assert of_exchange(second) == TRUTHS[5]
+
+
+def test_a_hole_is_not_bridged_in_what_is_kept() -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+    sensor.gap(SEND, 3)
+    sensor.call(SEND, b"ghi")
+    sensor.close()
+    assert (sensor.out[0].request.body, sensor.out[0].request.body_size) == (b"abc", 9)
+
+
+def test_a_quotation_after_a_hole_in_a_sized_body_is_content() -> None:
+    quotation = http1_request(http1_truth(9))
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"POST /a HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (10 + len(quotation)))
+    sensor.gap(SEND, 10)
+    sensor.call(SEND, quotation)
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    (found,) = sensor.out
+    assert found.request.body_size == 10 + len(quotation)
+    assert found.incomplete_reason == "ring_full"
+
+
+Loss = tuple[int, int, int]
+"""Which call, from which byte of it on, how many bytes."""
+
+
+def lossy(sensor: Sensor, calls: list[Call], losses: list[Loss], *, said: bool) -> None:
+    """Let the calls pass, and some bytes of them be lost."""
+    holes = {number % len(calls): (begin, length) for number, begin, length in losses}
+    for number, (direction, data) in enumerate(calls):
+        begin, length = holes.get(number, (len(data), 0))
+        begin = min(begin, len(data))
+        end = min(begin + length, len(data))
+        if begin:
+            sensor.call(direction, data[:begin])
+        if end > begin:
+            if said:
+                sensor.gap(direction, end - begin)
+            else:
+                sensor.position[direction] += end - begin
+        if end < len(data):
+            sensor.call(direction, data[end:], call_start=end == 0)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 320), st.integers(1, 400)), min_size=1, max_size=4),
+    st.booleans(),
+    st.sampled_from([SEND, RECEIVE]),
+    st.booleans(),
+)
+def test_losses_anywhere(losses: list[Loss], said: bool, client: Direction, split: bool) -> None:
+    sensor = Sensor()
+    sensor.open()
+    calls = list(http1_calls(TRUTHS, client, split=split))
+    lossy(sensor, calls, losses, said=said)
+    sensor.close()
+    check(sensor, TRUTHS)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 320), st.integers(1, 400)), min_size=1, max_size=2),
+    st.integers(2, 7),
+)
+def test_losses_while_pipelining(losses: list[Loss], burst: int) -> None:
+    """A burst of requests, each in a call of its own, then their responses: a loss must not shift the pairs."""
+    calls = list(http1_calls(TRUTHS))
+    requests = [call for call in calls if call[0] is SEND]
+    responses = [call for call in calls if call[0] is RECEIVE]
+    order: list[Call] = []
+    for begin in range(0, len(TRUTHS), burst):
+        order += requests[begin : begin + burst] + responses[begin : begin + burst]
+    sensor = Sensor()
+    sensor.open()
+    # The client is known to pipeline: a burst without a loss came first.
+    first = [http1_truth(90), http1_truth(91)]
+    sensor.call(SEND, b"".join(map(http1_request, first)))
+    sensor.call(RECEIVE, b"".join(map(http1_response, first)))
+    lossy(sensor, order, losses, said=True)
+    sensor.close()
+    check(sensor, TRUTHS + first)
+
+
+def test_a_loss_of_unknown_length_looks_for_the_next_message() -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc")
+    sensor.gap(SEND, None, Cause.DETACHED)
+    sensor.position[SEND] = 0
+    sensor.calls(http1_calls(TRUTHS[:2]))
+    reasons = [found.incomplete_reason for found in sensor.out]
+    assert reasons[0] == "detached"
+    assert sensor.count(Count.GAPS_OF_UNKNOWN_LENGTH) == 1
+    sensor.close()
+    # The response to /a may have passed meanwhile, so it takes none of what follows.
+    assert sensor.out[0].response is None
+    check(sensor, [*TRUTHS, Truth(b"POST", b"/a", 200, request_headers=((b"Content-Length", b"9"),))])
+
+
+def test_large_bodies_are_counted_and_declined() -> None:
+    size = 3_000_000
+    limits = Limits(body_capture=1000, skip_beyond=10_000)
+    sensor = Sensor(limits)
+    sensor.open()
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+    sensor.call(RECEIVE, head + b"x" * 5000)
+    assert sensor.skips == [(1, RECEIVE, len(head) + size)]
+    # What was declined does not come, and nothing says so but the position of what follows.
+    sensor.position[RECEIVE] = len(head) + size
+    sensor.calls(http1_calls(TRUTHS[:1]))
+    first, second = sensor.out
+    assert first.incomplete_reason is None
+    assert first.response
+    assert (first.response.body_size, first.response.body) == (size, b"x" * 1000)
+    assert of_exchange(second) == TRUTHS[0]
+    assert sensor.count(Count.BYTES_LOST_SKIPPED) == size - 5000
+
+
+def test_large_bodies_that_come_all_the_same() -> None:
+    limits = Limits(body_capture=1000, skip_beyond=10_000)
+    sensor = Sensor(limits)
+    sensor.open()
+    sensor.call(SEND, b"PUT /a HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+    for _ in range(10):
+        sensor.call(SEND, b"y" * 10_000, call_start=False)
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    sensor.calls(http1_calls(TRUTHS[:1]))
+    first, second = sensor.out
+    assert (first.incomplete_reason, first.request.body_size, first.request.body) == (None, 100_000, b"y" * 1000)
+    assert of_exchange(second) == TRUTHS[0]
+
+
+def test_a_refused_message_costs_itself() -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.calls(http1_calls(TRUTHS[:1]))
+    sensor.call(SEND, b"GET /bad HTTP/1.1\r\nHost: h\r\nbad header\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    sensor.calls(http1_calls(TRUTHS[5:]))
+    assert [found.incomplete_reason for found in sensor.out] == [None, "parse_error", None, None]
+    assert sensor.out[1].request.target == b"/bad"
+    assert sensor.out[1].response
+    assert sensor.out[1].response.status == 400
+    assert sensor.balanced()
+
+
+def test_too_many_refused_messages_end_the_flow() -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.calls(http1_calls(TRUTHS[:1]))
+    for _ in range(5):
+        sensor.call(SEND, b"GET /bad HTTP/1.1\r\nbad header\r\n\r\n")
+    assert sensor.count(Count.FLOWS_REJECTED) == 1
+    assert sensor.balanced()
