@@ -50,6 +50,9 @@ exec cat >/dev/null
 
 UNSHARE = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Without the environment of these tests: the room's own commands are the ones under test."""
+
 
 class Room:
     """Use as a context manager. `place` is an empty folder for the mounts, `lent` becomes /run/room in the room."""
@@ -78,9 +81,7 @@ class Room:
     def __exit__(self, *_: object) -> None:
         self._holder.communicate(timeout=30)
 
-    def run(
-        self, *command: str, check: bool = True, environment: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs a command in the room, as root, in /run/room. Raises AssertionError with its output where it fails."""
         process = f"/proc/{self._holder.pid}"
         # By the process's own root: that of its namespace is another one where these tests run in a chroot.
@@ -93,7 +94,7 @@ class Room:
         ]
         done = subprocess.run(
             [*enter, "sh", "-c", 'cd /run/room && exec "$@"', "sh", *command],
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})},
+            env={**os.environ, "PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
