@@ -231,7 +231,7 @@ def _otlp(env: _Environment) -> Otlp:
 
 def _pem(env: _Environment) -> tuple[str | None, str | None, str | None]:
     """The TLS files, tried here so that a wrong one stops the start, not each request."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     certificate = env.file("CERTIFICATE", lambda path: context.load_verify_locations(cafile=path))
     key_name, key = env.otlp("CLIENT_KEY")
     if key and not env.otlp("CLIENT_CERTIFICATE")[1]:

@@ -198,10 +198,3 @@ def test_what_is_shown_of_the_destination_holds_no_secret() -> None:
     found = read(OTEL_EXPORTER_OTLP_ENDPOINT="http://c:4317", OTEL_EXPORTER_OTLP_HEADERS="a=Bearer%20hunter44,b=c").otlp
     assert destination(found) == "grpc http://c:4317"
     assert set(secrets(found)) == {"Bearer hunter44", "Bearer", "hunter44"}
-
-
-def test_the_documentation_has_every_variable() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
-    for name in configuration.VARIABLES:
-        general = name.replace("OTLP_TRACES_", "OTLP_")
-        assert f"`{name}`" in text or f"`{general}`" in text, name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
@@ -73,7 +73,8 @@ def test_the_cache_is_bounded() -> None:
     assert encoder.encode(Process(0)) == ResourceEncoder({}).encode(Process(0))
 
 
-@given(st.lists(transactions, max_size=20))
+@given(st.lists(transactions, max_size=8))
+@settings(deadline=None, max_examples=50)
 def test_a_request_groups_spans_by_process(ts: list[Transaction]) -> None:
     spans, resources = SpanEncoder(), ResourceEncoder({"host.name": "node1"})
     groups: dict[bytes, list[bytes]] = {}
