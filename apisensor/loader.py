@@ -80,6 +80,7 @@ UPROBES = (
     "tls_set_fd",
     "tls_set_bio",
     "tls_free",
+    "tls_clear",
     "tls_bio_write",
 )
 MAPS = (

@@ -83,9 +83,9 @@ static __always_inline int emit_ends(void *ring, u8 kind, u32 pid, u64 flow, str
 /* Largest payload of one record; longer calls become several. A power of two. */
 #define CHUNK 16384
 
-/* Reserves a class, reads the payload into it, submits. Returns 0, or the cause of the loss. The length is read back from
- * the reserved memory: what lies there is unknown to the verifier, so the exact range it has for the length in each
- * turn of the loop around this does not make every turn a new state to explore. */
+/* Reserves a class, reads the payload into it, submits. Returns 0, or the cause of the loss. The length is read back
+ * from the reserved memory: what lies there is unknown to the verifier, so the exact range it has for the length in
+ * each turn of the loop around this does not make every turn a new state to explore. */
 #define EMIT_CLASS(SIZE)                                                                                               \
     static __always_inline u32 emit_chunk_##SIZE(void *ring, struct record *head, u64 from) {                          \
         u8 *to = bpf_ringbuf_reserve(ring, sizeof(struct record) + SIZE, 0);                                           \
@@ -133,8 +133,10 @@ struct user_iovec {
     u64 length;
 };
 
-/* One call is copied in at most this many steps, each a chunk or the end of an iovec element: 1 MiB in one buffer. */
-#define STEPS 64
+/* One call is copied in at most this many chunks. A TLS call has one buffer: 1 MiB. A socket call may have an iovec
+ * array, as event loops use it: a chunk for each element. */
+#define TLS_STEPS    64
+#define SOCKET_STEPS 128
 
 static __always_inline void lose(struct half *half, u64 from, u32 cause) {
     if (!half->lost) {
@@ -185,7 +187,7 @@ static __always_inline u64 skip_below(u64 flow, u8 direction) {
 /* Sends `total` bytes that a call moved, and moves the direction's position past them. What cannot be sent becomes a
  * loss that the next record of the direction tells. */
 static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 direction, struct half *half,
-                                       struct source *source, u64 total, u8 flags) {
+                                       struct source *source, u64 total, u8 flags, const int steps) {
     u32 zero = 0;
     struct config *c = config.lookup(&zero);
     u64 limit = c ? c->call_limit : 0;
@@ -218,7 +220,7 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
     head.kind = KIND_CHUNK;
     head.direction = direction;
     u32 cause = 0;
-    for (int i = 0; i < STEPS; i++) {
+    for (int i = 0; i < steps; i++) {
         if (at->done >= at->limit)
             break;
         if (!at->source.left) {
@@ -229,7 +231,8 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
             at->source.vector_count--;
             at->source.buffer = v.base;
             at->source.left = v.length;
-            continue;
+            if (!v.length)
+                continue;
         }
         u64 n = at->limit - at->done;
         if (n > at->source.left)

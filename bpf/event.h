@@ -68,8 +68,9 @@ enum notice_kind {
     NOTICE_MEMORY_BIO = 5, /* a process uses TLS sessions that do no socket calls of their own */
 };
 
-#define NOTICE_TEXT 1024 /* bytes of the argument list that an exec notice carries: what a process list shows at most  \
-                          */
+#define NOTICE_TEXT                                                                                                    \
+    1024 /* bytes of the argument list that an exec notice carries: what a process list shows at most                  \
+          */
 
 struct notice {
     u64 time_ns;

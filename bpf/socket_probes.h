@@ -195,7 +195,7 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         tell_loss(ring, pid, c->id, direction, half, 0);
         return 0;
     }
-    emit_bytes(ring, pid, c->id, direction, half, &source, total, 0);
+    emit_bytes(ring, pid, c->id, direction, half, &source, total, 0, SOCKET_STEPS);
     return 0;
 }
 

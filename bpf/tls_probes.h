@@ -105,9 +105,9 @@ int tls_return(struct pt_regs *ctx) {
     source.buffer = call.buffer;
     source.left = n;
     if (call.direction == DIRECTION_SEND)
-        emit_bytes(ring, key.pid, s->flow, DIRECTION_SEND, &s->half[0], &source, n, FLAG_TLS);
+        emit_bytes(ring, key.pid, s->flow, DIRECTION_SEND, &s->half[0], &source, n, FLAG_TLS, TLS_STEPS);
     else
-        emit_bytes(ring, key.pid, s->flow, DIRECTION_RECEIVE, &s->half[1], &source, n, FLAG_TLS);
+        emit_bytes(ring, key.pid, s->flow, DIRECTION_RECEIVE, &s->half[1], &source, n, FLAG_TLS, TLS_STEPS);
     return 0;
 }
 
@@ -140,12 +140,24 @@ int tls_set_bio(struct pt_regs *ctx) {
     return 0;
 }
 
-/* SSL_free(ssl), SSL_clear(ssl) */
+/* SSL_free(ssl) */
 int tls_free(struct pt_regs *ctx) {
     struct session_key key = {};
     key.ssl = PT_REGS_PARM1(ctx);
     key.pid = bpf_get_current_pid_tgid() >> 32;
     close_session(&key);
+    return 0;
+}
+
+/* SSL_clear(ssl): the application uses the object for another connection. The library calls it too, at the beginning
+ * of each handshake, perhaps inside the first read: then nothing has passed yet, and nothing is over. */
+int tls_clear(struct pt_regs *ctx) {
+    struct session_key key = {};
+    key.ssl = PT_REGS_PARM1(ctx);
+    key.pid = bpf_get_current_pid_tgid() >> 32;
+    struct session *s = tls_sessions.lookup(&key);
+    if (s && (s->half[0].position || s->half[1].position))
+        close_session(&key);
     return 0;
 }
 

@@ -19,7 +19,7 @@ ENTRY = {
     "SSL_set_wfd": "tls_set_fd",
     "SSL_set_bio": "tls_set_bio",
     "SSL_free": "tls_free",
-    "SSL_clear": "tls_free",
+    "SSL_clear": "tls_clear",
 }
 """Function: program at its entry, in every process that maps the file."""
 RETURN = dict.fromkeys(("SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_write_ex2"), "tls_return")
