@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -16,12 +17,29 @@ from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Transaction
 
 
+def _key(path: str) -> bytes:
+    """The key in an existing file: a mistyped name must not make a new key."""
+    from apisensor.redact.key import KeyFileError, load_or_create_key  # noqa: PLC0415 - only where it is asked for
+
+    if not os.path.exists(path):
+        raise click.ClickException(f"{path}: No such file; a sensor makes its key at its first start")
+    try:
+        return load_or_create_key(path)
+    except KeyFileError as error:
+        raise click.ClickException(str(error)) from None
+
+
 @click.command(name="replay", short_help="The same analysis over a .pcap, .pcapng or recording, offline.")
 @click.argument("file", metavar="FILE")
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 @click.option("--reveal", is_flag=True, help="Show secrets and personal data as they were sent.")
+@click.option(
+    "--key-file",
+    metavar="FILE",
+    help="Key of the identity hashes, so that they can be joined with a sensor's. [default: a random key]",
+)
 @filter_options
-def command(file: str, form: str, reveal: bool, **values: Any) -> int:
+def command(file: str, form: str, reveal: bool, key_file: str | None, **values: Any) -> int:
     """Analyse FILE (.pcap, .pcapng or a recording; "-": standard input) and show its transactions.
 
     Needs no privilege. The summary goes to standard error. Exit status 1 where the file could not be read to its end.
@@ -29,6 +47,7 @@ def command(file: str, form: str, reveal: bool, **values: Any) -> int:
     from apisensor.processes.replay import replay  # noqa: PLC0415 - loads the whole path, and only replay needs it
     from apisensor.replay.errors import ReplayError  # noqa: PLC0415
 
+    key = None if key_file is None else _key(key_file)
     passes = compile_filter(filter_from(values))
     lines = table()
 
@@ -41,7 +60,7 @@ def command(file: str, form: str, reveal: bool, **values: Any) -> int:
             sys.stdout.buffer.write(json_line(t))
 
     try:
-        summary = replay(file, {"table": show_table, "jsonl": show_json}[form], reveal=reveal)
+        summary = replay(file, {"table": show_table, "jsonl": show_json}[form], reveal=reveal, key=key)
     except ReplayError as error:
         raise click.ClickException(str(error)) from None
     sys.stdout.buffer.flush()

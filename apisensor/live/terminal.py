@@ -24,6 +24,8 @@ OutputFormat = Literal["table", "jsonl", "none"]
 
 QUEUE_BYTES = 4 << 20
 """What waits for a slow reader: some thousand transactions; beyond, lines are dropped."""
+BATCH_BYTES = 32 << 10
+"""Written at once, then told: what is written and not yet told is what a killed process leaves in doubt."""
 DEFAULT_WIDTH = 120
 
 
@@ -70,19 +72,21 @@ class TransactionPrinter:
         stream = sys.stdout if stream is None else stream
         self.format = format
         self.dropped = 0
-        """Lines dropped since the start because the reader was too slow."""
+        """Lines dropped since the start because the reader was too slow, or has gone. Only `write` changes it."""
         self.written = 0
         """Lines given to the stream since the start."""
         self.broken = False
-        """The reader has gone (`| head`); everything else is ignored."""
+        """The reader has gone (`| head`): nothing is written any more."""
         self._stream = stream
         self._fixed_width = width
         self._lines = line_format(stream, color, width)
         self._encoding = stream.encoding or "utf-8"
         self._fd = stream.fileno() if format != "none" else -1
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = deque()
+        """Lines, and how many transactions each shows (1, or 0 for a note)."""
         self._queued = 0
-        self._counts = 0
+        self._unsent = 0
+        """Transactions that were queued when the reader went, until `write` has counted them as dropped."""
         self._on_written = on_written
         self._queue_bytes = queue_bytes
         self._untold = 0
@@ -95,7 +99,11 @@ class TransactionPrinter:
 
     def write(self, t: Transaction) -> None:
         """Prints the transaction, soon."""
-        if self.format == "none" or self.broken:
+        if self.format == "none":
+            return
+        if self.broken:
+            unsent, self._unsent = self._unsent, 0
+            self.dropped += 1 + unsent
             return
         if self._queued >= self._queue_bytes:  # before the line is made: dropping has to be cheap
             self._untold += 1
@@ -119,7 +127,7 @@ class TransactionPrinter:
         """Waits up to `timeout` seconds for what is queued. Whether all of it was written."""
         with self._wake:
             if self._untold and not self.broken and self.format != "none":
-                self._queue.append(self._dropped_line(self._untold))
+                self._queue.append((self._dropped_line(self._untold), 0))
                 self._untold = 0
             self._closing = True
             self._wake.notify()
@@ -137,33 +145,38 @@ class TransactionPrinter:
 
     def _put(self, line: bytes, counts: int) -> None:
         with self._wake:
-            self._queue.append(line)
+            self._queue.append((line, counts))
             self._queued += len(line)
-            self._counts += counts
             self.written += counts
             self._wake.notify()
 
     def _write_all(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue and not self._closing:
-                    self._wake.wait()
-                if not self._queue:
-                    return
-                batch = b"".join(self._queue)
-                counts, self._counts = self._counts, 0
-                self._queue.clear()
-            rest = memoryview(batch)
+        while batch := self._take():
+            rest = memoryview(b"".join(line for line, _ in batch))
+            counts = sum(count for _, count in batch)
+            length = len(rest)
             try:
                 while rest:
-                    rest = rest[os.write(self._fd, rest[:65536]) :]
+                    rest = rest[os.write(self._fd, rest) :]
             except OSError:  # the reader is gone, or the terminal; nobody is left to be told
-                self.broken = True
                 with self._wake:
+                    self._unsent = counts + sum(count for _, count in self._queue)
                     self._queue.clear()
                     self._queued = 0
+                    self.broken = True
                 return
             if self._on_written is not None:
                 self._on_written(counts)
             with self._wake:
-                self._queued -= len(batch)
+                self._queued -= length
+
+    def _take(self) -> list[tuple[bytes, int]]:
+        """The next lines to be written, waiting for them; none where it is over."""
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            batch, length = [], 0
+            while self._queue and length < BATCH_BYTES:
+                batch.append(self._queue.popleft())
+                length += len(batch[-1][0])
+            return batch

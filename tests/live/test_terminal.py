@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from apisensor.live.terminal import TransactionPrinter, wants_color
+from apisensor.live.terminal import BATCH_BYTES, TransactionPrinter, wants_color
 from apisensor.transactions.json_form import json_line
 from tests.live.transactions import transaction
 
@@ -109,10 +109,29 @@ def test_a_reader_that_has_gone_is_noticed() -> None:
     printer._thread.join(10)
     assert printer.broken
     printer.write(transaction())
+    assert (printer.written, printer.dropped) == (1, 2)  # the first was in hand when the reader went
     assert not printer.close(1)
     with pytest.raises(BrokenPipeError):
         os.write(stream.fileno(), b"x")
     stream.detach()
+
+
+def test_what_is_written_is_told_in_small_pieces() -> None:
+    reader, stream = pipe()
+    fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 4096)
+    told: list[int] = []
+    printer = TransactionPrinter(stream, "jsonl", on_written=told.append)
+    for _ in range(500):
+        printer.write(transaction())
+    printer.note("counts for nothing")
+    lines = [reader.readline() for _ in range(500)]
+    assert printer.close(10)
+    stream.close()
+    assert all(lines)
+    assert reader.read() == b""
+    assert sum(told) == printer.written == 500
+    assert max(told) * len(lines[0]) < 2 * BATCH_BYTES
+    reader.close()
 
 
 def test_colours_on_a_terminal_unless_they_are_not_wanted() -> None:
