@@ -106,9 +106,4 @@ def _card_from(text: bytes, groups: list[tuple[int, int]], first: int) -> int | 
 
 def _decimal_point(text: bytes, point: int, digit: int) -> bool:
     """The digits are part of a decimal fraction: 0.4111111111111111."""
-    return (
-        0 <= point < len(text)
-        and text[point] == 0x2E
-        and 0 <= digit < len(text)
-        and 0x30 <= text[digit] <= 0x39
-    )
+    return 0 <= point < len(text) and text[point] == 0x2E and 0 <= digit < len(text) and 0x30 <= text[digit] <= 0x39

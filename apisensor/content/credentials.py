@@ -108,8 +108,11 @@ def session_cookie(name: bytes) -> bool:
     plain = name.lower()
     for prefix in (b"__host-", b"__secure-"):
         plain = plain.removeprefix(prefix)
-    return plain in _SESSION_COOKIES or plain.startswith(_SESSION_STARTS) or plain.endswith(_SESSION_ENDS) or (
-        kind_of_key(name) in ("session", "token") and not plain.endswith(_NO_SESSION_ENDS)
+    return (
+        plain in _SESSION_COOKIES
+        or plain.startswith(_SESSION_STARTS)
+        or plain.endswith(_SESSION_ENDS)
+        or (kind_of_key(name) in ("session", "token") and not plain.endswith(_NO_SESSION_ENDS))
     )
 
 

@@ -23,11 +23,11 @@ KINDS = {
     "credit_card": "a payment card number: a brand's prefix and length, Luhn check digit right",
     "jwt": "a JSON Web Token, signed or encrypted",
     "api_key": "a key in a provider's well-known format, in an API key field, or under a name that says API key",
-    "email": "an e-mail address",
     "password": "a password: basic authentication, user information of a URL, a field or parameter so named",
     "session": "the value of a session cookie, or of a field or parameter so named",
     "secret": "a value under a name that says secret, private key, signature or credential",
     "token": "another credential of an Authorization field, or a value under a name that says token",
+    "email": "an e-mail address",
 }
 """Kinds of sensitive data: their meaning. The most telling first: where two overlap the earlier one is reported."""
 

@@ -15,6 +15,8 @@ from apisensor.content.matching import compiled, joined
 from apisensor.content.model import KINDS, UNCOUNTED, Span, Spans
 
 _EDGE = r"(?:\b|_)"
+"""Where a shape may begin: RE2 takes an underscore for a letter, people take it for a separator."""
+_UNDERSCORE = 0x5F
 
 API_KEY_FORMATS = (
     r"A(?:KIA|SIA|GPA|IDA|ROA)[A-Z0-9]{12,}",  # AWS identifiers
@@ -81,7 +83,9 @@ SHORTEST = 6
 PATH_SECRET_DIGITS = 3
 """A path segment after /reset/ or /token/ that has fewer digits is a word: /token/introspect-refresh."""
 
-_RANK = {kind: rank for rank, kind in enumerate([*KINDS, UNCOUNTED])}
+_RANK = {kind: rank for rank, kind in enumerate([*(kind for kind in KINDS if kind != "email"), UNCOUNTED, "email"])}
+"""Which kind a text has that has several. An address never wins: it would be masked, which shows its host, and what it
+overlaps must be hidden."""
 
 _FILE_ENDS = frozenset(b"png jpg jpeg gif webp avif svg ico js mjs css map json".split())
 """icon@2x.png is no address."""
@@ -114,7 +118,8 @@ def _plain(shape: str) -> Locator:
 
     def locate(view: bytes, _zone: Zone) -> Iterator[Span]:
         for match in finditer(view):
-            yield (*match.span(), shape)
+            start, end = match.span()
+            yield start + (view[start] == _UNDERSCORE), end, shape
 
     return locate
 
@@ -129,6 +134,18 @@ def _emails(view: bytes, _zone: Zone) -> Iterator[Span]:
         start, end = match.span()
         if view[view.rindex(b".", start, end) + 1 : end].lower() not in _FILE_ENDS:
             yield start, end, "email"
+
+
+def _private_keys(view: bytes, _zone: Zone) -> Iterator[Span]:
+    """The whole block; to the end of the text where its end is missing."""
+    done = 0
+    for match in _REGEX["private_key"].finditer(view):
+        if match.start() < done:
+            continue
+        end = view.find(b"-----END", match.end())
+        last = view.find(b"-----", end + 8) if end >= 0 else -1
+        done = len(view) if last < 0 else last + 5
+        yield match.start(), done, "private_key"
 
 
 def _user_info(view: bytes, _zone: Zone) -> Iterator[Span]:
@@ -183,7 +200,7 @@ _LOCATORS: dict[str, Locator] = {
     "email": _emails,
     "jwt": _plain("jwt"),
     "api_key": _plain("api_key"),
-    "private_key": _plain("private_key"),
+    "private_key": _private_keys,
     "user_info": _user_info,
     "named": _named,
     "path_secret": _path_secrets,

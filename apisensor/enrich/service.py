@@ -56,7 +56,22 @@ _SERVER_OPTIONS_WITHOUT_VALUE = frozenset(
         "--debug",
     )
 )
-_SCRIPT_ENDS = tuple(".py .pyc .pyz .js .mjs .cjs .ts .rb .pl .php .sh .jar .war .dll".split())
+_SCRIPT_ENDS = (
+    ".py",
+    ".pyc",
+    ".pyz",
+    ".js",
+    ".mjs",
+    ".cjs",
+    ".ts",
+    ".rb",
+    ".pl",
+    ".php",
+    ".sh",
+    ".jar",
+    ".war",
+    ".dll",
+)
 
 
 def service_name(

@@ -37,8 +37,8 @@ def _load(file: Path) -> bytes | None:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb") as opened:
-        status = os.fstat(opened.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeyFileError(f"identity key {file}: not a regular file; name another or remove it")
         if status.st_uid not in (0, os.geteuid()):
@@ -47,7 +47,9 @@ def _load(file: Path) -> bytes | None:
         if status.st_mode & 0o077:
             mode = stat.S_IMODE(status.st_mode)
             raise KeyFileError(f"identity key {file}: mode {mode:04o} lets others read it; run: chmod 600 {file}")
-        key = opened.read(KEY_SIZE + 1)
+        key = os.read(descriptor, KEY_SIZE + 1)
+    finally:
+        os.close(descriptor)
     if len(key) != KEY_SIZE:
         size = f"{len(key)} bytes" if len(key) <= KEY_SIZE else f"more than {KEY_SIZE} bytes"
         raise KeyFileError(f"identity key {file}: has {size}, must have {KEY_SIZE}; remove it to get a new key")
