@@ -19,10 +19,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import msgspec
 
 from tests.peers.process import ROOT
 from tests.truth import Call, Transaction, Verdict, compare
@@ -41,7 +44,11 @@ _COMMAND = [sys.executable, "-m", "apisensor.cli.main"]
 
 
 class SensorError(Exception):
-    """The sensor did not start, end or answer in time; the text has the end of its log."""
+    """The sensor did not start, end or do as it was asked; the text has the end of its log."""
+
+
+class SensorTimeoutError(SensorError, TimeoutError):
+    """It did not do so in time."""
 
 
 class Sensor:
@@ -71,8 +78,8 @@ class Sensor:
         self._environment = {**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"}
         self._arguments = list(arguments)
         self._lock = threading.Lock()
-        self._transactions: list[Transaction] = []
-        self._findings: list[dict[str, Any]] = []
+        self._lines: deque[bytes] = deque()
+        self._documents: dict[str, list[dict[str, Any]]] = {"transaction": [], "finding": [], "dropped": []}
         self._unexpected: list[bytes] = []
         self._log: list[str] = []
         self._ready = threading.Event()
@@ -113,20 +120,23 @@ class Sensor:
     @property
     def transactions(self) -> list[Transaction]:
         """Those printed so far."""
-        with self._lock:
-            return list(self._transactions)
+        return self._read("transaction")
 
     @property
     def findings(self) -> list[dict[str, Any]]:
         """Those printed so far."""
-        with self._lock:
-            return list(self._findings)
+        return self._read("finding")
+
+    @property
+    def dropped(self) -> int:
+        """Lines that `run` says it left out, because nobody read them in time."""
+        return sum(document["count"] for document in self._read("dropped"))
 
     @property
     def unexpected(self) -> list[bytes]:
-        """Lines on standard output that are neither: there should be none."""
-        with self._lock:
-            return list(self._unexpected)
+        """Lines on standard output that are none of these: there should be none."""
+        self._read("finding")
+        return list(self._unexpected)
 
     def log(self, lines: int = 40) -> str:
         """The end of the sensor's standard error."""
@@ -150,15 +160,27 @@ class Sensor:
         return self.transactions
 
     def verdict(self, calls: Sequence[Call], seconds: float = REPORT_SECONDS) -> Verdict:
-        """Waits until nothing is missing, or in vain, and a little longer for what should not come; then judges."""
+        """Waits until nothing is missing, or in vain, and a little longer for what should not come; then judges.
+
+        Raises:
+            SensorError: it ended, or says that it did not print everything: then there is nothing to judge.
+        """
         paths = {call.path for call in calls}
+        looked_at = seen = 0
 
         def all_there() -> bool:
-            return sum(t["path"] in paths for t in self.transactions) >= len(calls)
+            nonlocal looked_at, seen
+            new = self.transactions[looked_at:]
+            looked_at += len(new)
+            seen += sum(transaction["path"] in paths for transaction in new)
+            return seen >= len(calls)
 
-        with contextlib.suppress(SensorError):
+        dropped = self.dropped
+        with contextlib.suppress(TimeoutError):
             self._until(all_there, seconds, "has not reported all")
         time.sleep(EXTRA_SECONDS)
+        if left_out := self.dropped - dropped:
+            raise SensorError(f"the sensor left {left_out} lines out of its output, so that nothing can be judged")
         return compare(calls, self.transactions)
 
     def status(self) -> dict[str, Any]:
@@ -202,7 +224,7 @@ class Sensor:
         try:
             return self._child.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise SensorError(f"the sensor did not end in {STOP_SECONDS:g} s:\n{self.log()}") from None
+            raise SensorTimeoutError(f"the sensor did not end in {STOP_SECONDS:g} s:\n{self.log()}") from None
 
     @property
     def _child(self) -> subprocess.Popen[bytes]:
@@ -212,18 +234,21 @@ class Sensor:
 
     def _read_output(self) -> None:
         stream = self._child.stdout
+        # Nothing but reading: a reader that is slow has lines left out.
         for line in stream or ():
-            kind = None
-            with contextlib.suppress(json.JSONDecodeError):
-                document = json.loads(line)
-                kind = document.get("kind") if isinstance(document, dict) else None
-            with self._lock:
-                if kind == "transaction":
-                    self._transactions.append(document)
-                elif kind == "finding":
-                    self._findings.append(document)
-                else:
+            self._lines.append(line)
+
+    def _read(self, kind: str) -> list[dict[str, Any]]:
+        """The documents of a kind so far."""
+        with self._lock:
+            while self._lines:
+                line = self._lines.popleft()
+                try:
+                    document = msgspec.json.decode(line)
+                    self._documents[document["kind"]].append(document)
+                except (msgspec.DecodeError, KeyError, TypeError):
                     self._unexpected.append(line)
+            return list(self._documents[kind])
 
     def _read_errors(self) -> None:
         stream = self._child.stderr
@@ -240,7 +265,7 @@ class Sensor:
             if self._child.poll() is not None:
                 raise SensorError(f"the sensor ended with {self._child.returncode}:\n{self.log()}")
             if time.monotonic() > deadline:
-                raise SensorError(f"the sensor {complaint} in {seconds:g} s:\n{self.log()}")
+                raise SensorTimeoutError(f"the sensor {complaint} in {seconds:g} s:\n{self.log()}")
             time.sleep(_POLL_SECONDS)
 
     def _end(self) -> None:

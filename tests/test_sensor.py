@@ -22,6 +22,7 @@ print("apisensor: ready, 4 probes", file=sys.stderr, flush=True)
 for n in range(3):
     print(json.dumps({"kind": "transaction", "path": f"/{n}"}), flush=True)
 print(json.dumps({"kind": "finding", "rule": "r"}), flush=True)
+print(json.dumps({"kind": "dropped", "count": 5}), flush=True)
 print("not JSON", flush=True)
 time.sleep(60)
 """
@@ -40,6 +41,7 @@ def test_it_collects_lines_and_ends_the_sensor(tmp_path: Path, monkeypatch: pyte
         sensor.wait_until(lambda _: len(sensor.unexpected) == 1)
         assert [finding["rule"] for finding in sensor.findings] == ["r"]
         assert sensor.unexpected == [b"not JSON\n"]
+        assert sensor.dropped == 5
         assert sensor.losses() == {"kernel.lost.ring_full": 3}
         assert sensor.log().startswith("compiling")
         with pytest.raises(SensorError, match=r"has not reported 4 transactions in 0\.2 s"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ SIZES: Final = {0: 8, 1: 8, 17: 10, 400: 24, 1000: 22, 4096: 12, 16_384: 7, 16_3
 """Bytes of content: weight. 16,384 fill a TLS record and an HTTP/2 frame, one more takes two. Servers know no other."""
 _WITH_CONTENT: Final = {"POST": 1.0, "PUT": 1.0, "PATCH": 1.0, "DELETE": 0.25}
 """Method: share of its requests that carry content."""
+_LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 _DECOY: Final = "GET /decoy/{n} HTTP/1.1\r\nHost: decoy\r\n\r\n"
 """Content that looks like a message: whoever looks for start lines inside content reports calls that never were."""
 
@@ -26,7 +28,7 @@ class Request(msgspec.Struct, frozen=True):
     n: int
     method: str
     path: str
-    """/SCENARIO/N/WORD?status=...&size=...: distinct. Letters only where a redactor might see a secret in digits."""
+    """/SCENARIO-RUN/N/WORD?status=...&size=...: distinct. Letters where a redactor might see a secret in digits."""
     headers: list[tuple[str, str]]
     size: int
     unit: str
@@ -41,20 +43,28 @@ class Request(msgspec.Struct, frozen=True):
         return (unit * (self.size // len(unit) + 1))[: self.size]
 
 
-def plan(scenario: str, count: int) -> list[Request]:
-    """`count` requests with every method, status and size in the mix; determined by the arguments alone."""
+def plan(scenario: str, count: int, run: str) -> list[Request]:
+    """`count` requests with every method, status and size in the mix; determined by the arguments alone.
+
+    `run` only tells runs apart: a sensor sees those of the whole node, also when two happen at once.
+    """
     chance = random.Random(f"{scenario}/{count}")
-    return [_request(scenario, n, chance) for n in range(count)]
+    return [_request(f"{scenario}-{run}", n, chance) for n in range(count)]
+
+
+def new_run() -> str:
+    """A name that no other run has: letters, of which a redactor makes nothing."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(6))
 
 
 def _pick(weights: dict[_T, int], chance: random.Random) -> _T:
     return chance.choices(list(weights), list(weights.values()))[0]
 
 
-def _request(scenario: str, n: int, chance: random.Random) -> Request:
+def _request(first: str, n: int, chance: random.Random) -> Request:
     method = _pick(METHODS, chance)
     status = _pick(STATUSES, chance)
-    word = "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=8))
+    word = "".join(chance.choices(_LETTERS, k=8))
     # Files are what nginx sends with sendfile; the other servers do not care about the name.
     is_file = method in ("GET", "HEAD") and status == 200 and n % 2 == 0
     query = f"status={status}&size={_pick(SIZES, chance)}"
@@ -69,7 +79,7 @@ def _request(scenario: str, n: int, chance: random.Random) -> Request:
     return Request(
         n=n,
         method=method,
-        path=f"/{scenario}/{n}/{word}{'.bin' if is_file else ''}?{query}",
+        path=f"/{first}/{n}/{word}{'.bin' if is_file else ''}?{query}",
         headers=headers,
         size=size,
         unit=_DECOY.format(n=n) if n % 8 == 0 else f"<{n}> ",
