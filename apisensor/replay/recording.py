@@ -5,6 +5,7 @@ The format is protos/recording.proto; docs/recording.md explains it. A recording
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -54,14 +55,15 @@ class RecordingWriter:
 
     def __init__(self, write: Callable[[bytes], object], header: RecordingHeader) -> None:
         self._write = write
-        self._buffer = bytearray()
+        self._parts: list[bytes] = []
+        self._gathered = 0
         self._failure: OSError | None = None
-        self._record = pb.Record()
         self.written = 0
         """Bytes given to `write` so far."""
-        self._buffer += RECORDING_MAGIC
-        write_header(self._record, header)
-        self._append()
+        self._parts.append(RECORDING_MAGIC)
+        record = pb.Record()
+        write_header(record, header)
+        self._append(record)
         self.flush()
 
     def event(self, event: Event) -> None:
@@ -69,45 +71,48 @@ class RecordingWriter:
         if type(event) is Chunk and len(event.data) > MAX_CHUNK:
             self._split(event)
             return
-        self._record.Clear()
-        WRITE_EVENT[type(event)](self._record, event)
-        self._append()
+        # A new message each time: the memory of one that is cleared and filled again only ever grows.
+        record = pb.Record()
+        WRITE_EVENT[type(event)](record, event)
+        self._append(record)
 
     def process(self, process: ProcessSeen | ProcessGone) -> None:
         """Adds what is known of a process, or that it is gone."""
-        self._record.Clear()
+        record = pb.Record()
         if isinstance(process, ProcessGone):
-            self._record.process_gone.time_ns = process.time_ns
-            self._record.process_gone.pid = process.pid
+            record.process_gone.time_ns = process.time_ns
+            record.process_gone.pid = process.pid
         else:
-            write_process(self._record, process)
-        self._append()
+            write_process(record, process)
+        self._append(record)
 
     def clock(self, sample: ClockSample) -> None:
         """Adds a sample of the clocks; once a second."""
-        self._record.Clear()
-        self._record.clock.time_ns = sample.time_ns
-        self._record.clock.wall_offset_ns = sample.wall_offset_ns
-        self._append()
+        record = pb.Record()
+        record.clock.time_ns = sample.time_ns
+        record.clock.wall_offset_ns = sample.wall_offset_ns
+        self._append(record)
 
     def losses(self, losses: LossCounters) -> None:
         """Adds the loss counters; once a second where they changed, and at the end."""
-        self._record.Clear()
-        self._record.losses.time_ns = losses.time_ns
-        self._record.losses.counters.update(losses.counters)
-        self._append()
+        record = pb.Record()
+        record.losses.time_ns = losses.time_ns
+        record.losses.counters.update(losses.counters)
+        self._append(record)
 
     def flush(self) -> None:
         """Writes what was gathered. To be called about once a second, and at the end."""
         if self._failure is not None:
-            self._buffer.clear()
             raise self._failure
-        rest = bytes(self._buffer)
-        self._buffer.clear()
+        rest = b"".join(self._parts)
+        self._parts.clear()
+        self._gathered = 0
         try:
             while rest:
                 count = self._write(rest)
-                done = count if isinstance(count, int) and 0 <= count < len(rest) else len(rest)
+                if count == 0:
+                    raise OSError(errno.EIO, "nothing could be written")
+                done = count if isinstance(count, int) and count < len(rest) else len(rest)
                 self.written += done
                 rest = rest[done:]
         except OSError as error:
@@ -126,13 +131,15 @@ class RecordingWriter:
                 )
             )
 
-    def _append(self) -> None:
-        message = self._record.SerializeToString()
+    def _append(self, record: pb.Record) -> None:
+        if self._failure is not None:
+            raise self._failure
+        message = record.SerializeToString()
         size = len(message)
-        buffer = self._buffer
-        buffer += _VARINTS[size] if size < 1 << 14 else _varint(size)
-        buffer += message
-        if len(buffer) >= FLUSH_BYTES:
+        self._parts.append(_VARINTS[size] if size < 1 << 14 else _varint(size))
+        self._parts.append(message)
+        self._gathered += size
+        if self._gathered >= FLUSH_BYTES:
             self.flush()
 
 
