@@ -39,7 +39,7 @@ from apisensor.processes.messages import (
 )
 from apisensor.processes.node_status import NodeStatus
 from apisensor.processes.pages import CoreCount, core_counters, map_page, worker_counters
-from apisensor.processes.privileges import become, die_with_parent
+from apisensor.processes.privileges import FATAL, become, die_with_parent
 from apisensor.settings import SettingsError
 from apisensor.transactions.model import Transaction
 
@@ -238,7 +238,7 @@ def main() -> int:
             exporter = Exporter.from_environment(os.environ, host_name=socket.gethostname())
         except SettingsError as error:
             print(f"apisensor: {error}", file=sys.stderr)
-            return 2
+            return FATAL
     core = Core(parameters, exporter)
 
     def stop(_signal: int, _frame: object) -> None:

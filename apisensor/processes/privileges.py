@@ -11,6 +11,9 @@ import struct
 
 import pyseccomp
 
+FATAL = 2
+"""Exit status of a part that would end the same way if it were started again; it has said why."""
+
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 8, 24, 38
 _SYS_CAPSET = 126
 _CAPABILITY_VERSION_3 = 0x20080522

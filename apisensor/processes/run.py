@@ -63,7 +63,9 @@ def record(settings: Settings, descriptor: int, *, duration: float | None, max_b
     try:
         _need_root()
         kernel = load(settings)
-        supervisor = Supervisor(settings, kernel, recording=(descriptor, header))
+        supervisor = Supervisor(settings, kernel, key=os.urandom(32), recording=(descriptor, header))
+        for pid in _running(settings):
+            supervisor.disown(pid)
         return _supervise(supervisor, duration, (descriptor, max_bytes) if max_bytes is not None else None)
     except (StartError, LoadError) as error:
         return _refuse(str(error))
@@ -120,6 +122,17 @@ def _only_one(settings: Settings) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def _running(settings: Settings) -> list[int]:
+    """The processes of a sensor that runs on this node already: a recording leaves them out."""
+    try:
+        with open(f"{settings.general.runtime_directory}/run.lock", encoding="ascii") as file:
+            pid = int(file.read())
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [pid, *map(int, file.read().split())]
+    except (OSError, ValueError):
+        return []
 
 
 def _notify(state: str) -> None:

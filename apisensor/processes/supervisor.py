@@ -38,6 +38,7 @@ from apisensor.processes.messages import (
     encode,
 )
 from apisensor.processes.pages import make
+from apisensor.processes.privileges import FATAL
 from apisensor.replay.model import RecordingHeader
 from apisensor.settings import Settings
 
@@ -148,12 +149,12 @@ class Supervisor:
     def start(self, selector: selectors.BaseSelector) -> None:
         """Starts every part; their ends and messages are handled by callables in the selector."""
         self._selector = selector
-        self._disown(os.getpid())
+        self.disown(os.getpid())
         for part in self._parts:
             selector.register(part.link.fileno(), selectors.EVENT_READ, lambda _mask, part=part: self._on_message(part))
             self._start(part)
 
-    def _disown(self, pid: int) -> None:
+    def disown(self, pid: int) -> None:
         """Makes the kernel side leave a process out: the sensor does not see itself."""
         self._policies.set(struct.pack("I", pid), POLICY_OWN)
 
@@ -188,7 +189,7 @@ class Supervisor:
             # An interrupt at the terminal is for `run`, which then ends the parts in order.
             start_new_session=True,
         )
-        self._disown(part.process.pid)
+        self.disown(part.process.pid)
         part.started_ns = time.monotonic_ns()
         part.ready = False
         part.handle = os.pidfd_open(part.process.pid)
@@ -212,9 +213,8 @@ class Supervisor:
         part.last_exit = f"signal {-status}" if status < 0 else f"exit status {status}"
         lived = (time.monotonic_ns() - part.started_ns) / 1e9
         part.failures = 0 if lived > HEALTHY_S else part.failures + 1
-        if not part.was_ready and (part.failures >= START_TRIES or status == 2):
-            # Status 2: wrong settings, which the part has said; trying again changes nothing.
-            self.failed = f"{part.name} does not start ({part.last_exit}); its lines are above"
+        if status == FATAL or (not part.was_ready and part.failures >= START_TRIES):
+            self.failed = f"{part.name} cannot work ({part.last_exit}): its lines above say why"
             return
         pause = BACKOFF_S[min(max(part.failures - 1, 0), len(BACKOFF_S) - 1)]
         part.again_at = time.monotonic() + pause

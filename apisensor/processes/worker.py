@@ -12,6 +12,7 @@ import gc
 import mmap
 import os
 import select
+import signal
 import sys
 import time
 from collections import deque
@@ -27,7 +28,7 @@ from apisensor.events.ring import Ring
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
 from apisensor.processes.pages import WorkerCount, map_page
-from apisensor.processes.privileges import become, die_with_parent, seal
+from apisensor.processes.privileges import FATAL, become, die_with_parent, seal
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.recording import RecordingWriter
@@ -125,21 +126,26 @@ class Worker:
         dropped = self._page[WorkerCount.DROPPED_CORE_BEHIND] + self._page[WorkerCount.FAILED]
         self._page[WorkerCount.LOST_WITH_WORKER] = begun - delivered - dropped
         skips = Skips(descriptors["map:skips"], parameters.skip_slots)
-        self._analyzer = Analyzer(limits(parameters.settings), counts=cast(MutableSequence[int], self._page), skip=skips)
+        self._analyzer = Analyzer(
+            limits(parameters.settings), counts=cast(MutableSequence[int], self._page), skip=skips
+        )
         self._redactor = Redactor(key, IdSource())
         self._outbox = Outbox(Link.of(descriptors["core"]), self._page)
+        self.stopping = False
         self._recording: RecordingWriter | None = None
         if parameters.recording is not None:
             write = functools.partial(os.write, descriptors["recording"])
             self._recording = RecordingWriter(write, parameters.recording)
 
     def loop(self) -> None:
-        """Works until its parent ends. The sandbox is closed by now."""
+        """Works until it is told to stop, then hands on what is open. The sandbox is closed by now."""
         page, feed = self._page, self._analyzer.feed
         next_expiry = time.monotonic() + EXPIRE_S
         wait = IDLE_POLL_S
         while True:
-            self._ready.poll(wait)
+            stopping = self.stopping
+            if not stopping:
+                self._ready.poll(wait)
             taken = 0
             for event in self._ring.take(decode, BATCH):
                 taken += 1
@@ -149,6 +155,8 @@ class Worker:
                 for exchange in feed(event):
                     self._finish(exchange)
             page[WorkerCount.EVENTS] += taken
+            if stopping and taken < BATCH:
+                break
             now = time.monotonic()
             if now >= next_expiry:
                 next_expiry = now + EXPIRE_S
@@ -158,6 +166,11 @@ class Worker:
                     self._recording.flush()
             self._outbox.flush()
             wait = 0.0 if taken == BATCH else POLL_S if taken else IDLE_POLL_S
+        for exchange in self._analyzer.finish(time.monotonic_ns()):
+            self._finish(exchange)
+        self._outbox.flush()
+        if self._recording is not None:
+            self._recording.flush()
 
     def _finish(self, exchange: Exchange) -> None:
         """Redacts one exchange and puts it on its way."""
@@ -194,9 +207,20 @@ def main() -> int:
     # Everything that is live now stays so: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+
+    def stop(_signal: int, _frame: object) -> None:
+        worker.stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     seal()
     run.send(encode(Ready()))
-    worker.loop()
+    try:
+        worker.loop()
+    except OSError as error:
+        # Only the recording's file can fail: the links never block and never break while run lives.
+        print(f"apisensor: the recording cannot be written: {error.strerror}", file=sys.stderr)
+        return FATAL
     return 0
 
 
