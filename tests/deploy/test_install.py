@@ -37,7 +37,7 @@ def test_installed_twice_then_uninstalled(room: Room) -> None:
     owners = room.run("stat", "-c", "%A %U:%G %n", "/etc/apisensor/apisensor.toml", "/var/lib/apisensor").stdout
     assert owners.splitlines() == [
         "-rw-r----- root:apisensor /etc/apisensor/apisensor.toml",
-        "drwxr-x--- apisensor:apisensor /var/lib/apisensor",
+        "drwxr-x--- root:apisensor /var/lib/apisensor",
     ]
     assert room.run("getent", "passwd", "apisensor").stdout.rstrip().endswith(":/nonexistent:/usr/sbin/nologin")
     # As the sensor's own user, which must be able to read the program: the settings file is in force and says nothing.
