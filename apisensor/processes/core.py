@@ -119,7 +119,8 @@ class Core:
         self._capture.send(encode(Resend()))
         self._run.send(encode(Ready()))
         next_tick = time.monotonic()
-        while not self.stopping:
+        # Without a reader of its output (`run | head`) a sensor in the foreground has no purpose left.
+        while not self.stopping and not self._printer.broken:
             for key, mask in self._selector.select(max(0.0, next_tick - time.monotonic())):
                 key.data(mask)
             if time.monotonic() >= next_tick:

@@ -167,6 +167,14 @@ def replay(
     return run.summary(name, form, capture, error)
 
 
+def _turn_to_client(exchange: Exchange) -> None:
+    """Packets were seen from neither end, and `local` was a guess where the handshake was not captured: what was found
+    in the bytes says who sent the request, and that end becomes `local`."""
+    if exchange.side == "server":
+        exchange.local, exchange.remote = exchange.remote, exchange.local
+    exchange.side = "network"
+
+
 class _Replay:
     """One run over one file."""
 
@@ -179,6 +187,8 @@ class _Replay:
         self._limits = analysis
         self._counts = [0] * len(Count)
         self._analyzer = Analyzer(analysis, counts=self._counts)
+        self._network = False
+        """The events are those of packets."""
         self._inspect = Inspector().inspect
         self._seed = hashlib.sha256()
         self._redactor: Redactor | None = None
@@ -196,7 +206,7 @@ class _Replay:
 
     def packets(self, capture: PacketCapture) -> None:
         """Everything of a packet capture. Raises ReplayError when all that can be read has been analysed."""
-        self._analyzer = Analyzer(self._limits, counts=self._counts, network=True)
+        self._network = True
         for event in capture.events():
             self._event(event)
 
@@ -260,6 +270,8 @@ class _Replay:
         for exchange in exchanges:
             if self._redactor is None:
                 self._redactor = Redactor(self._key, IdSource(self._seed.digest()), reveal=self._reveal)
+            if self._network:
+                _turn_to_client(exchange)
             try:
                 transaction = self._redactor.transaction(exchange, self._inspect(exchange))
             except Exception:  # noqa: BLE001 - costs this exchange, is counted, and must not show what it held

@@ -157,7 +157,7 @@ def _supervise(supervisor: Supervisor, duration: float | None, limit: tuple[int,
     try:
         supervisor.start(selector)
         told = False
-        while not stopping:
+        while not stopping and not supervisor.finished:
             for key, mask in selector.select(supervisor.tick()):
                 key.data(mask)
             if supervisor.failed is not None:

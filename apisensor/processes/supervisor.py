@@ -94,6 +94,8 @@ class Supervisor:
         ]
         self.failed: str | None = None
         """Why the sensor must end, one line."""
+        self.finished = False
+        """Core has ended by itself: nobody reads what it prints."""
         self._next_report = 0.0
         self._selector: selectors.BaseSelector | None = None
         self._parts = self._make_parts(key, live)
@@ -213,6 +215,9 @@ class Supervisor:
         part.last_exit = f"signal {-status}" if status < 0 else f"exit status {status}"
         lived = (time.monotonic_ns() - part.started_ns) / 1e9
         part.failures = 0 if lived > HEALTHY_S else part.failures + 1
+        if status == 0 and part.name == "core":
+            self.finished = True
+            return
         if status == FATAL or (not part.was_ready and part.failures >= START_TRIES):
             self.failed = f"{part.name} cannot work ({part.last_exit}): its lines above say why"
             return

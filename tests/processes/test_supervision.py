@@ -1,0 +1,133 @@
+"""kill -9 of any part under load: applications do not notice, the part is restarted, nothing is lost uncounted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.peers.scenario import Run
+from tests.peers.scenarios import BY_NAME
+from tests.sensor import Sensor
+from tests.truth import Call, disagreements
+
+pytestmark = pytest.mark.kernel
+
+ROUNDS = 4
+WAIT_S = 20.0
+
+
+def _until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def _part(sensor: Sensor, name: str) -> dict[str, object]:
+    return next(part for part in sensor.status()["parts"] if part["name"] == name)
+
+
+def _pid(sensor: Sensor, name: str) -> int:
+    pid = _part(sensor, name)["pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def _load(directory: Path, kill: Callable[[int], None]) -> list[Call]:
+    """Four scenarios in a row; `kill` is called in the middle of each. Returns what the peers logged."""
+    calls: list[Call] = []
+    for number, name in enumerate(("curl-nginx-50", "aiohttp-50", "curl-nginx-h2-50", "requests-threads-50")):
+        with BY_NAME[name].start(directory / name) as run:
+            calls += _drive_and_kill(run, lambda number=number: kill(number))
+    # Applications unaffected: what client and server logged is the same, and complete.
+    assert disagreements(calls) == []
+    return calls
+
+
+def _drive_and_kill(run: Run, kill: Callable[[], None]) -> list[Call]:
+    import threading  # noqa: PLC0415
+
+    timer = threading.Timer(0.4, kill)
+    timer.start()
+    truth = run.drive()
+    timer.join()
+    return truth.calls
+
+
+@pytest.mark.parametrize("name", ["worker-0", "core", "capture", "finder"])
+def test_a_killed_part_is_restarted_and_all_is_accounted_for(name: str, tmp_path: Path) -> None:
+    with Sensor() as sensor:
+        pids = [_pid(sensor, name)]
+
+        def kill(_round: int) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[-1], signal.SIGKILL)
+            _until(lambda: _part_if_any(sensor, name) not in (None, pids[-1]), f"{name} was not restarted")
+            pids.append(_pid(sensor, name))
+
+        calls = _load(tmp_path, kill)
+        verdict = sensor.verdict(calls, seconds=5)
+        counters = sensor.status()["counters"]
+        lost = counters["worker.lost_with_worker"] + counters["core.lost_with_core"]
+        assert len(set(pids)) == ROUNDS + 1
+        assert _part(sensor, name)["restarts"] == ROUNDS
+        assert verdict.wrong == [], verdict.report()
+        assert verdict.extra == [], verdict.report()
+        assert len(verdict.missing) == lost, f"{lost} counted as lost\n{verdict.report()}{sensor.log()}"
+        if name in ("capture", "finder"):
+            assert lost == 0
+            assert verdict.passes(), verdict.report()
+
+
+def _part_if_any(sensor: Sensor, name: str) -> object:
+    """The part's pid as status says it; None while core itself is away."""
+    try:
+        return _part(sensor, name)["pid"]
+    except Exception:  # noqa: BLE001 - any failure to answer means: not there yet
+        return None
+
+
+def test_the_end_of_run_ends_everything(tmp_path: Path) -> None:
+    with Sensor() as sensor:
+        pids = [part["pid"] for part in sensor.status()["parts"]]
+        with BY_NAME["curl-nginx"].start(tmp_path / "load") as run:
+            os.kill(sensor.pid, signal.SIGKILL)
+            truth = run.drive()
+        assert disagreements(truth.calls) == []
+        _until(lambda: not any(_alive(pid) for pid in pids), "a part outlived run")
+    _until(lambda: not _uprobes(), "uprobes were left")
+    with Sensor() as again:
+        verdict = again.verdict(BY_NAME["curl-nginx"].run(tmp_path / "again").calls)
+        assert verdict.passes(), verdict.report()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def _uprobes() -> bool:
+    """Does any process hold a link of a uprobe program?"""
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if "bpf_link" in os.readlink(link) or "bpf-link" in os.readlink(link):
+                return True
+    return False
+
+
+def test_a_second_run_says_that_one_is_running() -> None:
+    with Sensor() as sensor:
+        command = [*sensor._child.args[:4], *sensor._settings]  # type: ignore[index] # noqa: SLF001
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "runs on this node already" in done.stderr
+    assert done.stderr.count("\n") == 1

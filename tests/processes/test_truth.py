@@ -1,0 +1,54 @@
+"""The whole sensor against ground truth: what client and server logged themselves, nothing missing, extra or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.scenario import Scenario
+from tests.peers.scenarios import CONTAINER_SCENARIOS, SCENARIOS
+from tests.sensor import Sensor
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def sensor() -> Iterator[Sensor]:
+    """One sensor for all scenarios, as on a node."""
+    with Sensor() as running:
+        yield running
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Path) -> None:
+    truth = scenario.run(tmp_path)
+    verdict = sensor.verdict(truth.calls)
+    assert verdict.passes(), verdict.report() + sensor.log()
+
+
+@pytest.mark.parametrize("scenario", CONTAINER_SCENARIOS, ids=lambda scenario: scenario.name)
+def test_every_call_in_containers_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Path) -> None:
+    truth = scenario.run(tmp_path)
+    verdict = sensor.verdict(truth.calls)
+    assert verdict.passes(), verdict.report() + sensor.log()
+
+
+def test_nothing_was_lost(sensor: Sensor) -> None:
+    """Runs last: no loss counter rose in any of the scenarios, and nothing failed."""
+    counters = sensor.status()["counters"]
+    bad = ("lost", "failed", "rejected", "dropped", "evicted")
+    assert {name: count for name, count in counters.items() if count and any(word in name for word in bad)} == {}
+
+
+def test_the_syscall_back_end_gives_the_same(tmp_path: Path) -> None:
+    """The walk of the file table, for kernels before 6.3: the same contract, the same result."""
+    chosen = [s for s in SCENARIOS if s.name in ("curl-nginx", "node-h2c-50", "aiohttp-50", "requests-threads-plain-50")]
+    assert len(chosen) == 4
+    with Sensor(settings=["capture.backend=syscall"]) as running:
+        for scenario in chosen:
+            directory = tmp_path / scenario.name
+            directory.mkdir()
+            verdict = running.verdict(scenario.run(directory).calls)
+            assert verdict.passes(), f"{scenario.name}: {verdict.report()}{running.log()}"
