@@ -86,7 +86,7 @@ class ResponseReader(Reader):
             super()._parse(data)
             message = self.message
             if message is not None and message.fields is None:
-                self._tail = data[-3:]
+                self._tail = (self._tail + data[-3:])[-3:]
             return
         # A response to HEAD may be in here: llhttp would take what follows its head for its content. Cut the input
         # wherever a head may end, so that its end is never passed unseen.
@@ -102,7 +102,7 @@ class ResponseReader(Reader):
             end = len(data) if end < 0 else end + 4
             self._parse_piece(data[begin:end])
             begin = end
-        self._tail = data[-3:]
+        self._tail = (self._tail + data[-3:])[-3:]
         if begin < len(data):
             self.feed(data[begin:], self.now, False)
 

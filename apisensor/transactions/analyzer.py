@@ -283,6 +283,7 @@ class Analyzer:
             flow.engine.gap(direction, length, _REASONS[cause], now)
         else:
             flow.candidates[direction].clear()
+            flow.from_start = False
 
     def _identify(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> None:
         """Look at the first bytes of each direction until they say what the flow speaks, or for long enough."""

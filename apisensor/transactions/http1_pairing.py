@@ -15,8 +15,9 @@ that cannot be paired is counted as an orphan.
                                    out of step; what is pending still gets its responses, which are not affected
     bytes of the response direction are lost
         in a response              it is cut; its request is done with it
-        one pending                doubtful: the next response is its own, unless a request comes first
-        several pending            out of step; none of them can be paired any more
+        others pending             out of step; none of them can be paired any more
+        nothing pending            doubtful: the lost response may have been early, so that the next request, if another
+                                   follows it, has lost its own
     out of step, a request begins
         nothing pending            in step again: a client that does not pipeline has seen all earlier responses
         ... but it pipelines       never paired again: nobody can count what is outstanding
@@ -97,7 +98,7 @@ class Http1Pairing:
     def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
         self.readers[direction].gap(length, reason, now)
         if length is None and direction == self.request_direction:
-            self._doubt = self._doubt or reason  # the sensor was away: responses may have passed as well
+            self._response_missed(reason or "unknown")  # the sensor was away, for both directions
 
     def end(self, direction: int, now: int) -> None:
         reader = self.readers[direction]
@@ -223,11 +224,7 @@ class Http1Pairing:
             self.requests.forget()  # nobody can tell any more whether the protocol was switched
             self._out_of_step(reason)
         others = "response_not_seen" if reason == "response_not_finished" else reason
-        unanswered = sum(1 for waiting in self._pending if waiting.response is None)
-        if unanswered > 1 or (unanswered and message is not None and pair is not None and pair.response is not None):
-            self._unpair(others)
-        else:
-            self._doubt = others
+        self._response_missed(others)
         self._drain()
 
     # What both tell
@@ -241,7 +238,7 @@ class Http1Pairing:
     def unread(self, reader: Reader, size: int) -> None:
         self.flow.unread(size)
         if reader is self.responses and self._in_step:
-            self._doubt = self._doubt or "unknown"  # a response may have been among them
+            self._response_missed("unknown")
 
     def ask_skip(self, reader: Reader, length: int) -> None:
         self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)
@@ -298,6 +295,13 @@ class Http1Pairing:
             pair.response = response = early.popleft()
             if response is self.responses.message:
                 self._answering = pair
+
+    def _response_missed(self, reason: str) -> None:
+        """A response may have passed unseen."""
+        if any(pair.response is None for pair in self._pending):
+            self._unpair(reason)
+        else:
+            self._doubt = reason
 
     def _drop_early(self) -> None:
         """What waits for its request waits in vain."""
