@@ -6,6 +6,7 @@ import gzip
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
@@ -51,6 +52,11 @@ def _cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An authentication that adds nothing."""
+    return request
+
+
 class HttpSender:
     """One kept-alive session to the receiver."""
 
@@ -64,6 +70,9 @@ class HttpSender:
         if otlp.gzip:
             self._session.headers["Content-Encoding"] = "gzip"
         self._session.headers.update(dict(otlp.headers))
+        user = urlsplit(otlp.endpoint)
+        # Never None: then requests would look for the host in ~/.netrc, and let that replace a configured header.
+        self._session.auth = (unquote(user.username), unquote(user.password or "")) if user.username else _as_it_is
         self._verify: bool | str = otlp.certificate or True
         if otlp.client_certificate:
             key = otlp.client_key

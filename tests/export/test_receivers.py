@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -329,6 +331,25 @@ def test_http_keeps_its_connection(receive: Open, export: Make) -> None:
     assert (stats.sent, len(receiver.requests), len(receiver.connections)) == (50, 5, 1)
     assert stats.last_error == "the receiver's answer is no ExportTraceServiceResponse"
     assert receiver.headers[0]["content-type"] == "application/x-protobuf"
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf"], indirect=True)
+def test_the_endpoints_user_is_sent_but_not_a_netrcs(
+    receive: Open, export: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login stranger password stranger\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    receiver = receive()
+    tokened = export(receiver.endpoint, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20ours")
+    offer(tokened, 1)
+    settle(tokened)
+    named = export(receiver.endpoint.replace("//", "//us%40r:pass@"))
+    offer(named, 1)
+    settle(named)
+    basic = base64.b64encode(b"us@r:pass").decode()
+    assert [headers["authorization"] for headers in receiver.headers] == ["Bearer ours", f"Basic {basic}"]
 
 
 @pytest.mark.parametrize(

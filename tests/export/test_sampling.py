@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -56,6 +56,7 @@ OURS = {name: ours(name) for name in THEIRS}
 )
 @example(trace_id=2**62 - 1, parent_id=None, flags=1)
 @example(trace_id=2**62, parent_id=None, flags=1)
+@settings(deadline=None)
 def test_decisions_are_the_sdks(name: str, trace_id: int, parent_id: int | None, flags: int) -> None:
     context: Context | None = None
     if parent_id is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -38,6 +38,7 @@ def attribute_of_span(encoded: bytes) -> KeyValue:
 @example(127)
 @example(128)
 @example(2**63)
+@settings(deadline=None)
 def test_varint_is_what_protobuf_writes(n: int) -> None:
     # dropped_attributes_count has 32 bits; the 64 of an int_value show the rest.
     encoded = varint(n)
@@ -52,6 +53,7 @@ def test_varint_is_what_protobuf_writes(n: int) -> None:
 @example("x" * SHORT)
 @example("é" * 64)
 @example("x" * 20_000)
+@settings(deadline=None)
 def test_string(text: str) -> None:
     attribute = attribute_of_span(StringAttribute(KEY)(text))
     assert (attribute.key, attribute.value.string_value) == (KEY, text)
@@ -70,12 +72,14 @@ def test_lengths_around_each_varint_border(key_length: int, value_length: int) -
 @example(-1)
 @example(127)
 @example(128)
+@settings(deadline=None)
 def test_int(n: int) -> None:
     attribute = attribute_of_span(IntAttribute(KEY)(n))
     assert (attribute.value.int_value, attribute.value.WhichOneof("value")) == (n, "int_value")
 
 
 @given(st.floats(allow_nan=False))
+@settings(deadline=None)
 def test_double(x: float) -> None:
     attribute = attribute_of_span(DoubleAttribute(KEY)(x))
     assert (attribute.value.double_value, attribute.value.WhichOneof("value")) == (x, "double_value")
@@ -90,6 +94,7 @@ def test_bool_is_present_even_when_false(value: bool) -> None:
 @given(st.lists(st.text(max_size=200), max_size=20))
 @example([])
 @example([""])
+@settings(deadline=None)
 def test_strings(texts: list[str]) -> None:
     attribute = attribute_of_span(StringsAttribute(KEY, 9)(texts))
     assert [value.string_value for value in attribute.value.array_value.values] == texts
