@@ -20,7 +20,7 @@ from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.transactions.model import Exchange, Request, Response
 
-ROUNDS = 15
+ROUNDS = 40
 
 
 def body(number: int, size: int) -> bytes:
@@ -98,11 +98,11 @@ def decode_only(raw: Exchange) -> object:
 
 
 def microseconds(step: Callable[[Exchange], object], exchanges: list[Exchange]) -> float:
-    """Mean per exchange."""
-    begin = time.perf_counter_ns()
+    """Mean per exchange, of the thread's CPU time."""
+    begin = time.thread_time_ns()
     for raw in exchanges:
         step(raw)
-    return (time.perf_counter_ns() - begin) / len(exchanges) / 1000
+    return (time.thread_time_ns() - begin) / len(exchanges) / 1000
 
 
 def main(count: int) -> None:
@@ -126,4 +126,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)

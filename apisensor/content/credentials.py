@@ -39,22 +39,15 @@ _LONGEST_JWT_PART = 16 * 1024
 _decode_json = msgspec.json.Decoder().decode
 
 
-def scheme_word(value: bytes) -> bytes | None:
-    """The scheme word that begins an Authorization value, as sent; None where no known one does."""
+def authorization(value: bytes) -> tuple[Credential, int]:
+    """The credential of an Authorization or Proxy-Authorization value, and where what must be hidden begins."""
     words = value.split(None, 1)
-    return words[0] if words and words[0].lower() in _KNOWN_SCHEMES else None
-
-
-def authorization(value: bytes) -> Credential:
-    """The credential of an Authorization or Proxy-Authorization value."""
-    value = value.strip()
-    word = scheme_word(value)
-    if word is None:  # a bare key, or a scheme nobody knows
-        return _opaque("api_key", value, "api_key")
-    name = word.lower()
-    rest = value[len(word) :].strip()
-    scheme = name.decode("ascii")
-    return _BY_SCHEME.get(name, _other)(scheme, rest)
+    name = words[0].lower() if words else b""
+    if name not in _KNOWN_SCHEMES:  # a bare key, or a scheme nobody knows
+        return _opaque("api_key", value.strip(), "api_key"), 0
+    rest = words[1].rstrip() if len(words) > 1 else b""
+    start = value.index(words[0]) + len(name) + 1
+    return _BY_SCHEME.get(name, _other)(name.decode("ascii"), rest), start
 
 
 def bearer(scheme: str, token: bytes) -> Credential:

@@ -66,13 +66,11 @@ def _secret(value: bytes, kind: str) -> Spans:
 
 
 def _authorization(value: bytes, _kind: str) -> Spans:
-    return credential_spans(value, credentials.authorization(value))
+    return authorization_spans(value, *credentials.authorization(value))
 
 
-def credential_spans(value: bytes, credential: credentials.Credential) -> Spans:
-    """Sensitive spans of an Authorization value whose credential is known: all but the scheme word."""
-    word = credentials.scheme_word(value)
-    start = 0 if word is None else value.index(word) + len(word) + 1
+def authorization_spans(value: bytes, credential: credentials.Credential, start: int) -> Spans:
+    """Sensitive spans of an Authorization value that `credentials.authorization` has read."""
     return [(start, len(value), credential.kind)] if value[start:].strip() else []
 
 

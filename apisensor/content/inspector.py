@@ -27,7 +27,9 @@ SCHEMES = frozenset((b"http", b"https"))
 
 _NOTHING: Spans = []
 _NO_MARKS: FieldMarks = {}
-_PENDING = BodyForm(None)
+_Line = tuple[int, Header, str, FieldMarks]
+"""A field line that is to be searched: its index, the line, its place, where its marks belong."""
+_UNKNOWN = BodyForm(None)
 """A line that is not known to be clean."""
 
 
@@ -49,23 +51,19 @@ class Inspector:
         # An authority is remembered like the name of a field line whose value is unknown: a text that was found clean.
         if request.authority is not None and (request.authority, None) not in self._clean:
             authority = self._authority(request.authority, findings)
-        if request.target is not None:
-            target = HEAD.find(request.target, Zone.TARGET)
-            if target:
-                count_target(request.target, target, findings.count)
-                credential = parameter_credential(request.target)
-                if credential is not None:
-                    findings.credentials.append((Source.PARAMETER, credential))
-        request_headers, request_body = self._section(request.headers, "request.header", findings, True)
-        request_trailers, _ = self._section(request.trailers, "request.header", findings, False)
+        pending: list[_Line] = []
+        request_headers, request_body = self._section(request.headers, "request.header", findings, pending, True)
+        request_trailers, _ = self._section(request.trailers, "request.header", findings, pending, False)
         response_headers = response_trailers = _NO_MARKS
         if request.body and request.headers is not None:
             _count_body(request.body, request_body, "request.body", findings)
         if response is not None:
-            response_headers, response_body = self._section(response.headers, "response.header", findings, False)
-            response_trailers, _ = self._section(response.trailers, "response.header", findings, False)
+            response_headers, body = self._section(response.headers, "response.header", findings, pending, False)
+            response_trailers, _ = self._section(response.trailers, "response.header", findings, pending, False)
             if response.body and response.headers is not None:
-                _count_body(response.body, response_body, "response.body", findings)
+                _count_body(response.body, body, "response.body", findings)
+        if pending or request.target is not None:
+            target = self._by_shape(request.target or b"", pending, findings)
         credential = findings.credential()
         return Insight(
             auth_scheme=None if credential is None else credential.scheme,
@@ -94,63 +92,70 @@ class Inspector:
         return spans
 
     def _section(
-        self, headers: list[Header] | None, place: str, findings: Findings, of_request: bool
+        self, headers: list[Header] | None, place: str, findings: Findings, pending: list[_Line], of_request: bool
     ) -> tuple[FieldMarks, BodyForm]:
-        """Marks of one section, and what it says about the body. `of_request`: it may carry credentials and a trace."""
+        """Marks of one section, and what it says about the body.
+
+        Lines that only their shape can give away are added to `pending`; their marks come later, into the same
+        dictionary. `of_request`: the section may carry credentials and a trace.
+        """
         if not headers:
             return _NO_MARKS, TEXT_BODY
         lookup = self._clean.get
         body = TEXT_BODY
-        pending: list[int] = []
-        for index, header in enumerate(headers):
-            known = lookup(header, _PENDING)
-            if known is _PENDING:
-                pending.append(index)
-            elif known is not None:
-                body = body.joined(known)
-        if not pending:
-            return _NO_MARKS, body
         marks: FieldMarks = {}
-        by_shape: list[int] = []
-        for index in pending:
-            name, value = headers[index]
+        for index, header in enumerate(headers):
+            known = lookup(header, _UNKNOWN)
+            if known is None:
+                continue
+            if known is not _UNKNOWN:
+                body = body.joined(known)
+                continue
+            name, value = header
             if name is None or value is None:
-                _incomplete(index, name, value, marks)
+                _search(index, header, place, marks, findings)
                 continue
             rule, kind = field_rule(name)
             if rule is Rule.TEXT:
-                by_shape.append(index)
+                pending.append((index, header, place, marks))
                 continue
             if rule is Rule.AUTHORIZATION:
-                credential = credentials.authorization(value)
-                spans = fields.credential_spans(value, credential)
+                credential, start = credentials.authorization(value)
+                spans = fields.authorization_spans(value, credential, start)
                 if spans and of_request:
-                    rank = Source.PROXY_AUTHORIZATION if name[:5].lower() == b"proxy" else Source.AUTHORIZATION
-                    findings.credentials.append((rank, credential))
+                    source = Source.PROXY_AUTHORIZATION if name[:5].lower() == b"proxy" else Source.AUTHORIZATION
+                    findings.credentials.append((source, credential))
             else:
                 spans = fields.BY_RULE[rule](value, kind)
                 if of_request and rule in _OF_REQUEST:
                     _request_field(rule, name, value, spans, findings)
-            if spans:
-                marks[index] = (_NOTHING, spans)
+            if rule is Rule.SECRET:
+                _mark(index, fields.name_spans(name), spans, place, marks, findings)
+            elif spans:
+                _mark(index, _NOTHING, spans, place, marks, findings)
             elif rule is Rule.CONTENT_TYPE or rule is Rule.CONTENT_ENCODING:
-                body = body.joined(self._remember(headers[index], bodies.said_by(rule, value)))
-        if by_shape:
-            self._by_shape(headers, by_shape, marks)
-        for _, spans in marks.values():
-            for _, _, kind in spans:
-                findings.count(place, kind)
+                body = body.joined(self._remember(header, bodies.said_by(rule, value)))
         return marks, body
 
-    def _by_shape(self, headers: list[Header], indices: list[int], marks: FieldMarks) -> None:
-        joined = b"\n".join([part for index in indices for part in headers[index] if part is not None])
-        if b"%" not in joined and not HEAD.may_match(joined):
-            for index in indices:
-                self._remember(headers[index], None)
-            return
-        for index in indices:
-            if not _incomplete(index, *headers[index], marks):
-                self._remember(headers[index], None)
+    def _by_shape(self, target: bytes, pending: list[_Line], findings: Findings) -> Spans:
+        """One scan over the target and all pending lines; the target's spans."""
+        texts = [target]
+        for _, header, _, _ in pending:
+            texts += header  # type: ignore[arg-type]  # both are known of a pending line
+        hit = HEAD.may_match(b"\n".join(texts))
+        for index, header, place, marks in pending:
+            name, value = header
+            assert name is not None
+            assert value is not None
+            if not (hit or b"%" in value or b"%" in name) or not _search(index, header, place, marks, findings):
+                self._remember(header, None)
+        spans = HEAD.find(target, Zone.TARGET) if hit or b"%" in target else _NOTHING
+        if spans:
+            count_target(target, spans, findings.count)
+            credential = parameter_credential(target)
+            if credential is not None:
+                findings.credentials.append((Source.PARAMETER, credential))
+        return spans
 
     def _remember(self, header: Header, says: BodyForm | None) -> BodyForm | None:
         name, value = header
@@ -182,13 +187,21 @@ def _request_field(rule: Rule, name: bytes, value: bytes, spans: Spans, findings
         findings.credentials.append((Source.API_KEY_FIELD, credentials.api_key(value)))
 
 
-def _incomplete(index: int, name: bytes | None, value: bytes | None, marks: FieldMarks) -> bool:
+def _search(index: int, header: Header, place: str, marks: FieldMarks, findings: Findings) -> bool:
     """Searches one line, of which a part may be unknown; whether anything is to be hidden."""
+    name, value = header
     in_name = _NOTHING if name is None else fields.name_spans(name)
     in_value = _NOTHING if value is None else fields.value_spans(name, value)
+    return _mark(index, in_name, in_value, place, marks, findings)
+
+
+def _mark(index: int, in_name: Spans, in_value: Spans, place: str, marks: FieldMarks, findings: Findings) -> bool:
     if not in_name and not in_value:
         return False
     marks[index] = (in_name, in_value)
+    for spans in (in_name, in_value):
+        for _, _, kind in spans:
+            findings.count(place, kind)
     return True
 
 

@@ -38,7 +38,7 @@ AWS4 = (
     ],
 )
 def test_authorization(value: bytes, scheme: str, identity: bytes | None, kind: str) -> None:
-    assert credentials.authorization(value) == (scheme, identity, kind)
+    assert credentials.authorization(value)[0] == (scheme, identity, kind)
 
 
 @pytest.mark.parametrize(

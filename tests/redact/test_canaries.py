@@ -176,6 +176,7 @@ ANYWHERE: dict[str, Callable[[bytes], Exchange]] = {
     "trailer": lambda secret: exchange(response={"trailers": [(b"grpc-message", b"for " + secret)]}),
     "request trailer": lambda secret: exchange(request={"trailers": [(b"x-note", secret)]}),
     "field name": lambda secret: exchange([(secret, b"1")]),
+    "name of a field that is secret itself": lambda secret: exchange([(b"x-" + secret + b"-token", b"1")]),
     "cookie name": lambda secret: exchange([(b"Cookie", secret + b"=1")]),
     "set-cookie name": lambda secret: exchange([], [(b"Set-Cookie", secret + b"=1; Path=/")]),
     "cookie path": lambda secret: exchange([], [(b"Set-Cookie", b"a=1; Path=/" + secret)]),
