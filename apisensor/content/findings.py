@@ -42,12 +42,14 @@ class Findings:
 
     def credential(self) -> Credential | None:
         """The one that says who called."""
-        return min(self.credentials, key=_rank)[1] if self.credentials else None
+        found = self.credentials
+        return (found[0] if len(found) == 1 else min(found, key=_rank))[1] if found else None
 
     def sensitive(self) -> list[Sensitive]:
         """The counts in a fixed order."""
-        order = sorted(self.counts, key=_order)
-        return [Sensitive(kind, place, self.counts[place, kind]) for place, kind in order]
+        counts = self.counts
+        order = sorted(counts, key=_order) if len(counts) > 1 else counts
+        return [Sensitive(kind, place, counts[place, kind]) for place, kind in order]
 
 
 def _rank(credential: tuple[Source, Credential]) -> Source:
