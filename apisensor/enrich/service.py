@@ -18,6 +18,7 @@ _PYTHON_OPTIONS_WITH_VALUE = frozenset(("-W", "-X", "--check-hash-based-pycs"))
 _NODE_OPTIONS_WITH_VALUE = frozenset(
     ("-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "--env-file", "--title")
 )
+_NODE_TEXT_OPTIONS = frozenset(("-e", "--eval", "-p", "--print", "-pe", "-"))
 _JAVA_OPTIONS_WITH_VALUE = frozenset(
     (
         "-cp",
@@ -151,10 +152,15 @@ def _server(program: str, arguments: list[str]) -> str | None:
 
 
 def _node(arguments: list[str]) -> str | None:
-    if any(argument in ("-e", "--eval", "-p", "--print", "-") for argument in arguments[:1]):
-        return None
-    script = _first_positional(arguments, _NODE_OPTIONS_WITH_VALUE.__contains__)
-    return _stem(script) if script else None
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in _NODE_TEXT_OPTIONS:
+            return None
+        if argument in _NODE_OPTIONS_WITH_VALUE:
+            next(rest, None)
+        elif not argument.startswith("-"):
+            return _stem(argument)
+    return None
 
 
 def _java(arguments: list[str]) -> str | None:
@@ -172,15 +178,18 @@ def _java(arguments: list[str]) -> str | None:
     return None
 
 
-def _script(arguments: list[str]) -> str | None:
-    """Shells, Ruby, Perl, PHP: the first argument that is no option; nothing behind -c and -e."""
-    for argument in arguments:
-        if argument.startswith("-"):
-            if argument.strip("-")[-1:] in ("c", "e", "r"):
+def _script(text_option: str) -> Callable[[list[str]], str | None]:
+    """Shells, Ruby, Perl, PHP: the first argument that is no option; none where the option for a text is there."""
+
+    def script(arguments: list[str]) -> str | None:
+        for argument in arguments:
+            if not argument.startswith(("-", "+")):
+                return _stem(argument)
+            if not argument.startswith("--") and text_option in argument:
                 return None
-        else:
-            return _stem(argument)
-    return None
+        return None
+
+    return script
 
 
 def _runner(arguments: list[str]) -> str | None:
@@ -197,14 +206,14 @@ _INTERPRETERS: dict[str, Callable[[list[str]], str | None]] = {
     "node": _node,
     "nodejs": _node,
     "java": _java,
-    "ruby": _script,
-    "perl": _script,
-    "php": _script,
-    "sh": _script,
-    "bash": _script,
-    "dash": _script,
-    "ash": _script,
-    "zsh": _script,
+    "ruby": _script("e"),
+    "perl": _script("e"),
+    "php": _script("r"),
+    "sh": _script("c"),
+    "bash": _script("c"),
+    "dash": _script("c"),
+    "ash": _script("c"),
+    "zsh": _script("c"),
     "deno": _runner,
     "bun": _runner,
     "dotnet": _runner,
