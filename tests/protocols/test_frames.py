@@ -10,14 +10,16 @@ from apisensor.protocols.frames import HEADER, HEADER_SIZE, frames_start, plausi
 
 STREAM = st.integers(1, 2**31 - 1)
 FRAMES = st.one_of(
-    st.builds(lambda s, d: hyper.DataFrame(s, d), STREAM, st.binary(max_size=100)),
-    st.builds(lambda s, d: hyper.HeadersFrame(s, d, flags=["END_HEADERS"]), STREAM, st.binary(min_size=1, max_size=100)),
-    st.builds(lambda s, c: hyper.RstStreamFrame(s, c), STREAM, st.integers(0, 13)),
+    st.builds(hyper.DataFrame, STREAM, st.binary(max_size=100)),
+    st.builds(
+        lambda s, d: hyper.HeadersFrame(s, d, flags=["END_HEADERS"]), STREAM, st.binary(min_size=1, max_size=100)
+    ),
+    st.builds(hyper.RstStreamFrame, STREAM, st.integers(0, 13)),
     st.builds(lambda v: hyper.SettingsFrame(0, {1: v, 3: 100}), st.integers(0, 65536)),
     st.just(hyper.SettingsFrame(0, flags=["ACK"])),
     st.builds(lambda d: hyper.PingFrame(0, d), st.binary(min_size=8, max_size=8)),
     st.builds(lambda s: hyper.GoAwayFrame(0, s, 0, b"bye"), STREAM),
-    st.builds(lambda s, w: hyper.WindowUpdateFrame(s, w), st.integers(0, 2**31 - 1), st.integers(1, 2**31 - 1)),
+    st.builds(hyper.WindowUpdateFrame, st.integers(0, 2**31 - 1), st.integers(1, 2**31 - 1)),
     st.builds(lambda s, d: hyper.ContinuationFrame(s, d, flags=["END_HEADERS"]), STREAM, st.binary(max_size=50)),
 )
 

@@ -73,7 +73,9 @@ def test_a_prefix_is_never_taken_for_something_else(data: bytes, start: Start) -
 @given(st.binary(max_size=64))
 def test_random_bytes_are_http_only_where_the_grammar_says_so(data: bytes) -> None:
     start = identify(data)
-    request = re.match(rb"(\r\n)*[A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*) HTTP/1\.[01]\r\n", data)
+    request = re.match(
+        rb"(\r\n)*[A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*) HTTP/1\.[01]\r\n", data
+    )
     response = re.match(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]", data)
     assert start is not Start.REQUEST or request
     assert start is not Start.RESPONSE or response

@@ -137,7 +137,9 @@ def _http1(line: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes, chu
     return line + b"\r\n" + head + b"\r\n" + content
 
 
-def http1_truth(number: int, *, body: int = 0, answer: int = 20, method: bytes = b"GET", chunked: bool = False) -> Truth:
+def http1_truth(
+    number: int, *, body: int = 0, answer: int = 20, method: bytes = b"GET", chunked: bool = False
+) -> Truth:
     """A call that can be told from every other by its number."""
     request_body = (b"q%d " % number * body)[:body]
     response_body = b"" if method == b"HEAD" else (b"r%d " % number * answer)[:answer]
@@ -190,10 +192,18 @@ def other(direction: Direction) -> Direction:
 class Http2Peers:
     """A client and a server, and the calls that they made."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, upgrade: bytes | None = None) -> None:
+        """
+        Args:
+            upgrade: The value of HTTP2-Settings of a connection that began as HTTP/1.
+        """
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
         self.server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
         self.calls: list[Call] = []
+        if upgrade is not None:
+            self.client.initiate_upgrade_connection()
+            self.server.initiate_upgrade_connection(upgrade)
+            return
         self.client.initiate_connection()
         self.server.initiate_connection()
         self.flush()
@@ -214,7 +224,12 @@ class Http2Peers:
 
     def request(self, truth: Truth, *, pad: int | None = None) -> int:
         stream = self.client.get_next_available_stream_id()
-        pseudo = [(b":method", truth.method), (b":path", truth.target), (b":scheme", b"https"), (b":authority", b"service")]
+        pseudo = [
+            (b":method", truth.method),
+            (b":path", truth.target),
+            (b":scheme", b"https"),
+            (b":authority", b"service"),
+        ]
         self.client.send_headers(stream, pseudo + list(truth.request_headers), end_stream=not truth.request_body)
         if truth.request_body:
             self.client.send_data(stream, truth.request_body, end_stream=True, pad_length=pad)
@@ -232,7 +247,7 @@ def http2_truth(number: int, *, body: int = 0, answer: int = 20) -> Truth:
     return Truth(
         method,
         b"/call/%d" % number,
-        (200, 201, 404)[number % 3],
+        (200, 400, 404)[number % 3],
         (b"q%d " % number * body)[:body],
         (b"r%d " % number * answer)[:answer],
         ((b"x-user", b"user%d" % (number % 4)), (b"x-number", b"%d" % number)),

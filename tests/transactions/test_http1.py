@@ -84,7 +84,11 @@ def test_every_split_point() -> None:
     st.lists(
         st.builds(
             lambda n, body, answer, method, chunked: http1_truth(
-                n, body=body if method != b"HEAD" else 0, answer=answer, method=method, chunked=chunked and method != b"HEAD"
+                n,
+                body=body if method != b"HEAD" else 0,
+                answer=answer,
+                method=method,
+                chunked=chunked and method != b"HEAD",
             ),
             st.integers(0, 99),
             st.sampled_from([0, 1, 30]),
@@ -211,7 +215,10 @@ def test_a_refused_connect_goes_on() -> None:
         (SEND, b"GET /a HTTP/1.1\r\n\r\n"),
         (RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     )
-    assert [(found.request.method, found.incomplete_reason) for found in sensor.out] == [(b"CONNECT", None), (b"GET", None)]
+    assert [(found.request.method, found.incomplete_reason) for found in sensor.out] == [
+        (b"CONNECT", None),
+        (b"GET", None),
+    ]
     assert sensor.out[0].response
     assert sensor.out[0].response.body == b"no"
 
@@ -281,9 +288,7 @@ def test_repeated_length_is_refused_and_said() -> None:
 
 
 def test_repeated_host_is_an_anomaly() -> None:
-    sensor = exchange(
-        b"GET / HTTP/1.1\r\nHost: a\r\nhOST: b\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    )
+    sensor = exchange(b"GET / HTTP/1.1\r\nHost: a\r\nhOST: b\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert sensor.out[0].request.authority == b"a"
     assert sensor.out[0].anomalies == ["repeated-host"]
 
