@@ -87,6 +87,7 @@ MAPS = (
     "notices",
     "rings",
     "config",
+    "epochs",
     "connections",
     "tls_sessions",
     "memory_bio",

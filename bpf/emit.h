@@ -22,6 +22,15 @@ static __always_inline void *ring_of(u32 pid) {
     return rings.lookup(&which);
 }
 
+/* The epoch of the worker that a process's records go to. */
+static __always_inline u32 epoch_of(u32 pid) {
+    u32 zero = 0;
+    struct config *c = config.lookup(&zero);
+    u32 which = c && c->workers ? pid % c->workers : 0;
+    u32 *epoch = epochs.lookup(&which);
+    return epoch ? *epoch : 0;
+}
+
 /* Workers look at their ring every few milliseconds; they are woken earlier only when it fills. */
 #define WAKE_AT (RING_PAGES * 4096 / 8)
 static __always_inline u64 wake(void *ring) {

@@ -14,9 +14,13 @@ struct config {
     u32 workers;
     u32 call_limit;   /* bytes of one call that are copied at most */
     u32 hold_unknown; /* 1: no payload of a process is copied before the capture process admitted it */
-    u32 epoch;        /* raised when probes were off for a while: positions of older connections are stale */
+    u32 unused;
 };
 BPF_ARRAY(config, struct config, 1);
+
+/* Key: worker. Raised whenever that worker is started, from 1 on: it does not know what its predecessor was told, so
+ * KIND_OPEN and KIND_BIND are told again ahead of the next record of each flow. */
+BPF_ARRAY(epochs, u32, MAX_WORKERS);
 
 /* One direction of a flow. */
 struct half {
@@ -30,9 +34,9 @@ struct half {
  * kernel uses again is a new entry. Full: the socket is not captured and its bytes are counted (COUNT_MAP_FULL_*). */
 struct connection {
     u64 id;
-    u32 pid;   /* process that moved its first byte */
-    u32 flags; /* enum connection_flag */
-    u32 epoch;
+    u32 pid;       /* process that moved its first byte */
+    u32 flags;     /* enum connection_flag */
+    u32 announced; /* epoch in which KIND_OPEN was delivered; 0: never */
     u32 unused;
     u64 tls_flow; /* the TLS flow it carries, or 0 */
     u64 ssl;      /* its SSL object, with ssl_pid the key in tls_sessions */
@@ -42,7 +46,6 @@ struct connection {
     struct endpoints ends;
 };
 enum connection_flag {
-    CONNECTION_ANNOUNCED = 1, /* KIND_OPEN was delivered */
     CONNECTION_TLS = 2,       /* carries TLS records: its bytes are counted, never copied */
     CONNECTION_NEVER = 4,     /* on the never-capture list, or the sensor's own */
     CONNECTION_SENT = 8,      /* the first sent bytes were looked at */
@@ -61,11 +64,10 @@ struct session {
     u64 flow;
     u64 sock;       /* struct sock * that carries it, or 0 */
     u64 connection; /* id of that socket */
-    u32 flags;      /* enum session_flag */
-    u32 quiet;      /* write calls that made no socket call: a memory BIO */
+    u32 announced;  /* epoch in which KIND_BIND for that socket was delivered; 0: never */
+    u32 binding;    /* enum binding: how the socket is known */
     struct half half[2];
 };
-enum session_flag { SESSION_BOUND = 1 }; /* KIND_BIND was delivered */
 BPF_HASH(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
 
 /* TLS calls in progress. Key: thread id and depth (a TLS session inside another's call, as a client does to an HTTPS

@@ -118,10 +118,6 @@ static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
     struct connection fresh = {};
     fresh.id = identity();
     fresh.pid = pid;
-    u32 zero = 0;
-    struct config *c = config.lookup(&zero);
-    if (c)
-        fresh.epoch = c->epoch;
     read_ends(sk, fresh.id, &fresh.ends);
     u16 local = fresh.ends.local_port, remote = fresh.ends.remote_port;
     if (never_ports.lookup(&local) || never_ports.lookup(&remote))

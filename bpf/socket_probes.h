@@ -182,10 +182,11 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     }
     if (t)
         __sync_fetch_and_add(&t->plain, total);
-    if (!(c->flags & CONNECTION_ANNOUNCED)) {
+    u32 epoch = epoch_of(c->pid);
+    if (c->announced != epoch) {
         read_ends(sk, c->id, &c->ends);
         if (!emit_ends(ring, KIND_OPEN, pid, c->id, &c->ends, 0, BINDING_SOCKET))
-            c->flags |= CONNECTION_ANNOUNCED;
+            c->announced = epoch;
     }
     if (!readable || (flags & TRUNC)) {
         lose(half, half->position, CAUSE_NOT_IN_USER_MEMORY);
@@ -268,7 +269,7 @@ int inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx) {
         own_tuples.update(&seen, &one);
         return 0;
     }
-    if ((state == STATE_FIN_WAIT1 || state == STATE_LAST_ACK) && (c->flags & CONNECTION_ANNOUNCED)) {
+    if ((state == STATE_FIN_WAIT1 || state == STATE_LAST_ACK) && c->announced) {
         void *ring = ring_of(c->pid);
         if (ring)
             emit(ring, KIND_END, c->pid, c->id, DIRECTION_SEND, c->half[0].position, 0, 0, 0);
@@ -290,7 +291,7 @@ int tcp_destroy_sock(struct bpf_raw_tracepoint_args *ctx) {
             close_session(&key);
     }
     void *ring = ring_of(c->pid);
-    if (ring && (c->flags & CONNECTION_ANNOUNCED)) {
+    if (ring && c->announced) {
         tell_loss(ring, c->pid, c->id, DIRECTION_SEND, &c->half[0], 0);
         tell_loss(ring, c->pid, c->id, DIRECTION_RECEIVE, &c->half[1], 0);
         emit(ring, KIND_CLOSE, c->pid, c->id, 0, 0, 0, 0, 0);

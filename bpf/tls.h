@@ -19,28 +19,35 @@ static __always_inline struct session *session_of(struct session_key *key) {
     return tls_sessions.lookup(key);
 }
 
-static __always_inline void bind_session(struct session_key *key, struct session *s, u64 sk, struct connection *c,
-                                         u8 binding) {
-    if ((s->flags & SESSION_BOUND) && s->connection == c->id)
+/* Tells the worker which socket carries the session, unless it was told already. */
+static __always_inline void announce_binding(u32 pid, struct session *s, struct connection *c) {
+    u32 epoch = epoch_of(pid);
+    if (s->announced == epoch || (c->flags & CONNECTION_NEVER))
         return;
-    void *ring = ring_of(key->pid);
+    void *ring = ring_of(pid);
     if (!ring)
         return;
-    s->sock = sk;
-    s->connection = c->id;
-    s->flags &= ~SESSION_BOUND;
-    c->flags |= CONNECTION_TLS;
-    c->tls_flow = s->flow;
-    c->ssl = key->ssl;
-    c->ssl_pid = key->pid;
-    /* Addresses may not have been known at first sight (an unconnected socket). */
-    read_ends(sk, c->id, &c->ends);
-    if (c->flags & CONNECTION_NEVER)
-        return;
-    if (!emit_ends(ring, KIND_BIND, key->pid, s->flow, &c->ends, FLAG_TLS, binding)) {
-        s->flags |= SESSION_BOUND;
+    if (!emit_ends(ring, KIND_BIND, pid, s->flow, &c->ends, FLAG_TLS, s->binding)) {
+        s->announced = epoch;
         count(COUNT_BINDINGS, 1);
     }
+}
+
+static __always_inline void bind_session(struct session_key *key, struct session *s, u64 sk, struct connection *c,
+                                         u8 binding) {
+    if (s->connection != c->id) {
+        s->sock = sk;
+        s->connection = c->id;
+        s->binding = binding;
+        s->announced = 0;
+        c->flags |= CONNECTION_TLS;
+        c->tls_flow = s->flow;
+        c->ssl = key->ssl;
+        c->ssl_pid = key->pid;
+        /* Addresses may not have been known at first sight (an unconnected socket). */
+        read_ends(sk, c->id, &c->ends);
+    }
+    announce_binding(key->pid, s, c);
 }
 
 static __always_inline void close_session(struct session_key *key) {

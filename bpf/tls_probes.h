@@ -51,10 +51,6 @@ int tls_write_ex2_enter(struct pt_regs *ctx) {
     return enter_call(ctx, DIRECTION_SEND, PT_REGS_PARM5(ctx));
 }
 
-/* Two sessions that write this often without a socket call have a memory BIO. One such call proves little: the library
- * may hold a small write back. */
-#define QUIET_CALLS 1
-
 int tls_return(struct pt_regs *ctx) {
     struct call_key where = {};
     struct call *found = current_call(&where);
@@ -89,15 +85,15 @@ int tls_return(struct pt_regs *ctx) {
     struct traffic *t = traffic_of(key.pid);
     if (t)
         __sync_fetch_and_add(&t->decrypted, n);
-    if (call.direction == DIRECTION_SEND && !call.socket_calls && !(s->flags & SESSION_BOUND)) {
-        if (++s->quiet >= QUIET_CALLS)
-            notice_once(t, TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid);
-    }
     struct connection *c = s->sock ? connections.lookup(&s->sock) : 0;
-    if (c && c->id == s->connection && (c->flags & CONNECTION_NEVER)) {
-        count(COUNT_NEVER_BYTES, n);
-        return 0;
-    }
+    if (c && c->id == s->connection) {
+        if (c->flags & CONNECTION_NEVER) {
+            count(COUNT_NEVER_BYTES, n);
+            return 0;
+        }
+        announce_binding(key.pid, s, c);
+    } else if (call.direction == DIRECTION_SEND && !call.socket_calls)
+        notice_once(t, TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid); /* written, and no socket call: a memory BIO */
     void *ring = ring_of(key.pid);
     if (!ring)
         return 0;

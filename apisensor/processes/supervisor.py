@@ -44,7 +44,7 @@ from apisensor.settings import Settings
 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before a part is started again: at once the first time, longer the more often it dies."""
-HEALTHY_S = 30.0
+HEALTHY_S = 3.0
 """A part that lived so long starts again at once."""
 REPORT_S = 2.0
 """How often core is told how the parts are."""
@@ -88,6 +88,7 @@ class Supervisor:
         self._settings, self._kernel, self._output = settings, kernel, output
         self._recording = recording
         self._policies = Map(kernel.descriptors["map:policies"], 4, 1)
+        self._epochs = Map(kernel.descriptors["map:epochs"], 4, 4)
         self._held: dict[str, tuple[Keep, list[int]]] = {}
         self._notes = [
             f"sockets: back end {kernel.back_end}; uprobes: {'uprobe_multi links' if kernel.uprobe_multi else 'perf'}"
@@ -175,6 +176,9 @@ class Supervisor:
             recording=self._recording[1] if self._recording else None,
             restarts=part.restarts,
         )
+        if part.module == "worker":
+            # Its predecessor was told which sockets there are; it must be told again.
+            self._epochs.set(struct.pack("I", part.index), struct.pack("I", part.restarts + 1))
         command = [
             sys.executable,
             "-I",
