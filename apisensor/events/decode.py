@@ -6,23 +6,34 @@ The C structures are the only definition. The formats below are compared with th
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Mapping
 from typing import Any
 
 from apisensor.events.model import Address, Bind, Binding, Cause, Chunk, Close, Direction, End, Event, Gap, Open
 
-RECORD = struct.Struct("=QQQIIBBBBI")
-"""struct record: time_ns, flow, position, pid, length, kind, direction, flags, detail, unused."""
-RECORD_FIELDS = "time_ns flow position pid length kind direction flags detail unused"
-ENDPOINTS = struct.Struct("=Q16s16sHHI")
-"""struct endpoints: connection, local, remote, local_port, remote_port, unused."""
-ENDPOINTS_FIELDS = "connection local remote local_port remote_port unused"
-NOTICE = struct.Struct("=QIIIIII")
-"""struct notice without its text: time_ns, pid, parent, uid, kind, length, unused."""
-NOTICE_FIELDS = "time_ns pid parent uid kind length unused"
-SKIP = struct.Struct("=QQQQ")
-"""struct skip: flow, below[0], below[1], unused."""
+RECORD_FIELDS = {
+    **{"time_ns": "Q", "flow": "Q", "position": "Q", "pid": "I", "length": "I"},
+    **{"kind": "B", "direction": "B", "flags": "B", "detail": "B", "unused": "I"},
+}
+"""struct record: field and its format, in order."""
+ENDPOINTS_FIELDS = {
+    **{"connection": "Q", "local": "16s", "remote": "16s"},
+    **{"local_port": "H", "remote_port": "H", "unused": "I"},
+}
+"""struct endpoints."""
+NOTICE_FIELDS = {"time_ns": "Q", "pid": "I", "parent": "I", "uid": "I", "kind": "I", "length": "I", "unused": "I"}
+"""struct notice without its text, which is last."""
+SKIP_FIELDS = {"flow": "Q", "below": "16s", "unused": "Q"}
+"""struct skip."""
+
+
+def _struct(fields: Mapping[str, str]) -> struct.Struct:
+    return struct.Struct("=" + "".join(fields.values()))
+
+
+RECORD, ENDPOINTS, NOTICE, SKIP = map(_struct, (RECORD_FIELDS, ENDPOINTS_FIELDS, NOTICE_FIELDS, SKIP_FIELDS))
 
 KIND_OPEN, KIND_BIND, KIND_CHUNK, KIND_GAP, KIND_END, KIND_CLOSE = 1, 2, 3, 4, 5, 6
 FLAG_TLS, FLAG_CALL_START = 1, 2
@@ -40,20 +51,21 @@ class LayoutError(Exception):
 
 def check_layouts(layouts: Mapping[str, Any]) -> None:
     """Compares this module's formats with what the loader says of the C structures. Raises LayoutError."""
-    for name, format_, fields, whole in (
-        ("layout_record", RECORD, RECORD_FIELDS, True),
-        ("layout_endpoints", ENDPOINTS, ENDPOINTS_FIELDS, True),
-        ("layout_notice", NOTICE, NOTICE_FIELDS, False),
-        ("skips", SKIP, "flow below unused", True),
+    for name, expected, whole in (
+        ("layout_record", RECORD_FIELDS, True),
+        ("layout_endpoints", ENDPOINTS_FIELDS, True),
+        ("layout_notice", NOTICE_FIELDS, False),
+        ("skips", SKIP_FIELDS, True),
     ):
-        layout = layouts[name]
-        ends = 0
-        for field, (actual, offset, size) in zip(fields.split(), layout["fields"], strict=False):
-            if field != actual or offset != ends:
-                raise LayoutError(f"{name}: field {actual} at byte {offset}, the decoder expects {field} at {ends}")
-            ends = offset + size
-        if ends != format_.size or (whole and layout["size"] != format_.size):
-            raise LayoutError(f"{name}: {layout['size']} bytes, the decoder expects {format_.size}")
+        at = 0
+        actual = [tuple(row) for row in layouts[name]["fields"]]
+        for (field, format_), row in itertools.zip_longest(expected.items(), actual[: len(expected)]):
+            size = struct.calcsize(format_)
+            if row != (field, at, size):
+                raise LayoutError(f"{name}: (field, offset, size) is {row}, the decoder expects {(field, at, size)}")
+            at += size
+        if whole and layouts[name]["size"] != at:
+            raise LayoutError(f"{name}: {layouts[name]['size']} bytes, the decoder expects {at}")
 
 
 def address(raw: bytes, port: int) -> Address:

@@ -6,7 +6,6 @@ import re
 from typing import Any, BinaryIO
 
 import msgspec
-from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.hash import GNUHashTable
 from elftools.elf.sections import SymbolTableSection
@@ -55,8 +54,8 @@ def find(file: BinaryIO) -> Found:
         elf = ELFFile(file)
         offsets = _offsets(elf)
         version = _version(file) if offsets else None
-    except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, OSError) as error:
-        # pyelftools meets a malformed file with any of these.
+    except Exception as error:  # noqa: BLE001
+        # pyelftools meets a malformed file with whatever its bytes lead to: struct.error, KeyError, MemoryError, ...
         return Found({}, error=f"{type(error).__name__}: {error}"[:200])
     return Found(offsets, version)
 

@@ -37,6 +37,7 @@ SANDBOX = (
     *("sendmsg", "sendto", "recvmsg", "recvfrom", "epoll_wait", "epoll_pwait", "epoll_ctl", "poll", "ppoll"),
     # time, signals, randomness, the end
     *("clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "restart_syscall", "getpid", "gettid"),
+    "setitimer",
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "getrandom", "exit", "exit_group"),
 )
 """System calls that the sandbox allows; everything else fails with EPERM. Memory is never made executable."""

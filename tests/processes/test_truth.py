@@ -44,7 +44,9 @@ def test_nothing_was_lost(sensor: Sensor) -> None:
 
 def test_the_syscall_back_end_gives_the_same(tmp_path: Path) -> None:
     """The walk of the file table, for kernels before 6.3: the same contract, the same result."""
-    chosen = [s for s in SCENARIOS if s.name in ("curl-nginx", "node-h2c-50", "aiohttp-50", "requests-threads-plain-50")]
+    chosen = [
+        s for s in SCENARIOS if s.name in ("curl-nginx", "node-h2c-50", "aiohttp-50", "requests-threads-plain-50")
+    ]
     assert len(chosen) == 4
     with Sensor(settings=["capture.backend=syscall"]) as running:
         for scenario in chosen:

@@ -1,0 +1,84 @@
+"""The finder's answers, against nm and readelf's view of the same files and on files that no linker made."""
+
+from __future__ import annotations
+
+import glob
+import io
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from apisensor.finder.symbols import FUNCTIONS, find
+
+LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
+
+
+def _file_offsets(path: str) -> dict[str, int]:
+    """What nm and readelf say: virtual addresses moved by the executable segment's offset."""
+    names = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+    segments = subprocess.run(["readelf", "-lW", path], capture_output=True, text=True, check=True).stdout
+    load = next(line.split() for line in segments.splitlines() if re.search(r"LOAD.* R E ", line))
+    shift = int(load[1], 16) - int(load[2], 16)
+    found = {}
+    for line in names.splitlines():
+        address, _, name = line.split()
+        name = name.split("@")[0]
+        if name in FUNCTIONS:
+            found[name] = int(address, 16) + shift
+    return found
+
+
+def test_openssl_as_nm_sees_it() -> None:
+    with open(LIBSSL, "rb") as file:
+        found = find(file)
+    assert found.error is None
+    assert found.offsets == _file_offsets(LIBSSL)
+    assert {"SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_set_fd", "SSL_free"} <= set(found.offsets)
+
+
+def test_the_version_is_in_libcrypto() -> None:
+    with open(LIBSSL.replace("libssl", "libcrypto"), "rb") as file:
+        found = find(file)
+    stated = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    assert found.version == stated
+    assert set(found.offsets) == {"BIO_write"}
+
+
+def test_node_has_openssl_in_its_own_binary() -> None:
+    node = shutil.which("node")
+    assert node is not None
+    with open(Path(node).resolve(), "rb") as file:
+        found = find(file)
+    version = subprocess.run(
+        [node, "-p", "process.versions.openssl"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert found.version is not None
+    assert version.startswith(found.version)
+    assert {"SSL_read", "SSL_write", "BIO_write"} <= set(found.offsets)
+
+
+@pytest.mark.parametrize("path", ["/bin/ls", "/usr/bin/env"])
+def test_other_programs_have_none(path: str) -> None:
+    with open(path, "rb") as file:
+        assert find(file).offsets == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"\x7fELF" + bytes(60), b"#!/bin/sh\n", bytes(4096)])
+def test_what_is_no_elf_file_is_said(content: bytes) -> None:
+    found = find(io.BytesIO(content))
+    assert found.offsets == {}
+
+
+def test_damaged_files_never_raise() -> None:
+    original = Path(glob.glob(LIBSSL)[0]).read_bytes()
+    chance = random.Random(7)
+    for _ in range(60):
+        damaged = bytearray(original)
+        for _ in range(chance.choice([1, 8, 200])):
+            damaged[chance.randrange(len(damaged) if chance.random() < 0.5 else 4096)] = chance.randrange(256)
+        found = find(io.BytesIO(bytes(damaged[: chance.choice([len(damaged), 5000, 70000])])))
+        assert set(found.offsets) <= set(FUNCTIONS)
