@@ -76,9 +76,6 @@ KEY_AND_SEPARATOR = (
 )
 """A key (group 1) that `kind_of_key` may know, with what separates it from its value: `=`, or `":` of JSON."""
 
-KEY = KEY_AND_SEPARATOR
-"""The same for the joined first scan."""
-
 PART = rf"(?i:[ ;]name=\"?(?:{NAME_CHARACTER}*(?:{_ANY_PART}){NAME_CHARACTER}*|(?:{_ANY_WHOLE}))\"?\r?\n)"
 """The head of a multipart/form-data part (RFC 7578 section 4.2) with such a name, for the joined first scan."""
 

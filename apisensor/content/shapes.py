@@ -63,7 +63,7 @@ _PATTERNS: dict[str, str] = {
     "private_key": r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY",
     # RFC 3986 section 3.2.1; up to the last @, as a URL parser would take a password that was not encoded.
     "user_info": r"//[^/?#\s\"'<>]+@",
-    "named": names.KEY,
+    "named": names.KEY_AND_SEPARATOR,
     "path_secret": (
         r"(?i:/[A-Za-z0-9_.-]*(?:token|secret|passw|api[-_.]?key|session|reset|verif|confirm|activat|invit|magic)"
         r"[A-Za-z0-9_.-]*/[A-Za-z0-9_.~+=-]{16,})"
@@ -105,7 +105,6 @@ class Zone(enum.Enum):
 Locator = Callable[[bytes, Zone], Iterator[Span]]
 
 _REGEX = {shape: compiled(pattern) for shape, pattern in _PATTERNS.items()}
-_NAMED = compiled(names.KEY_AND_SEPARATOR)
 _PART = compiled(names.PART_AND_VALUE)
 _PATH_SECRET = compiled(r"/([^/]*)$")
 _USER_AND_PASSWORD = compiled(r"^([A-Za-z0-9._@+-]{1,64}):(.{3,})")
@@ -157,7 +156,7 @@ def _user_info(view: bytes, _zone: Zone) -> Iterator[Span]:
 
 def _named(view: bytes, zone: Zone) -> Iterator[Span]:
     done = 0
-    for match in _NAMED.finditer(view):
+    for match in _REGEX["named"].finditer(view):
         if match.start() < done:  # inside the value found last; looking again would cost the square of a hostile text
             continue
         kind = names.kind_of_key(match.group(1))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.content.inspector import CLEAN_KEPT, Inspector, inspect
@@ -175,6 +175,7 @@ VALUES = st.one_of(
 LINES = st.lists(st.tuples(st.one_of(st.none(), NAMES), st.one_of(st.none(), VALUES)), max_size=6)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(LINES, LINES, st.one_of(VALUES, st.none()), st.lists(VALUES, min_size=2, max_size=2))
 def test_remembering_changes_nothing(
     headers: list[Header], answer: list[Header], target: bytes | None, bodies: list[bytes]

@@ -5,7 +5,7 @@ import itertools
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.content.encodings import percent_decode, views
@@ -161,6 +161,7 @@ def test_kind_of_key(key: bytes, kind: str | None) -> None:
     assert kind_of_key(key) == kind  # remembered
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=60))
 def test_percent_decoding_keeps_positions(text: bytes) -> None:
     decoded, where = percent_decode(text)
@@ -172,6 +173,7 @@ def test_percent_decoding_keeps_positions(text: bytes) -> None:
         assert raw == bytes((byte,)) or raw.upper() == b"%%%02X" % byte
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=20), st.integers(0, 3))
 def test_views_end_with_the_plain_text(text: str, rounds: int) -> None:
     plain = text.replace("%", "").encode()
@@ -181,6 +183,7 @@ def test_views_end_with_the_plain_text(text: str, rounds: int) -> None:
     assert [view for view, _ in views(encoded)][-1] == plain
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9), st.sampled_from([*KINDS, UNCOUNTED]))))
 def test_merged_spans_cover_the_same_and_do_not_overlap(parts: list[tuple[int, int, str]]) -> None:
     spans = [(start, start + length, kind) for start, length, kind in parts]

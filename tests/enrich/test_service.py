@@ -3,7 +3,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.enrich.service import LONGEST, service_name
@@ -98,6 +98,7 @@ def test_bound() -> None:
     assert service_name("x" * 1000, None, None, None, []) == "x" * LONGEST
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from(["python3", "node", "java", "sh", "deno", "gunicorn", "x"]), st.lists(st.text(max_size=8)))
 def test_never_raises(program: str, arguments: list[str]) -> None:
     service_name(None, ",".join(arguments), None, f"/bin/{program}", [program, *arguments])

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.enrich.model import ProcessGone
@@ -65,6 +65,7 @@ def test_bound() -> None:
 STEPS = st.lists(st.tuples(st.sampled_from(["offer", "seen", "expire"]), st.integers(1, 4), st.integers(0, S)))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(STEPS)
 def test_each_leaves_exactly_once(steps: list[tuple[str, int, int]]) -> None:
     waiting = Waiting(ProcessTable(), wait_ns=S, limit=5)

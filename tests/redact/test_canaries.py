@@ -104,7 +104,7 @@ PLACED_SECRETS = st.text(ALPHANUMERIC + "!$*,+._~ :", min_size=10, max_size=40).
 URL_SECRETS = st.text(ALPHANUMERIC + "-._~", min_size=10, max_size=40).map(lambda text: ("Z9" + text + "9Z").encode())
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(PLACED_SECRETS, st.sampled_from(sorted(NAMED_FIELDS)))
 def test_named_fields(secret: bytes, where: str) -> None:
     line = NAMED_FIELDS[where](secret)
@@ -118,7 +118,7 @@ def test_named_fields(secret: bytes, where: str) -> None:
         assert_absent(secret, output(raw))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(URL_SECRETS, st.sampled_from(sorted(URLS)), st.sampled_from(sorted(ENCODINGS)))
 @example(b"Z9%26x%3D9Z", "query", "plain")
 def test_urls(secret: bytes, where: str, encoding: str) -> None:
@@ -135,6 +135,7 @@ def test_urls(secret: bytes, where: str, encoding: str) -> None:
         assert_absent(secret, output(raw))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(URL_SECRETS)
 @example(b"Z9000.AA00009Z")  # with the a@ before it an address
 def test_user_information(secret: bytes) -> None:
@@ -193,7 +194,7 @@ ANYWHERE: dict[str, Callable[[bytes], Exchange]] = {
 }
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("form", FORMS)
 def test_forms(form: str, data: st.DataObject) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.redact.command_line import ARGUMENTS, LONGEST, redact_command_line, redact_word
@@ -102,12 +102,14 @@ PLACES = st.sampled_from(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(SECRETS, PLACES, st.lists(WORDS, max_size=4), st.lists(WORDS, max_size=4))
 def test_secrets_stay(secret: str, place: list[str], before: list[str], after: list[str]) -> None:
     words = before + [part.format(secret) for part in place] + after
     assert secret not in redact_command_line([word.encode() for word in words])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_never_raises(arguments: list[bytes]) -> None:
     assert len(redact_command_line(arguments)) <= LONGEST
