@@ -181,6 +181,8 @@ class ContainerNginx:
         self.container = Container(command, directory, directory / "container")
         try:
             wait_until(lambda: listens_on(self.ports), START_SECONDS, "nginx in its container")
+            # Translated while they run; a port is open before the last worker is there.
+            wait_until(lambda: len(self.container.host_pids()) > workers, START_SECONDS, "nginx's workers")
             self._host_pids = self.container.host_pids()
         except BaseException:
             self.stop()
