@@ -265,6 +265,9 @@ class Flow:
         self.held.append(held)
         shared.held.append(held)
         shared.waiting += 1
+        if len(shared.held) > 2 * shared.limits.max_held:
+            # Those that have found their peer are passed over lazily; behind one that waits they would pile up.
+            shared.held = deque(waiting for waiting in shared.held if waiting.exchange is not None)
         while shared.waiting > shared.limits.max_held:
             oldest = shared.held.popleft()
             if oldest.exchange is not None:
