@@ -86,7 +86,7 @@ class Connection:
 
     @property
     def buffered(self) -> int:
-        """Captured bytes that wait for others, both directions."""
+        """Bytes of memory that what waits for earlier bytes takes, both directions."""
         return self.halves[0].buffered + self.halves[1].buffered
 
     @property

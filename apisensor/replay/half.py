@@ -18,6 +18,9 @@ _HALF_WRAP = 1 << 31
 NOWHERE = -(1 << 62)
 """A position before every other: nothing was acknowledged yet."""
 
+PIECE_OVERHEAD = 200
+"""Bytes of memory that a waiting piece takes besides its own: limits on what waits must hold for tiny segments, too."""
+
 _start = attrgetter("start")
 
 
@@ -33,6 +36,10 @@ class Piece(msgspec.Struct, gc=False):
     """None: the snapshot length cut these bytes off."""
     first: bool
     """data[0] was the first byte of a segment."""
+
+
+def _weight(piece: Piece) -> int:
+    return PIECE_OVERHEAD + (0 if piece.data is None else piece.end - piece.start)
 
 
 class Half:
@@ -84,7 +91,7 @@ class Half:
         self.pending: list[Piece] = []
         """Sorted by start; never overlapping."""
         self.buffered = 0
-        """Captured bytes in `pending`."""
+        """Bytes of memory that `pending` takes."""
         self.conflicts = 0
         """Retransmissions whose bytes differ from those already waiting, which were kept."""
         self.last_ns = 0
@@ -116,7 +123,7 @@ class Half:
         before = [piece for piece in self.pending if piece.start < self.next]
         for piece in before:  # not of this connection
             self.pending.remove(piece)
-            self.buffered -= 0 if piece.data is None else piece.end - piece.start
+            self.buffered -= _weight(piece)
 
     def settle(self) -> None:
         """From here on `next` is where delivery starts."""
@@ -162,7 +169,7 @@ class Half:
             if stop > at:
                 part = None if data is None else data[at - start : stop - start]
                 pending.insert(index, Piece(at, stop, time_ns, acknowledges, part, first and at == start))
-                self.buffered += 0 if part is None else stop - at
+                self.buffered += PIECE_OVERHEAD + (0 if part is None else stop - at)
                 index += 1
                 at = stop
             if following is None or at >= end:
@@ -180,8 +187,7 @@ class Half:
         """Takes the first waiting piece; the position moves past it."""
         piece = self.pending.pop(0)
         self.next = piece.end
-        if piece.data is not None:
-            self.buffered -= piece.end - piece.start
+        self.buffered -= _weight(piece)
         return piece
 
     def finish(self, position: int, time_ns: int) -> None:
@@ -192,6 +198,4 @@ class Half:
         self.fin_ns = time_ns
         self.excused = NOWHERE
         while self.pending and self.pending[-1].end > position:
-            piece = self.pending.pop()
-            if piece.data is not None:
-                self.buffered -= piece.end - piece.start
+            self.buffered -= _weight(self.pending.pop())

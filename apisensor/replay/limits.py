@@ -20,11 +20,12 @@ class ReplayLimits(msgspec.Struct, frozen=True):
     longest is closed and counted (`connections_evicted`)."""
 
     flow_bytes: int = 4 << 20
-    """Bytes of a connection waiting for a missing segment. More than a receive window of Linux's default (6 MB is the
-    most it grows to) rarely holds; beyond it the missing segment is given up (`gaps_buffer_limit`)."""
+    """Bytes of a connection waiting for a missing segment, 200 for each piece included. Receive windows rarely reach it
+    (Linux grows them to 6 MB at most); beyond it the missing segment is given up (`gaps_flow_buffer_limit`)."""
 
     total_bytes: int = 256 << 20
-    """The same over all connections: what a replay may need in memory besides the parsers."""
+    """The same over all connections: what a replay may need in memory besides the parsers
+    (`gaps_total_buffer_limit`)."""
 
     reorder_packets: int = 64
     """Packets of the connection after which bytes that the receiver acknowledged, but that were not captured, are given

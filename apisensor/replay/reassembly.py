@@ -43,7 +43,8 @@ class Reassembler:
         self._last_seen: dict[Connection, int] = {}
         self._waiting: OrderedDict[Connection, int] = OrderedDict()
         """Connections with a window open: capture time at which to look again."""
-        self._buffered = 0
+        self.buffered = 0
+        """Bytes of memory that what waits takes, over all connections."""
         self._now_ns = 0
         self._out: list[Event] = []
         self.flows = 0
@@ -61,7 +62,7 @@ class Reassembler:
             entry = None
         if entry is None:
             if segment.flags & RST:
-                return []  # of a connection that is not known: there is nothing to end
+                return self._taken()  # of a connection that is not known: there is nothing to end
             entry = self._begin(segment)
         connection, index = entry
         if connection.closed:
@@ -120,15 +121,15 @@ class Reassembler:
     def _bound(self, connection: Connection, before: int) -> None:
         """Keeps the bytes that wait within the limits, at the cost of the connection that went over one."""
         after = connection.buffered
-        self._buffered += after - before
+        self.buffered += after - before
         if after > self._limits.flow_bytes:
             self._count("gaps_flow_buffer_limit", 1)
-        elif self._buffered > self._limits.total_bytes and after:
+        elif self.buffered > self._limits.total_bytes and after:
             self._count("gaps_total_buffer_limit", 1)
         else:
             return
         connection.drain()
-        self._buffered += connection.buffered - after
+        self.buffered += connection.buffered - after
 
     def _after(self, connection: Connection) -> None:
         """Files the connection where its state says."""
@@ -158,7 +159,7 @@ class Reassembler:
             del self._waiting[connection]
             before = connection.buffered
             connection.due(now)
-            self._buffered += connection.buffered - before
+            self.buffered += connection.buffered - before
             if connection.closed:
                 self._retire(connection)
             elif connection.waiting:
@@ -185,7 +186,7 @@ class Reassembler:
         """Ends the connection if it is open, and frees its addresses."""
         before = connection.buffered
         connection.close()
-        self._buffered += connection.buffered - before
+        self.buffered += connection.buffered - before
         self._open.pop(connection, None)
         self._closed.pop(connection, None)
         self._waiting.pop(connection, None)

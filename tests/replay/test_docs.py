@@ -35,5 +35,5 @@ def test_numbers() -> None:
         f"more than {limits.flow_bytes >> 20} MiB of the connection, or {limits.total_bytes >> 20} MiB in all" in text
     )
     assert f"at most {MAX_RECORD >> 20} MiB, a chunk in it {MAX_CHUNK >> 20} MiB" in text
-    assert RECORDING_MAGIC == bytes.fromhex("0a 0a 08") + b"APISREC1"
+    assert bytes.fromhex("0a 0a 08") + b"APISREC1" == RECORDING_MAGIC
     assert "`0a 0a 08` and this" in text
