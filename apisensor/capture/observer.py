@@ -101,10 +101,13 @@ class Observer:
 
     def _on_exec(self, notice: Notice) -> None:
         pid = notice.pid
-        self.seen.pop(pid, None)
+        told = self.seen.pop(pid, None) is not None
         self._libraries.gone(pid)
         self._judge(pid)
         self._executed[pid] = self._describe(pid, notice)
+        if told:
+            # Core knows the pid as another program: the new one must not wait for its first bytes.
+            self._tell(self._executed[pid])
         self._executed.move_to_end(pid)
         if len(self._executed) > MOST_PROCESSES:
             self._executed.popitem(last=False)

@@ -7,6 +7,7 @@ links of the workers -> enrich (process, service, library) -> printer, live stre
 
 from __future__ import annotations
 
+import functools
 import os
 import selectors
 import signal
@@ -38,7 +39,7 @@ from apisensor.processes.messages import (
     parameters_from,
 )
 from apisensor.processes.node_status import NodeStatus
-from apisensor.processes.pages import CoreCount, core_counters, map_page, worker_counters
+from apisensor.processes.pages import CoreCount, Packet, account, core_counters, map_page, worker_counters
 from apisensor.processes.privileges import FATAL, become, die_with_parent
 from apisensor.settings import SettingsError
 from apisensor.transactions.model import Transaction
@@ -80,9 +81,9 @@ class Core:
         self._spans_before = self._page[CoreCount.SPANS_OFFERED]
         workers = parameters.settings.worker.count
         self._worker_pages = [map_page(descriptors[f"page:{index}"], write=False) for index in range(workers)]
-        self._decode = msgspec.msgpack.Decoder(list[Transaction]).decode
+        self._decode = msgspec.msgpack.Decoder(Packet).decode
         for index in range(workers):
-            self._register(Link.of(descriptors[f"worker:{index}"]), self._on_worker)
+            self._register(Link.of(descriptors[f"worker:{index}"]), functools.partial(self._on_worker, index))
         self._capture = Link.of(descriptors["capture"])
         self._register(self._capture, self._on_capture)
         self._run = Link.of(parameters.run)
@@ -108,7 +109,7 @@ class Core:
         """What earlier cores took and did not hand on is lost; nothing is in this one's hands yet."""
         page = self._page
         done = page[CoreCount.HANDLED] + page[CoreCount.NOT_PRINTED]
-        page[CoreCount.LOST_WITH_CORE] = page[CoreCount.RECEIVED] - done
+        page[CoreCount.LOST_IN_CORE] = page[CoreCount.RECEIVED] - done
         page[CoreCount.SPANS_LOST_WITH_CORE] = page[CoreCount.SPANS_OFFERED] - page[CoreCount.SPANS_SETTLED]
 
     def _register(self, link: Link, handler: Callable[[Link], None]) -> None:
@@ -137,15 +138,15 @@ class Core:
         self._live.close()
         self._publish()
 
-    def _on_worker(self, link: Link) -> None:
+    def _on_worker(self, worker: int, link: Link) -> None:
         self._clock.look(time.monotonic_ns())
         for _ in range(PACKETS):
             received = link.receive()
             if received is None:
                 return
-            transactions = self._decode(received[0])
-            self._page[CoreCount.RECEIVED] += len(transactions)
-            for transaction in transactions:
+            packet = self._decode(received[0])
+            account(self._page, worker, packet)
+            for transaction in packet.transactions:
                 transaction.wall_offset_ns = self._clock.offset_ns
                 for ready in self._waiting.offer(transaction, time.monotonic_ns()):
                     self._sink(ready)

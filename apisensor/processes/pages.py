@@ -1,7 +1,8 @@
 """Counters in shared memory: one page a worker and one for core, made and kept by `run`.
 
 What a killed part had counted is still there for its successor, so that what was lost with it is known exactly: what it
-had begun and not handed on.
+had begun and not handed on. A part may die inside the system call that hands a packet on, so neither side's word for it
+is enough: packets carry running totals, and core, which sees them in order, does the sums (`account`).
 """
 
 from __future__ import annotations
@@ -10,43 +11,75 @@ import enum
 import mmap
 import os
 
+import msgspec
+
 from apisensor.transactions.counts import Count
+from apisensor.transactions.model import Transaction
 
 
 class WorkerCount(enum.IntEnum):
     """Indexes after those of `Count` in a worker's page. All only ever rise."""
 
-    DELIVERED = 64
-    """Transactions handed to core's link."""
-    LOST_WITH_WORKER = 65
-    """Transactions that were begun by workers that died."""
-    DROPPED_CORE_BEHIND = 66
+    SENT = 64
+    """Transactions that were put into packets to core, or settled as lost when this worker was started."""
+    DROPPED_CORE_BEHIND = 65
     """Transactions dropped because core did not read for long."""
+    FAILED = 66
+    """Exchanges that could not be made transactions: an error in the sensor."""
     EVENTS = 67
     """Records read from the ring."""
-    FAILED = 68
-    """Exchanges that could not be made transactions: an error in the sensor."""
-    RECORDED_BYTES = 69
-    """Bytes written to the recording."""
 
 
 class CoreCount(enum.IntEnum):
-    """Indexes in core's page."""
+    """Indexes in core's page. All only ever rise."""
 
     RECEIVED = 0
     """Transactions taken from the workers' links."""
     HANDLED = 1
     """Transactions given to all sinks, their line written where lines are printed."""
-    NOT_PRINTED = 6
+    NOT_PRINTED = 2
     """Transactions whose line was dropped because the reader of standard output was too slow."""
-    LOST_WITH_CORE = 2
-    """Transactions that cores took and did not hand on before they died."""
-    SPANS_OFFERED = 3
+    LOST_IN_CORE = 3
+    """Transactions that cores received and did not hand on before they died."""
+    LOST_ON_THE_WAY = 4
+    """Transactions in packets that a core took from its link and died before it counted them."""
+    LOST_WITH_WORKER = 5
+    """Transactions that workers had begun, and not sent, when they died."""
+    SPANS_OFFERED = 6
     """Spans given to the exporter by this core and the ones before it."""
-    SPANS_SETTLED = 4
+    SPANS_SETTLED = 7
     """Spans sent or counted as dropped."""
-    SPANS_LOST_WITH_CORE = 5
+    SPANS_LOST_WITH_CORE = 8
     """Spans that waited in the exporters of cores that died."""
+
+
+ACCOUNTED = 64
+"""Index in core's page from which on each worker has one number: its SENT up to which all is accounted for."""
+
+
+class Packet(msgspec.Struct, array_like=True, frozen=True):
+    """What a worker sends to core. `sent` and `begun` make lost packets visible, whoever died with them."""
+
+    sent: int
+    """WorkerCount.SENT including this packet's transactions."""
+    transactions: list[Transaction]
+    begun: int | None = None
+    """In the first packet of a worker only: what all workers before it had begun, less what they counted as dropped."""
+
+
+def account(page: memoryview, worker: int, packet: Packet) -> None:
+    """Enters a packet in core's page: its transactions, and what must be lost by what it says.
+
+    Repeated after a death it changes nothing, so what is counted once is never counted twice.
+    """
+    at = ACCOUNTED + worker
+    if packet.begun is not None:
+        page[CoreCount.LOST_WITH_WORKER] += max(0, packet.begun - page[at])
+    else:
+        count = len(packet.transactions)
+        page[CoreCount.LOST_ON_THE_WAY] += max(0, packet.sent - count - page[at])
+        page[CoreCount.RECEIVED] += count
+    page[at] = packet.sent
 
 
 PAGE_BYTES = mmap.PAGESIZE

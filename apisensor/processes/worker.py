@@ -27,7 +27,7 @@ from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
-from apisensor.processes.pages import WorkerCount, map_page
+from apisensor.processes.pages import Packet, WorkerCount, map_page
 from apisensor.processes.privileges import FATAL, become, die_with_parent, seal
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
@@ -49,6 +49,8 @@ PENDING_BYTES = 32 << 20
 """Encoded transactions kept while core does not read (restarting: half a second); then the newest are dropped."""
 PACKET_TARGET = 64 << 10
 """Transactions are gathered into packets of about this size."""
+_ENVELOPE = 16
+"""Bytes of a packet around its transactions."""
 
 
 class Skips:
@@ -77,38 +79,53 @@ class Outbox:
         self._encode = msgspec.msgpack.Encoder().encode
         self._open: list[bytes] = []
         self._open_bytes = 0
-        self._packets: deque[tuple[bytes, int]] = deque()
+        self._packets: deque[bytes] = deque()
         self._pending = 0
+        # Nothing is open in a new worker: whatever was begun and not sent is lost with its predecessor.
+        dropped = page[WorkerCount.DROPPED_CORE_BEHIND] + page[WorkerCount.FAILED]
+        self._sent = self._told = page[Count.REQUESTS_BEGUN] - dropped
+        page[WorkerCount.SENT] = self._sent
+        self._queue(self._encode(Packet(self._sent, [], self._sent)))
 
     def put(self, transaction: Transaction) -> None:
         encoded = self._encode(transaction)
         if self._open_bytes + len(encoded) > PACKET_TARGET:
             self._close()
-        if len(encoded) + 5 > PACKET_BYTES or self._pending > PENDING_BYTES:
+        if len(encoded) + _ENVELOPE > PACKET_BYTES or self._pending > PENDING_BYTES:
             self._page[WorkerCount.DROPPED_CORE_BEHIND] += 1
             return
         self._open.append(encoded)
         self._open_bytes += len(encoded)
 
     def _close(self) -> None:
-        """Ends the open packet: a msgpack array (array32) of its transactions."""
+        """Ends the open packet: msgpack of `Packet`, around transactions that are encoded already."""
         if not self._open:
             return
-        packet = b"\xdd" + len(self._open).to_bytes(4, "big") + b"".join(self._open)
-        self._packets.append((packet, len(self._open)))
-        self._pending += len(packet)
+        count = len(self._open)
+        self._sent += count
+        self._page[WorkerCount.SENT] = self._sent
+        # fixarray of 3; uint64; array32; nil
+        head = b"\x93\xcf" + self._sent.to_bytes(8, "big") + b"\xdd" + count.to_bytes(4, "big")
+        self._queue(b"".join((head, *self._open, b"\xc0")))
         self._open, self._open_bytes = [], 0
+
+    def _queue(self, packet: bytes) -> None:
+        self._packets.append(packet)
+        self._pending += len(packet)
 
     def flush(self) -> None:
         """Sends what the link takes."""
         self._close()
         while self._packets:
-            packet, count = self._packets[0]
-            if not self._link.send(packet):
+            if not self._link.send(self._packets[0]):
                 return
-            self._page[WorkerCount.DELIVERED] += count
-            self._pending -= len(packet)
-            self._packets.popleft()
+            self._pending -= len(self._packets.popleft())
+
+    def tell(self) -> None:
+        """Sends the running total alone, so that core sees a loss even where nothing follows it."""
+        if self._told != self._sent and not self._packets and not self._open:
+            self._told = self._sent
+            self._queue(self._encode(Packet(self._sent, [])))
 
 
 class Worker:
@@ -121,10 +138,6 @@ class Worker:
         self._ready = select.epoll()
         self._ready.register(self._ring_descriptor, select.EPOLLIN)
         self._page = map_page(descriptors["page"], write=True)
-        # Nothing is open in a new worker: whatever was begun and not delivered is lost with its predecessor.
-        begun, delivered = self._page[Count.REQUESTS_BEGUN], self._page[WorkerCount.DELIVERED]
-        dropped = self._page[WorkerCount.DROPPED_CORE_BEHIND] + self._page[WorkerCount.FAILED]
-        self._page[WorkerCount.LOST_WITH_WORKER] = begun - delivered - dropped
         skips = Skips(descriptors["map:skips"], parameters.skip_slots)
         self._analyzer = Analyzer(
             limits(parameters.settings), counts=cast(MutableSequence[int], self._page), skip=skips
@@ -162,6 +175,7 @@ class Worker:
                 next_expiry = now + EXPIRE_S
                 for exchange in self._analyzer.expire(time.monotonic_ns()):
                     self._finish(exchange)
+                self._outbox.tell()
                 if self._recording is not None:
                     self._recording.flush()
             self._outbox.flush()

@@ -76,7 +76,7 @@ def test_a_killed_part_is_restarted_and_all_is_accounted_for(name: str, tmp_path
         calls = _load(tmp_path, kill)
         verdict = sensor.verdict(calls, seconds=5)
         counters = sensor.status()["counters"]
-        lost = counters["worker.lost_with_worker"] + counters["core.lost_with_core"]
+        lost = sum(counters[f"core.{name}"] for name in ("lost_with_worker", "lost_in_core", "lost_on_the_way"))
         assert len(set(pids)) == ROUNDS + 1
         assert _part(sensor, name)["restarts"] == ROUNDS
         assert verdict.wrong == [], verdict.report()
