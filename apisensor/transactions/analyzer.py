@@ -8,7 +8,7 @@ An `Analyzer` knows no clock, socket or thread: time comes with the events. One 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from typing import Any
 
 from apisensor.events.model import Bind, Cause, Chunk, Close, Direction, End, Event, Gap, Open
@@ -16,7 +16,7 @@ from apisensor.protocols.identify import Start, identify
 from apisensor.streams.lane import END_OF_FLOW, Hole
 from apisensor.streams.limits import Limits
 from apisensor.transactions.counts import Count
-from apisensor.transactions.flow import Engine, Flow, Peer, Shared
+from apisensor.transactions.flow import Counters, Engine, Flow, Peer, Shared
 from apisensor.transactions.http1_pairing import Http1Pairing
 from apisensor.transactions.http2_pairing import Http2Pairing
 from apisensor.transactions.model import Exchange
@@ -51,12 +51,12 @@ class Analyzer:
         self,
         limits: Limits,
         *,
-        counts: MutableSequence[int] | None = None,
+        counts: Counters | None = None,
         skip: Callable[[int, Direction, int], None] | None = None,
         network: bool = False,
     ) -> None:
         self.limits = limits
-        self.counts: MutableSequence[int] = [0] * len(Count) if counts is None else counts
+        self.counts: Counters = [0] * len(Count) if counts is None else counts
         self._shared = Shared(limits, self.counts, skip, network)
         self._flows: OrderedDict[int, Flow] = OrderedDict()
         """The one without events for longest comes first."""

@@ -6,7 +6,7 @@ A flow's exchanges leave it in `Flow.emit`. Those of a flow whose peer is not kn
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 from apisensor.events.model import Address, Binding, Direction
@@ -33,6 +33,13 @@ class Peer(NamedTuple):
     local: Address
     remote: Address
     binding: Binding
+
+
+class Counters(Protocol):
+    """A sequence of integers: a list, or a memoryview of shared memory."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+    def __setitem__(self, index: int, value: int, /) -> None: ...
 
 
 class Engine(Protocol):
@@ -71,7 +78,7 @@ class Shared:
     def __init__(
         self,
         limits: Limits,
-        counts: MutableSequence[int],
+        counts: Counters,
         skip: Callable[[int, Direction, int], None] | None,
         network: bool,
     ) -> None:

@@ -44,7 +44,7 @@ def test_late_join_knows_what_it_saw_inserted() -> None:
     assert late.decode(encoder.encode([(b"x-user", b"bob")])) == [(None, b"bob")]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(LISTS, min_size=1, max_size=12), st.integers(0, 11), st.sampled_from([0, 100, 4096, 8192, 65536, 200_000])
 )
@@ -61,7 +61,7 @@ def test_never_a_wrong_value(lists: list[list[tuple[bytes, bytes]]], joined: int
                 assert fields == headers
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(LISTS, min_size=2, max_size=12), st.data())
 def test_a_lost_block_makes_the_older_entries_unknown(
     lists: list[list[tuple[bytes, bytes]]], data: st.DataObject

@@ -210,7 +210,7 @@ def test_a_path_that_is_not_known_is_absent() -> None:
 LOSSES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 300), st.integers(1, 400)), min_size=1, max_size=3)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(LOSSES, st.booleans(), st.integers(0, 10), st.booleans())
 def test_losses_anywhere(losses: list[tuple[int, int, int]], said: bool, seed: int, apart: bool) -> None:
     calls = one_by_one(TRUTHS) if apart else concurrent(TRUTHS, seed)

@@ -1,0 +1,102 @@
+"""What the analyzer costs: events of the standard recording to exchanges, beside a bare httptools parse.
+
+    python -m bench.analyzer [--transactions 20000] [--protocol http/1.1|h2] [--rounds 5]
+
+The bare parse feeds the same messages to httptools with the same callbacks, which keep what the analyzer keeps of a
+message and nothing else. Rounds are interleaved, because a machine's speed changes within seconds; the ratio is what
+can be compared between machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+
+import httptools
+
+from apisensor.events.model import Event
+from apisensor.transactions.analyzer import Analyzer, Count, Limits
+from bench.standard_recording import Protocol, events, exchanges, http1
+
+
+class Callbacks:
+    """The callbacks that the analyzer's readers have."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.url = b""
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.body: list[bytes] = []
+
+    def on_message_begin(self) -> None:
+        self.fields = []
+        self.body = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        pass
+
+    def on_body(self, piece: bytes) -> None:
+        self.body.append(piece)
+
+    def on_message_complete(self) -> None:
+        self.messages += 1
+
+
+def run_bare(messages: list[tuple[bytes, bytes]]) -> int:
+    """CPU ns of httptools alone over requests and responses."""
+    requests, responses = Callbacks(), Callbacks()
+    request_parser, response_parser = httptools.HttpRequestParser(requests), httptools.HttpResponseParser(responses)
+    start = time.process_time_ns()
+    for request, response in messages:
+        request_parser.feed_data(request)
+        response_parser.feed_data(response)
+    spent = time.process_time_ns() - start
+    if requests.messages != len(messages) or responses.messages != len(messages):
+        raise AssertionError("the bare parser did not see every message")
+    return spent
+
+
+def run_analyzer(recording: list[Event], count: int) -> int:
+    """CPU ns of an analyzer over the recording."""
+    analyzer = Analyzer(Limits())
+    feed = analyzer.feed
+    found = 0
+    start = time.process_time_ns()
+    for event in recording:
+        found += len(feed(event))
+    spent = time.process_time_ns() - start
+    if found != count or analyzer.counts[Count.EXCHANGES_INCOMPLETE]:
+        raise AssertionError(f"{found} of {count} exchanges, {analyzer.counts[Count.EXCHANGES_INCOMPLETE]} incomplete")
+    return spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--transactions", type=int, default=20_000)
+    parser.add_argument("--protocol", choices=["http/1.1", "h2"], default="http/1.1")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    count = options.transactions
+    protocol: Protocol = options.protocol
+    recording = list(events(count, protocol))
+    messages = [http1(exchange) for exchange in exchanges(count)]
+    gc.collect()
+    gc.freeze()
+    pairs = [(run_bare(messages), run_analyzer(recording, count)) for _ in range(options.rounds)]
+    bare, analyzer = (statistics.median(side) / count / 1000 for side in zip(*pairs, strict=True))
+    print(f"{protocol}, {count:,} transactions, {options.rounds} interleaved rounds, medians")
+    print(f"analyzer: {1e6 / analyzer:,.0f} transactions/s on one core, {analyzer:.1f} us each")
+    print(f"bare httptools with callbacks (HTTP/1.1): {bare:.1f} us each")
+    print(f"ratio: {statistics.median(spent / alone for alone, spent in pairs):.2f}")
+
+
+if __name__ == "__main__":
+    main()
