@@ -20,13 +20,16 @@ needs_tcpdump = pytest.mark.skipif(
 )
 
 _DEADLINE = 20.0
+_QUIET = 1.5
+"""Seconds without growth after which everything is in the file: the kernel hands over what it gathered each second."""
 
 
 class Capturing:
     """A running tcpdump."""
 
     def __init__(self, path: Path, expression: str, options: list[str], prefix: list[str]) -> None:
-        command = [*prefix, "tcpdump", "-n", "-U", "--immediate-mode", "-B", "65536", "-Z", "root", *options]
+        # Not --immediate-mode: it gives each packet a slot of the snapshot length, and 64 MiB of them fill at once.
+        command = [*prefix, "tcpdump", "-n", "-U", "-B", "65536", "-Z", "root", *options]
         self._process = subprocess.Popen(
             [*command, "-w", str(path), *expression.split()], stderr=subprocess.PIPE, text=True
         )
@@ -43,7 +46,7 @@ class Capturing:
         deadline = time.monotonic() + _DEADLINE
         size = -1
         while time.monotonic() < deadline and size != (size := self._path.stat().st_size):
-            time.sleep(0.2)
+            time.sleep(_QUIET)
         self._process.send_signal(signal.SIGINT)
         _, rest = self._process.communicate(timeout=_DEADLINE)
         self.said += rest
