@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import msgspec
 from elftools.elf.elffile import ELFFile
-from elftools.elf.hash import GNUHashTable
 from elftools.elf.sections import SymbolTableSection
 
 FUNCTIONS = (
@@ -31,6 +32,11 @@ VERSION_BYTES = 128 << 20
 
 _VERSION = re.compile(rb"OpenSSL (\d{1,2}\.\d{1,3}\.\d{1,3}[a-z]{0,2}(?:-[a-z0-9]{1,8})?)[ \x00]")
 # A fixed, linear pattern over a bounded file; the standard re is safe for it.
+_SYMBOL = struct.Struct("<IBBHQQ")
+"""Elf64_Sym: name, info, other, section index, value, size."""
+_STT_FUNC, _SHN_UNDEF = 2, 0
+_MOST_TRIES = 100_000
+"""Places looked at for one name; a file made to have more is not worth it."""
 _BLOCK = 1 << 20
 _OVERLAP = 64
 
@@ -75,23 +81,46 @@ def _offsets(elf: Any) -> dict[str, int]:
 
 
 def _defined(elf: Any) -> list[tuple[str, int]]:
-    """(name, virtual address) of the functions that the file defines; by hash table where it has one."""
-    dynamic = elf.get_section_by_name(".dynsym")
-    hashes = elf.get_section_by_name(".gnu.hash")
-    if isinstance(dynamic, SymbolTableSection) and hashes is not None:
-        table = GNUHashTable(elf, hashes["sh_offset"], dynamic)
-        symbols = [table.get_symbol(name) for name in FUNCTIONS]
-    else:
-        section = dynamic or elf.get_section_by_name(".symtab")
-        if not isinstance(section, SymbolTableSection):
-            return []
-        wanted = set(FUNCTIONS)
-        symbols = [symbol for symbol in section.iter_symbols() if symbol.name in wanted]
-    return [
-        (symbol.name, symbol["st_value"])
-        for symbol in symbols
-        if symbol is not None and symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["type"] == "STT_FUNC"
-    ]
+    """(name, virtual address) of the functions that the file defines."""
+    for name in (".dynsym", ".symtab"):
+        section = elf.get_section_by_name(name)
+        if isinstance(section, SymbolTableSection) and section["sh_entsize"] == _SYMBOL.size:
+            found = list(_in_table(section.data(), elf.get_section(section["sh_link"]).data()))
+            if found:
+                return found
+    return []
+
+
+def _in_table(symbols: bytes, strings: bytes) -> Iterator[tuple[str, int]]:
+    """The wanted functions of a symbol table, by byte search: large programs have a million symbols, and reading each
+    into an object takes minutes."""
+    for function in FUNCTIONS:
+        name = function.encode() + b"\0"
+        at = strings.find(name)
+        tries = 0
+        while at >= 0 and tries < _MOST_TRIES:
+            tries += 1
+            # A name may also be the end of a longer one: then no symbol, or another one, begins here.
+            address = _address(symbols, at)
+            if address is not None:
+                yield function, address
+                break
+            at = strings.find(name, at + 1)
+
+
+def _address(symbols: bytes, name_at: int) -> int | None:
+    """Of the function defined under the name at this offset of the string table."""
+    wanted = name_at.to_bytes(4, "little")
+    place = symbols.find(wanted)
+    tries = 0
+    while place >= 0 and tries < _MOST_TRIES:
+        tries += 1
+        if place % _SYMBOL.size == 0:
+            _, info, _, section, value, _ = _SYMBOL.unpack_from(symbols, place)
+            if info & 0xF == _STT_FUNC and section != _SHN_UNDEF:
+                return int(value)
+        place = symbols.find(wanted, place + 1)
+    return None
 
 
 def _version(file: BinaryIO) -> str | None:
