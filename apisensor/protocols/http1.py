@@ -25,8 +25,7 @@ input is cut where heads may end), that content was skipped (COUNT), that the pe
 
 from __future__ import annotations
 
-import enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import httptools
 
@@ -36,14 +35,14 @@ from apisensor.protocols.message import Field, Message, add_content
 from apisensor.streams.limits import Limits
 
 
-class Mode(enum.IntEnum):
-    """What a reader does with bytes."""
+class Mode:
+    """What a reader does with bytes. Plain integers: they are compared for every chunk, and enumerations are slow."""
 
-    HUNT = 0
-    PARSE = 1
-    COUNT = 2
-    HOLD = 3
-    STOP = 4
+    HUNT: Final = 0
+    PARSE: Final = 1
+    COUNT: Final = 2
+    HOLD: Final = 3
+    STOP: Final = 4
 
 
 class Pairing(Protocol):
@@ -101,7 +100,7 @@ class Reader:
     def __init__(self, pairing: Pairing, limits: Limits) -> None:
         self.pairing = pairing
         self.limits = limits
-        self.mode = Mode.HUNT
+        self.mode: int = Mode.HUNT
         self.message: Message | None = None
         """The message under way; None between messages."""
         self.now = 0
@@ -205,7 +204,15 @@ class Reader:
     def on_body(self, piece: bytes) -> None:
         message = self.message
         if message is not None:
-            add_content(message, piece)
+            size = len(piece)
+            message.body_size += size
+            if message.room >= size:
+                message.body.append(piece)
+                message.room -= size
+                message.kept += size
+            elif message.room:
+                message.body_size -= size
+                add_content(message, piece)
 
     # Modes
 

@@ -18,6 +18,7 @@ BODILESS = frozenset((b"HEAD", b"CONNECT"))
 _HEAD_END = b"\r\n\r\n"
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 """Fields that say where the response ends."""
+_LENGTHS = frozenset(map(len, _FRAMING))
 
 
 class ResponseReader(Reader):
@@ -47,8 +48,7 @@ class ResponseReader(Reader):
         fields = self._fields
         length = coding = None
         for name, value in fields:
-            key = name.lower()  # type: ignore[union-attr]
-            if key in _FRAMING:
+            if len(name) in _LENGTHS and (key := name.lower()) in _FRAMING:  # type: ignore[arg-type, union-attr]
                 if key == b"content-length":
                     length = value
                 else:

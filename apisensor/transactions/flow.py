@@ -150,8 +150,11 @@ class Flow:
     def room(self, message: Message) -> int:
         """Bytes that may be kept of a body that begins now."""
         limits = self.shared.limits
-        room = min(limits.body_capture, limits.flow_bytes - self.kept)
-        if room <= 0 < limits.body_capture:
+        capture = limits.body_capture
+        room = limits.flow_bytes - self.kept
+        if room >= capture:
+            return capture
+        if room <= 0:
             message.anomalies.append(anomalies.FLOW_BUFFER)
             return 0
         return room

@@ -13,6 +13,7 @@ from __future__ import annotations
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
 from apisensor.protocols.message import Field, Message
+from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side
 
@@ -21,8 +22,6 @@ _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
 _CLOSED = 1024
 """Stream identifiers remembered after a reset: what was in flight towards them is no orphan."""
-
-_REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 
 
 class Stream:
@@ -119,7 +118,7 @@ class Http2Pairing:
         self, direction: int, stream: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
     ) -> None:
         if self.client is None:
-            role = _role(fields)
+            role = heads.role(fields)
             if role is None:
                 return
             self._set_client(direction if role else 1 - direction)
@@ -208,24 +207,25 @@ class Http2Pairing:
         self, found: Stream | None, id_: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
     ) -> None:
         if found is None or found.request is None:
-            if id_ <= self._last or not id_ & 1 or not _role(fields):
+            if id_ <= self._last or not id_ & 1 or not heads.role(fields):
                 return  # trailers of a request that passed before, or nobody can tell what
             found = self._begin(id_, now)
         message = found.request
         assert message is not None
         message.end_ns = self.readers[self.client or 0].now
         if found.headed:
-            self._trailers(message, fields, reason)
+            heads.fill_trailers(message, fields, reason, self.flow.shared.limits.header_count)
         else:
             found.headed = True
-            self._fill_request(message, fields, reason)
+            message.room = self.flow.room(message)
+            heads.fill_request(message, fields, reason, self.flow.shared.limits.header_count)
         if end:
             self._end(found, message)
 
     def _response_head(
         self, found: Stream | None, id_: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
     ) -> None:
-        status = _status(fields)
+        status = heads.status_of(fields)
         if found is None:
             if not id_ & 1 or id_ in self._closed or status is None or status < 200:
                 return  # pushed, reset, or not the head of a final response
@@ -241,82 +241,15 @@ class Http2Pairing:
                 return
             found.response = message = Message(now, now)
             message.room = self.flow.room(message)
-            self._fill_response(message, status, fields, reason)
+            heads.fill_response(message, status, fields, reason, self.flow.shared.limits.header_count)
         elif message.fields is None and status is not None and status >= 200:
             # What was lost before was informational, or cannot be told from it.
-            self._fill_response(message, status, fields, reason)
+            heads.fill_response(message, status, fields, reason, self.flow.shared.limits.header_count)
         else:
-            self._trailers(message, fields, reason)
+            heads.fill_trailers(message, fields, reason, self.flow.shared.limits.header_count)
         message.end_ns = self.readers[1 - (self.client or 0)].now
         if end:
             self._end(found, message)
-
-    def _fill_request(self, message: Message, fields: list[Field] | None, reason: str | None) -> None:
-        message.room = self.flow.room(message)
-        if fields is None:
-            message.reason = message.reason or reason
-            return
-        regular: list[Field] = []
-        unknown = 0
-        for field in fields:
-            name, value = field
-            if name in _REQUEST_PSEUDO:
-                if name == b":method":
-                    message.method = value
-                elif name == b":path":
-                    message.target = value
-                elif name == b":scheme":
-                    message.scheme = value
-                elif name == b":authority":
-                    message.authority = value
-            else:
-                if name is None and not regular:
-                    unknown += 1
-                    continue
-                regular.append(field)
-        if message.authority is None:
-            message.authority = next((value for name, value in regular if name == b"host"), None)
-        needed = message.method is not None and (message.target is not None or message.method == b"CONNECT")
-        if unknown:
-            # Pseudo-headers come first (RFC 9113 section 8.3), so these are the missing ones before they are others.
-            hidden = sum(part is None for part in (message.method, message.scheme, message.target, message.authority))
-            regular[:0] = [(None, None)] * (unknown - hidden)
-        if not needed:
-            unresolved = unknown or any(name is None or value is None for name, value in fields)
-            message.reason = message.reason or ("hpack_unknown" if unresolved else "parse_error")
-        self._set_fields(message, regular)
-
-    def _fill_response(
-        self, message: Message, status: int | None, fields: list[Field] | None, reason: str | None
-    ) -> None:
-        if fields is None:
-            message.reason = message.reason or reason
-            return
-        message.status = status
-        regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
-        if status is None:
-            unresolved = any(name is None or value is None for name, value in fields)
-            message.reason = message.reason or ("hpack_unknown" if unresolved else "parse_error")
-            if regular and regular[0][0] is None:
-                del regular[0]  # the status
-        self._set_fields(message, regular)
-
-    def _set_fields(self, message: Message, regular: list[Field]) -> None:
-        limit = self.flow.shared.limits.header_count
-        if len(regular) > limit:
-            del regular[limit:]
-            message.anomalies.append(anomalies.HEADER_COUNT)
-            message.reason = message.reason or "limit"
-        message.fields = regular
-        _note_unknown(message, regular)
-
-    def _trailers(self, message: Message, fields: list[Field] | None, reason: str | None) -> None:
-        if fields is None:
-            message.reason = message.reason or reason
-            return
-        regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
-        message.trailers = regular[: self.flow.shared.limits.header_count]
-        _note_unknown(message, regular)
 
     # Streams
 
@@ -389,7 +322,7 @@ class Http2Pairing:
                 self.flow.kept -= response.kept
             self._close(stream.id)
             return
-        protocol = "grpc" if _grpc(request.fields) or (response and _grpc(response.fields)) else "h2"
+        protocol = "grpc" if heads.is_grpc(request.fields) or (response and heads.is_grpc(response.fields)) else "h2"
         self.flow.emit(stream.peer, self.side, protocol, request, response, reason, stream.id)
 
     def _close(self, id_: int) -> None:
@@ -398,35 +331,3 @@ class Http2Pairing:
         closed[id_] = None
         if len(closed) > _CLOSED:
             del closed[next(iter(closed))]
-
-
-def _role(fields: list[Field] | None) -> bool | None:
-    """Whether these are a request's fields; None where they do not say."""
-    for name, _ in fields or ():
-        if name in _REQUEST_PSEUDO:
-            return True
-        if name == b":status":
-            return False
-    return None
-
-
-def _status(fields: list[Field] | None) -> int | None:
-    for name, value in fields or ():
-        if name == b":status":
-            return int(value) if value is not None and len(value) == 3 and value.isdigit() else None
-    return None
-
-
-def _grpc(fields: list[Field] | None) -> bool:
-    for name, value in fields or ():
-        if name == b"content-type":
-            return value is not None and value.startswith(b"application/grpc")
-    return False
-
-
-def _note_unknown(message: Message, fields: list[Field]) -> None:
-    for name, value in fields:
-        if name is None or value is None:
-            if anomalies.UNKNOWN_FIELD not in message.anomalies:
-                message.anomalies.append(anomalies.UNKNOWN_FIELD)
-            return

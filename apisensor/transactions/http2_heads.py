@@ -1,0 +1,114 @@
+"""HTTP/2 header blocks as the heads of messages (RFC 9113 section 8.3), where some fields may not be known."""
+
+from __future__ import annotations
+
+from apisensor.protocols import anomalies
+from apisensor.protocols.message import Field, Message
+
+_REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+
+
+def fill_request(message: Message, fields: list[Field] | None, reason: str | None, limit: int) -> None:
+    """A request's header block is over; fields None: it could not be read, for this reason. `limit`: of the fields."""
+    if fields is None:
+        message.reason = message.reason or reason
+        return
+    regular: list[Field] = []
+    unknown = 0
+    for field in fields:
+        name, value = field
+        if name in _REQUEST_PSEUDO:
+            if name == b":method":
+                message.method = value
+            elif name == b":path":
+                message.target = value
+            elif name == b":scheme":
+                message.scheme = value
+            elif name == b":authority":
+                message.authority = value
+        else:
+            if name is None and not regular:
+                unknown += 1
+                continue
+            regular.append(field)
+    if message.authority is None:
+        message.authority = next((value for name, value in regular if name == b"host"), None)
+    needed = message.method is not None and (message.target is not None or message.method == b"CONNECT")
+    if unknown:
+        # Pseudo-headers come first (RFC 9113 section 8.3), so these are the missing ones before they are others.
+        hidden = sum(part is None for part in (message.method, message.scheme, message.target, message.authority))
+        regular[:0] = [(None, None)] * (unknown - hidden)
+    if not needed:
+        unresolved = unknown or any(name is None or value is None for name, value in fields)
+        message.reason = message.reason or ("hpack_unknown" if unresolved else "parse_error")
+    _set_fields(message, regular, limit)
+
+
+def fill_response(
+    message: Message, status: int | None, fields: list[Field] | None, reason: str | None, limit: int
+) -> None:
+    """The same of a response, whose status is known already."""
+    if fields is None:
+        message.reason = message.reason or reason
+        return
+    message.status = status
+    regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
+    if status is None:
+        unresolved = any(name is None or value is None for name, value in fields)
+        message.reason = message.reason or ("hpack_unknown" if unresolved else "parse_error")
+        if regular and regular[0][0] is None:
+            del regular[0]  # the status
+    _set_fields(message, regular, limit)
+
+
+def _set_fields(message: Message, regular: list[Field], limit: int) -> None:
+    if len(regular) > limit:
+        del regular[limit:]
+        message.anomalies.append(anomalies.HEADER_COUNT)
+        message.reason = message.reason or "limit"
+    message.fields = regular
+    _note_unknown(message, regular)
+
+
+def fill_trailers(message: Message, fields: list[Field] | None, reason: str | None, limit: int) -> None:
+    """The same of a second header block, the trailers."""
+    if fields is None:
+        message.reason = message.reason or reason
+        return
+    regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
+    message.trailers = regular[:limit]
+    _note_unknown(message, regular)
+
+
+def role(fields: list[Field] | None) -> bool | None:
+    """Whether these are a request's fields; None where they do not say."""
+    for name, _ in fields or ():
+        if name in _REQUEST_PSEUDO:
+            return True
+        if name == b":status":
+            return False
+    return None
+
+
+def status_of(fields: list[Field] | None) -> int | None:
+    """The status; None where it is not known, or there is none."""
+    for name, value in fields or ():
+        if name == b":status":
+            return int(value) if value is not None and len(value) == 3 and value.isdigit() else None
+    return None
+
+
+def is_grpc(fields: list[Field] | None) -> bool:
+    """Whether the content type says gRPC."""
+    for name, value in fields or ():
+        if name == b"content-type":
+            return value is not None and value.startswith(b"application/grpc")
+    return False
+
+
+def _note_unknown(message: Message, fields: list[Field]) -> None:
+    for name, value in fields:
+        if name is None or value is None:
+            if anomalies.UNKNOWN_FIELD not in message.anomalies:
+                message.anomalies.append(anomalies.UNKNOWN_FIELD)
+            return
