@@ -15,7 +15,7 @@ import msgspec
 
 from apisensor.finder.symbols import find
 from apisensor.processes.link import Link
-from apisensor.processes.messages import encode, parameters_from
+from apisensor.processes.messages import Ready, encode, parameters_from
 from apisensor.processes.privileges import become, die_with_parent, seal
 
 ANSWER_S = 1.5
@@ -28,13 +28,14 @@ def main() -> int:
     """Answers until its parent ends."""
     parameters = parameters_from(sys.argv[1])
     parent = os.getppid()
-    link = Link.of(parameters.descriptors["capture"])
+    link, run = Link.of(parameters.descriptors["capture"]), Link.of(parameters.run)
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     waiting = select.poll()
     waiting.register(link.fileno(), select.POLLIN)
     seal()
+    run.send(encode(Ready()))
     while True:
         waiting.poll()
         received = link.receive()

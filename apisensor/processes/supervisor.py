@@ -142,7 +142,7 @@ class Supervisor:
     @property
     def ready(self) -> bool:
         """Is every part at work?"""
-        return all(part.ready or part.name == "finder" for part in self._parts)
+        return all(part.ready for part in self._parts)
 
     def describe(self) -> str:
         """What is running, for one line."""
