@@ -161,6 +161,12 @@ class Supervisor:
         """Makes the kernel side leave a process out: the sensor does not see itself."""
         self._policies.set(struct.pack("I", pid), POLICY_OWN)
 
+    def _raise_epoch(self, part: Part) -> None:
+        """A worker does not know what its predecessor was told of sockets: the kernel side tells it again, from the
+        moment on that the predecessor's end is known."""
+        if part.module == "worker":
+            self._epochs.set(struct.pack("I", part.index), struct.pack("I", part.restarts + 1))
+
     def _start(self, part: Part) -> None:
         parameters = PartParameters(
             settings=self._settings,
@@ -176,9 +182,7 @@ class Supervisor:
             recording=self._recording[1] if self._recording else None,
             restarts=part.restarts,
         )
-        if part.module == "worker":
-            # Its predecessor was told which sockets there are; it must be told again.
-            self._epochs.set(struct.pack("I", part.index), struct.pack("I", part.restarts + 1))
+        self._raise_epoch(part)
         command = [
             sys.executable,
             "-I",
@@ -228,6 +232,7 @@ class Supervisor:
         pause = BACKOFF_S[min(max(part.failures - 1, 0), len(BACKOFF_S) - 1)]
         part.again_at = time.monotonic() + pause
         part.restarts += 1
+        self._raise_epoch(part)
         print(
             f"apisensor: {part.name} ended ({part.last_exit}), starting it again"
             + (f" in {pause:g} s" if pause else ""),

@@ -155,6 +155,7 @@ class Worker:
         page, feed = self._page, self._analyzer.feed
         next_expiry = time.monotonic() + EXPIRE_S
         wait = IDLE_POLL_S
+        event_ns = 0
         while True:
             stopping = self.stopping
             if not stopping:
@@ -162,6 +163,7 @@ class Worker:
             taken = 0
             for event in self._ring.take(decode, BATCH):
                 taken += 1
+                event_ns = event.time_ns
                 if self._recording is not None:
                     self._recording.event(event)
                     continue
@@ -173,7 +175,8 @@ class Worker:
             now = time.monotonic()
             if now >= next_expiry:
                 next_expiry = now + EXPIRE_S
-                for exchange in self._analyzer.expire(time.monotonic_ns()):
+                # With records still waiting, the time is theirs: what an exchange waits for may be among them.
+                for exchange in self._analyzer.expire(event_ns if taken == BATCH else time.monotonic_ns()):
                     self._finish(exchange)
                 self._outbox.tell()
                 if self._recording is not None:
