@@ -329,6 +329,10 @@ def load(parameters, directory):
     flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
     flags += [f"-D{name}={value}" for name, value in parameters["macros"].items()]
     flags += ["-Wno-macro-redefined", "-Wno-unused-function"]
+    back_end = parameters["back_end"]
+    if back_end == "auto":
+        back_end = "sock" if btf.has_tracepoint("sock_send_length") else "syscall"
+    flags += [f"-DBACK_END_{back_end.upper()}"]
     headers = tempfile.mkdtemp(prefix="apisensor-headers-")
     try:
         make_headers(headers)
@@ -345,9 +349,6 @@ def load(parameters, directory):
         names.append(name)
         descriptors.append(descriptor)
 
-    back_end = parameters["back_end"]
-    if back_end == "auto":
-        back_end = "sock" if btf.has_tracepoint("sock_send_length") else "syscall"
     for name in TRACEPOINTS + BACK_ENDS[back_end]:
         give(f"tracepoint:{name}", load_function(program, name, bcc.BPF.RAW_TRACEPOINT))
     multi = None

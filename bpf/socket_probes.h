@@ -200,6 +200,7 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     return 0;
 }
 
+#ifdef BACK_END_SOCK
 /* Back end "sock". */
 static __always_inline int at_sock_length(struct bpf_raw_tracepoint_args *ctx, u8 direction) {
     struct syscall call;
@@ -215,6 +216,7 @@ int sock_recv_length(struct bpf_raw_tracepoint_args *ctx) {
     return at_sock_length(ctx, DIRECTION_RECEIVE);
 }
 
+#else
 /* Back end "syscall". */
 int sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     struct syscall call;
@@ -234,6 +236,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx) {
     u64 sk = sock_of_descriptor(descriptor);
     return sk ? on_socket(sk, direction, returned, &call) : 0;
 }
+
+#endif
 
 /* The life of a socket, the same for every back end. */
 

@@ -100,10 +100,9 @@ int tls_return(struct pt_regs *ctx) {
     struct source source = {};
     source.buffer = call.buffer;
     source.left = n;
-    if (call.direction == DIRECTION_SEND)
-        emit_bytes(ring, key.pid, s->flow, DIRECTION_SEND, &s->half[0], &source, n, FLAG_TLS, TLS_STEPS);
-    else
-        emit_bytes(ring, key.pid, s->flow, DIRECTION_RECEIVE, &s->half[1], &source, n, FLAG_TLS, TLS_STEPS);
+    u8 direction = call.direction == DIRECTION_SEND ? DIRECTION_SEND : DIRECTION_RECEIVE;
+    struct half *half = direction == DIRECTION_SEND ? &s->half[0] : &s->half[1];
+    emit_bytes(ring, key.pid, s->flow, direction, half, &source, n, FLAG_TLS, TLS_STEPS);
     return 0;
 }
 
