@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from apisensor.cli.doctor.node_checks import CAPABILITIES
 from apisensor.settings import load_settings
 from tests.deploy.room import Room
 from tests.versioned import PROJECT
@@ -106,6 +107,20 @@ def test_places_are_those_of_the_settings() -> None:
         "RUNTIME": general.runtime_directory,
         "SENSOR_USER": general.user,
     }
+
+
+def test_every_place_is_documented() -> None:
+    steps = (PROJECT / "deploy" / "steps.sh").read_text()
+    places = re.findall(r"^[A-Z]+=(/\S+)", steps, re.MULTILINE)
+    documented = (PROJECT / "docs" / "files.md").read_text()
+    assert places
+    assert not [place for place in places if place not in documented and place != "/usr/bin/python3"]
+
+
+def test_unit_grants_what_doctor_asks_for() -> None:
+    unit = (PROJECT / "deploy" / "apisensor.service").read_text()
+    granted = set(" ".join(re.findall(r"^CapabilityBoundingSet=(.*)", unit, re.MULTILINE)).split())
+    assert granted >= {capability.name for capability in CAPABILITIES}
 
 
 def test_continuous_integration_runs_the_test_command() -> None:
