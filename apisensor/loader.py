@@ -5,9 +5,9 @@ that the rest of the sensor runs on any Python >= 3.11 and LLVM's memory goes wh
 
     loader.py SOCKET_DESCRIPTOR BPF_DIRECTORY  < parameters as JSON  > the same socket: one message
 
-The answer is one JSON object with the descriptors attached (SCM_RIGHTS), in the order of its "descriptors" list, or an
-object {"error": one line}. Kernel headers are not needed: a folder made of the user-space API headers satisfies BCC, and
-offsets of kernel structures come from the running kernel's BTF. It is used even where kernel headers are installed:
+The answer is one JSON object with the descriptors attached (SCM_RIGHTS), in the order of its "descriptors" list, or
+an object {"error": one line}. Kernel headers are not needed: a folder made of the user-space API headers satisfies BCC,
+and offsets of kernel structures come from the running kernel's BTF. It is used even where kernel headers are installed:
 one way to compile, the same on every node.
 """
 
@@ -22,12 +22,13 @@ import socket
 import struct
 import sys
 import tempfile
+from typing import Any
 
 MAX_DESCRIPTORS = 250
 """SCM_MAX_FD is 253: the kernel passes no more descriptors in one message."""
 
 BPF_SYSCALL = 321
-BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_PROG_LOAD = 0, 2, 5
+BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_PROG_LOAD, BPF_LINK_CREATE = 0, 2, 5, 28
 BPF_MAP_TYPE_RINGBUF, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI = 27, 2, 48
 
 OFFSETS = {
@@ -113,7 +114,7 @@ class Btf:
     _STRUCT, _UNION, _TYPEDEF = 4, 5, 8
     _QUALIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
-    def __init__(self):
+    def __init__(self) -> None:
         try:
             self._lib = ctypes.CDLL("libbpf.so.1")
         except OSError as error:
@@ -130,12 +131,12 @@ class Btf:
             )
         self._btf = self._lib.btf__load_vmlinux_btf()
 
-    def _type(self, number):
+    def _type(self, number: int) -> tuple[int, int, int, int, int]:
         address = self._lib.btf__type_by_id(self._btf, number)
         _name, info, target = struct.unpack("III", ctypes.string_at(address, 12))
         return address, (info >> 24) & 0x1F, info & 0xFFFF, info >> 31, target
 
-    def _find(self, number, field):
+    def _find(self, number: int, field: str) -> tuple[int, int] | None:
         """(byte offset, type) of a field, anonymous members included; None if there is none."""
         address, kind, count, kind_flag, target = self._type(number)
         while kind in self._QUALIFIERS:
@@ -155,11 +156,11 @@ class Btf:
                     return offset + inner[0], inner[1]
         return None
 
-    def has_tracepoint(self, name):
+    def has_tracepoint(self, name: str) -> bool:
         """Does the kernel have this raw tracepoint?"""
-        return self._lib.btf__find_by_name_kind(self._btf, f"btf_trace_{name}".encode(), self._TYPEDEF) > 0
+        return int(self._lib.btf__find_by_name_kind(self._btf, f"btf_trace_{name}".encode(), self._TYPEDEF)) > 0
 
-    def offset(self, structure, path):
+    def offset(self, structure: str, path: str) -> int:
         """Byte offset of a dotted path in a structure."""
         number = self._lib.btf__find_by_name_kind(self._btf, structure.encode(), self._STRUCT)
         total = 0
@@ -167,13 +168,14 @@ class Btf:
             found = self._find(number, field) if number > 0 else None
             if found is None:
                 raise LoaderError(
-                    f"this kernel's BTF has no {structure}.{path}: please report the kernel version {platform.release()}"
+                    f"this kernel's BTF ({platform.release()}) has no {structure}.{path}: "
+                    "please report it with the kernel's name"
                 )
             total, number = total + found[0], found[1]
         return total
 
 
-def make_headers(directory):
+def make_headers(directory: str) -> None:
     """Fills a folder that BCC takes for kernel headers from the user-space API headers (package linux-libc-dev)."""
     multiarch = f"{platform.machine()}-linux-gnu"
     if not os.path.exists("/usr/include/linux/types.h") or not os.path.isdir(f"/usr/include/{multiarch}/asm"):
@@ -182,7 +184,7 @@ def make_headers(directory):
         os.makedirs(os.path.join(directory, name), exist_ok=True)
     path = os.path.join
 
-    def write(name, text):
+    def write(name: str, text: str) -> None:
         with open(path(directory, name), "w", encoding="ascii") as file:
             file.write(text)
 
@@ -228,7 +230,7 @@ def make_headers(directory):
     )
 
 
-def flatten(directory, name="apisensor.c"):
+def flatten(directory: str, name: str = "apisensor.c") -> str:
     """The main file with each include of a file beside it replaced by that file's text; #line keeps the positions."""
     lines = []
     with open(os.path.join(directory, name), encoding="ascii") as file:
@@ -245,49 +247,49 @@ def flatten(directory, name="apisensor.c"):
     return "".join(lines)
 
 
-def bpf(command, attributes):
+def bpf(command: int, attributes: bytes) -> int:
     """bpf(2). Returns the result; raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 160))
     result = libc.syscall(BPF_SYSCALL, command, buffer, len(buffer))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
+    return int(result)
 
 
-def load_multi(instructions):
-    """Loads a uprobe program for uprobe_multi links (6.6+), which bcc 0.26 cannot ask for; None where the kernel refuses."""
-    code, license_, log = (
-        ctypes.create_string_buffer(instructions),
-        ctypes.create_string_buffer(b"GPL"),
-        ctypes.create_string_buffer(1 << 16),
-    )
+def load_multi(instructions: bytes) -> int:
+    """Loads a uprobe program for uprobe_multi links (6.6+), which bcc 0.26 cannot ask for. Raises OSError."""
+    code, license_ = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL")
     at = ctypes.addressof
-    # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, name, ifindex, expected_attach_type
+    # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, name, ifindex,
+    # expected_attach_type
     attributes = struct.pack(
         "IIQQIIQII16sII",
-        BPF_PROG_TYPE_KPROBE,
-        len(instructions) // 8,
-        at(code),
-        at(license_),
-        0,
-        0,
-        0,
-        0,
-        0,
-        b"apisensor",
-        0,
+        *(BPF_PROG_TYPE_KPROBE, len(instructions) // 8, at(code), at(license_), 0, 0, 0, 0, 0, b"apisensor", 0),
         BPF_TRACE_UPROBE_MULTI,
     )
-    del log
+    return bpf(BPF_PROG_LOAD, attributes)
+
+
+def has_uprobe_multi(instructions: bytes) -> bool:
+    """Does the kernel have uprobe_multi links? Tried on the first byte of this program's file, which nothing executes:
+    older kernels accept the program and refuse the link."""
+    path, offsets = ctypes.create_string_buffer(b"/proc/self/exe"), (ctypes.c_uint64 * 1)(0)
     try:
-        return bpf(BPF_PROG_LOAD, attributes)
+        program = load_multi(instructions)
+        # prog_fd, target_fd, attach_type, flags; uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid
+        target = (ctypes.addressof(path), ctypes.addressof(offsets))
+        attributes = struct.pack("IIIIQQQQIII", program, 0, BPF_TRACE_UPROBE_MULTI, 0, *target, 0, 0, 1, 0, 0)
+        link = bpf(BPF_LINK_CREATE, attributes)
     except OSError:
-        return None
+        return False
+    os.close(link)
+    os.close(program)
+    return True
 
 
-def make_rings(table, template, count, size):
-    """Creates the workers' rings and enters them in the array of maps; ring 0 is the template. Returns their descriptors."""
+def make_rings(table: int, template: int, count: int, size: int) -> list[int]:
+    """Creates the workers' rings, ring 0 being the template, and enters them in the array of maps."""
     rings = [template]
     for _ in range(1, count):
         rings.append(bpf(BPF_MAP_CREATE, struct.pack("IIIII", BPF_MAP_TYPE_RINGBUF, 0, 0, size, 0)))
@@ -297,33 +299,34 @@ def make_rings(table, template, count, size):
     return rings
 
 
-def load_function(program, name, kind):
+def load_function(program: Any, name: str, kind: int) -> int:
     """The descriptor of one loaded program; the verifier's own words are on standard error when it refuses."""
     try:
-        return program.load_func(name, kind).fd
+        return int(program.load_func(name, kind).fd)
     except Exception as error:
         raise LoaderError(f"the kernel refuses the program {name}: {error} (the verifier's lines are above)") from error
 
 
-def layout(structure):
+def layout(structure: Any) -> dict[str, Any]:
     """[[name, offset, size], ...] of a ctypes structure, and its size."""
     fields = [[name, getattr(structure, name).offset, getattr(structure, name).size] for name, *_ in structure._fields_]
     return {"fields": fields, "size": ctypes.sizeof(structure)}
 
 
-def load(parameters, directory):
+def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], list[int]]:
     """Compiles and loads everything. Returns (answer, descriptors)."""
     if platform.machine() != "x86_64":
         raise LoaderError(f"this processor ({platform.machine()}) is not supported yet: only x86-64 is")
     try:
-        import bcc
+        import bcc  # type: ignore[import-not-found] # noqa: PLC0415 - its absence is reported, not raised
     except ImportError as error:
         raise LoaderError(
             f"bcc cannot be imported by {sys.executable} ({error}): install the package python3-bpfcc"
         ) from error
     if not hasattr(bcc, "BPF"):
         raise LoaderError(
-            f"{bcc.__file__} is not the BPF Compiler Collection (a crystal-lattice library has that name on PyPI): remove it and install the package python3-bpfcc"
+            f"{bcc.__file__} is not the BPF Compiler Collection (a crystal-lattice library has that name on PyPI): "
+            "remove it and install the package python3-bpfcc"
         )
     btf = Btf()
     flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
@@ -343,21 +346,21 @@ def load(parameters, directory):
             raise LoaderError(f"bpf/ does not compile or load: {error} (the compiler's lines are above)") from error
     finally:
         shutil.rmtree(headers, ignore_errors=True)
-    descriptors, names = [], []
+    descriptors: list[int] = []
+    names: list[str] = []
 
-    def give(name, descriptor):
+    def give(name: str, descriptor: int) -> None:
         names.append(name)
         descriptors.append(descriptor)
 
     for name in TRACEPOINTS + BACK_ENDS[back_end]:
         give(f"tracepoint:{name}", load_function(program, name, bcc.BPF.RAW_TRACEPOINT))
-    multi = None
+    program.load_func(UPROBES[0], bcc.BPF.KPROBE)
+    multi = has_uprobe_multi(program.dump_func(UPROBES[0]))
     for name in UPROBES:
-        function = load_function(program, name, bcc.BPF.KPROBE)
-        multi = load_multi(program.dump_func(name)) if multi is not False and parameters["uprobe_multi"] else None
-        if multi is None:
-            multi = False
-        give(f"uprobe:{name}", multi or function)
+        # bcc gives the instructions only of what it has loaded itself.
+        single = load_function(program, name, bcc.BPF.KPROBE)
+        give(f"uprobe:{name}", load_multi(program.dump_func(name)) if multi else single)
     for name in MAPS:
         give(f"map:{name}", program[name].map_fd)
     rings = make_rings(
@@ -372,7 +375,7 @@ def load(parameters, directory):
         raise LoaderError(f"{len(descriptors)} descriptors do not fit in one message: use fewer workers")
     answer = {
         "descriptors": names,
-        "uprobe_multi": bool(multi),
+        "uprobe_multi": multi,
         "back_end": back_end,
         "layouts": {name: layout(program[name].Leaf) for name in LAYOUTS},
         "bcc": bcc.__version__,
@@ -380,7 +383,7 @@ def load(parameters, directory):
     return answer, descriptors
 
 
-def main():
+def main() -> int:
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
         answer, descriptors = load(json.load(sys.stdin), sys.argv[2])

@@ -49,7 +49,6 @@ CAPABILITIES = (
     "CAP_SYS_PTRACE",  # /proc/PID/exe, maps, environ, root of processes of other users
     "CAP_DAC_READ_SEARCH",  # libraries in folders of other users
     "CAP_CHECKPOINT_RESTORE",  # /proc/PID/map_files: exactly the file that is mapped, even deleted
-    "CAP_SYS_ADMIN",  # uprobes by path in kernels that ask for it, map_files of other user namespaces
 )
 
 NOTICES_BYTES = 256 * 4096

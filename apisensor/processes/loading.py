@@ -52,7 +52,6 @@ def load(settings: Settings) -> Kernel:
         },
         "workers": settings.worker.count,
         "back_end": settings.capture.backend,
-        "uprobe_multi": True,
     }
     ours, theirs = socket.socketpair()
     with ours:

@@ -15,7 +15,6 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     node_checks.root,
     node_checks.capabilities,
     kernel_checks.btf,
-    kernel_checks.tracefs,
     kernel_checks.lockdown,
     kernel_checks.uprobes,
     kernel_checks.back_ends,

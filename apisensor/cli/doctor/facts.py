@@ -47,8 +47,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     """`uname -m`."""
     btf: bool
-    tracefs: str | None
-    """Mount point; None: not mounted."""
     lockdown: str | None
     """"none", "integrity", "confidentiality"; None: the kernel has no lockdown, or it cannot be read."""
     uprobe_pmu: bool

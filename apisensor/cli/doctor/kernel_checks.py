@@ -44,13 +44,6 @@ def btf(f: Facts) -> Iterator[Check]:
         yield Check("BTF", "fail", "no /sys/kernel/btf/vmlinux", "a kernel built with CONFIG_DEBUG_INFO_BTF")
 
 
-def tracefs(f: Facts) -> Iterator[Check]:
-    if f.tracefs:
-        yield Check("tracefs", "ok", f.tracefs)
-    else:
-        yield Check("tracefs", "fail", "not mounted", "mount -t tracefs tracefs /sys/kernel/tracing")
-
-
 def lockdown(f: Facts) -> Iterator[Check]:
     if "lockdown" in f.unknown:
         yield not_seen(f, "lockdown", "lockdown")
@@ -89,7 +82,9 @@ def back_ends(f: Facts) -> Iterator[Check]:
         found = "system calls, capture.backend syscall; sock:sock_send_length comes with kernel 6.3"
         yield Check("socket tracepoints", "ok", found)
     else:
-        yield Check("socket tracepoints", "fail", "none", "a kernel built with CONFIG_FTRACE_SYSCALLS")
+        yield Check(
+            "socket tracepoints", "fail", "none in BTF", "a kernel built with CONFIG_HAVE_SYSCALL_TRACEPOINTS and BTF"
+        )
     found = "available (not used yet)" if f.kprobe_pmu else "not available: not needed"
     yield Check("kprobes", "ok", found)
 

@@ -35,7 +35,7 @@ CAPABILITIES = (
     Capability(
         "CAP_SYS_RESOURCE", "raise the locked-memory limit, against which kernels before 5.11 count maps", False
     ),
-    Capability("CAP_SYS_ADMIN", "mount tracefs where it is not mounted; map_files on kernels before 5.9", False),
+    Capability("CAP_SYS_ADMIN", "open libraries that were replaced on disk, on kernels before 5.9", False),
 )
 
 
@@ -64,7 +64,7 @@ def _unneeded(f: Facts, capability: str) -> bool:
     version = kernel_version(f.kernel) or (0, 0)
     return {
         "CAP_SYS_RESOURCE": version >= (5, 11) or f.memlock_bytes is None,
-        "CAP_SYS_ADMIN": version >= (5, 9) and f.tracefs is not None,
+        "CAP_SYS_ADMIN": version >= (5, 9),
     }.get(capability, False)
 
 

@@ -34,7 +34,7 @@ BCC_SECONDS = 30
 CONNECT_SECONDS = 2.0
 CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 SECURITYFS = "/sys/kernel/security"
-TRACEFS = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
+BTF = "/sys/kernel/btf/vmlinux"
 
 CAPABILITY_BITS = {
     "CAP_CHOWN": 0,
@@ -73,9 +73,6 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
     """Everything that doctor judges."""
     unknown = _Unknown()
     ask = unknown.ask
-    tracefs = next((path for path in TRACEFS if os.path.ismount(path)), None)
-    if tracefs is None and os.path.isdir(TRACEFS[1]):
-        tracefs = TRACEFS[1]  # debugfs mounts it by itself when it is looked into
     endpoint = _otlp_endpoint(environ)
     return Facts(
         euid=os.geteuid(),
@@ -84,13 +81,12 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
         initial_user_namespace=ask("initial_user_namespace", lambda: _namespace("user") == INITIAL_USER_NAMESPACE),
         kernel=platform.release(),
         machine=platform.machine(),
-        btf=os.path.exists("/sys/kernel/btf/vmlinux"),
-        tracefs=tracefs,
+        btf=os.path.exists(BTF),
         lockdown=ask("lockdown", _lockdown),
         uprobe_pmu=os.path.exists("/sys/bus/event_source/devices/uprobe"),
         kprobe_pmu=os.path.exists("/sys/bus/event_source/devices/kprobe"),
-        sock_length_tracepoints=ask("sock_length_tracepoints", lambda: _event(tracefs, "sock/sock_send_length")),
-        syscall_tracepoints=ask("syscall_tracepoints", lambda: _event(tracefs, "raw_syscalls/sys_exit")),
+        sock_length_tracepoints=ask("sock_length_tracepoints", lambda: _in_btf("sock_send_length")),
+        syscall_tracepoints=ask("syscall_tracepoints", lambda: _in_btf("sys_exit")),
         ring_buffer=ask("ring_buffer", bpf.has_ring_buffer),
         uprobe_multi=ask("uprobe_multi", bpf.has_uprobe_multi),
         memlock_bytes=_memlock(),
@@ -151,11 +147,9 @@ def _lockdown() -> str | None:
     return text.partition("[")[2].partition("]")[0] or None
 
 
-def _event(tracefs: str | None, name: str) -> bool:
-    if tracefs is None:
-        raise OSError(errno.ENOENT, "tracefs is not mounted")
-    os.listdir(tracefs)  # raises where it may not be looked into
-    return os.path.isdir(f"{tracefs}/events/{name}")
+def _in_btf(tracepoint: str) -> bool:
+    """Does the kernel have this raw tracepoint? Each has a type of its own in BTF."""
+    return f"\0btf_trace_{tracepoint}\0".encode() in Path(BTF).read_bytes()
 
 
 def _memlock() -> int | None:

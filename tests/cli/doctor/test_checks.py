@@ -22,7 +22,6 @@ GOOD = Facts(
     kernel="6.18.4",
     machine="x86_64",
     btf=True,
-    tracefs="/sys/kernel/tracing",
     lockdown="integrity",
     uprobe_pmu=True,
     kprobe_pmu=False,
@@ -75,14 +74,13 @@ ALL_BUT = frozenset(CAPABILITY_BITS)
         ({"capabilities": ALL_BUT - {"CAP_CHOWN"}}, "CAP_CHOWN", "warn", "socket", "unit"),
         ({"capabilities": ALL_BUT - {"CAP_SETGID"}, "euid": 5}, "CAP_SETGID", "fail", "groups", "sudo"),
         ({"btf": False}, "BTF", "fail", "vmlinux", "CONFIG_DEBUG_INFO_BTF"),
-        ({"tracefs": None}, "tracefs", "fail", "not mounted", "mount -t tracefs"),
         ({"lockdown": "confidentiality"}, "lockdown", "fail", "bpf_probe_read_kernel", "lockdown=integrity"),
         ({"uprobe_pmu": False}, "uprobes", "fail", "uprobe", "CONFIG_UPROBE_EVENTS"),
         ({"uprobe_multi": False}, "uprobe_multi", "warn", "6.6", None),
         ({"ring_buffer": False}, "ring buffer", "fail", "not supported", "5.8"),
         (
             {"sock_length_tracepoints": False, "syscall_tracepoints": False},
-            "socket tracepoints", "fail", "none", "CONFIG_FTRACE_SYSCALLS",
+            "socket tracepoints", "fail", "none", "CONFIG_HAVE_SYSCALL_TRACEPOINTS",
         ),
         ({"seccomp_actions": []}, "seccomp", "fail", "no filters", "CONFIG_SECCOMP_FILTER"),
         ({"libseccomp": False}, "seccomp", "fail", "libseccomp.so.2", "apt install"),
@@ -144,11 +142,6 @@ def test_locked_memory_before_5_11_without_the_right_to_raise_it() -> None:
     assert [(check.name, check.state) for check in found] == [("CAP_SYS_RESOURCE", "warn"), ("locked memory", "fail")]
 
 
-def test_mounting_tracefs_takes_a_right() -> None:
-    found = not_ok(tracefs=None, capabilities=ALL_BUT - {"CAP_SYS_ADMIN"})
-    assert [(check.name, check.state) for check in found] == [("CAP_SYS_ADMIN", "warn"), ("tracefs", "fail")]
-
-
 def test_what_could_not_be_seen_is_said_with_its_reason() -> None:
     fields = {
         "initial_pid_namespace": "process namespace",
@@ -171,7 +164,7 @@ def test_what_could_not_be_seen_is_said_with_its_reason() -> None:
 
 def test_every_failure_has_a_remedy_and_every_capability_a_reason() -> None:
     bad = msgspec.structs.replace(
-        GOOD, capabilities=frozenset(), btf=False, tracefs=None, uprobe_pmu=False, ring_buffer=False, libseccomp=False
+        GOOD, capabilities=frozenset(), btf=False, uprobe_pmu=False, ring_buffer=False, libseccomp=False
     )
     assert all(check.remedy for check in examine(bad) if check.state == "fail")
     assert {capability.name for capability in CAPABILITIES} == set(CAPABILITY_BITS)
