@@ -24,6 +24,7 @@ from apisensor.enrich.waiting import Waiting
 from apisensor.export.exporter import Exporter
 from apisensor.live.server import LiveServer
 from apisensor.live.terminal import TransactionPrinter
+from apisensor.processes import log
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     KernelReport,
@@ -73,6 +74,7 @@ class Core:
     def __init__(self, parameters: PartParameters, exporter: Exporter | None) -> None:
         descriptors = parameters.descriptors
         self._exporter = exporter
+        self._log = log.make(parameters.settings, "core")
         self._selector = selectors.DefaultSelector()
         self._page = map_page(descriptors["page"], write=True)
         self._settle_predecessor()
@@ -162,7 +164,7 @@ class Core:
             elif isinstance(message, LibraryState):
                 self._node.libraries[message.identity] = message
             elif isinstance(message, Note):
-                self._say(message.text)
+                self._log.warning(message.text)
 
     def _on_run(self, link: Link) -> None:
         while (received := link.receive()) is not None:
@@ -222,10 +224,7 @@ class Core:
         elif not self._told_quiet:
             self._told_quiet = True
             for line in self._node.quiet(quiet):
-                self._say(line)
-
-    def _say(self, text: str) -> None:
-        print(f"apisensor: {text}", file=sys.stderr, flush=True)
+                self._log.info(line)
 
 
 def main() -> int:
@@ -239,7 +238,7 @@ def main() -> int:
         try:
             exporter = Exporter.from_environment(os.environ, host_name=socket.gethostname())
         except SettingsError as error:
-            print(f"apisensor: {error}", file=sys.stderr)
+            log.make(parameters.settings, "core").error(str(error))
             return FATAL
     core = Core(parameters, exporter)
 

@@ -15,6 +15,7 @@ import sys
 import time
 
 from apisensor.enrich.model import ProcessGone, ProcessSeen
+from apisensor.processes import log
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     KernelReport,
@@ -39,6 +40,7 @@ class Recorder:
     def __init__(self, parameters: PartParameters) -> None:
         if parameters.recording is None:
             raise ValueError("a recorder without a recording")
+        self._log = log.make(parameters.settings, "recorder")
         write = functools.partial(os.write, parameters.descriptors["recording"])
         self._writer = RecordingWriter(write, parameters.recording)
         self._capture = Link.of(parameters.descriptors["capture"])
@@ -70,7 +72,7 @@ class Recorder:
             losses = {name: count for name, count in message.counters.items() if ".lost" in name and count}
             self._writer.losses(LossCounters(time.monotonic_ns(), losses))
         elif isinstance(message, Note):
-            print(f"apisensor: {message.text}", file=sys.stderr, flush=True)
+            self._log.warning(message.text)
 
 
 def main() -> int:
@@ -89,7 +91,7 @@ def main() -> int:
     try:
         recorder.loop()
     except OSError as error:
-        print(f"apisensor: the recording cannot be written: {error.strerror}", file=sys.stderr)
+        log.make(parameters.settings, "recorder").error(f"the recording cannot be written: {error.strerror}")
         return FATAL
     return 0
 

@@ -161,10 +161,11 @@ def _supervise(supervisor: Supervisor, duration: float | None, limit: tuple[int,
             for key, mask in selector.select(supervisor.tick()):
                 key.data(mask)
             if supervisor.failed is not None:
-                return _refuse(supervisor.failed)
+                supervisor.log.error(supervisor.failed)
+                return 1
             if supervisor.ready and not told:
                 told = True
-                print(f"apisensor: ready ({supervisor.describe()})", file=sys.stderr, flush=True)
+                supervisor.log.info(f"ready ({supervisor.describe()})")
                 _notify("READY=1")
             if end is not None and time.monotonic() >= end:
                 break

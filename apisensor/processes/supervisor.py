@@ -24,6 +24,7 @@ import msgspec
 from apisensor.capture.kernel import Map
 from apisensor.capture.observer import POLICY_OWN
 from apisensor.capture.procfs import memory_bytes
+from apisensor.processes import log
 from apisensor.processes.link import Link, pair
 from apisensor.processes.loading import SKIP_SLOTS, Kernel
 from apisensor.processes.messages import (
@@ -86,6 +87,7 @@ class Supervisor:
     ) -> None:
         """`recording`: an open file and the header for it; then nothing is analysed and there is no core."""
         self._settings, self._kernel, self._output = settings, kernel, output
+        self.log = log.make(settings, "run")
         self._recording = recording
         self._policies = Map(kernel.descriptors["map:policies"], 4, 1)
         self._epochs = Map(kernel.descriptors["map:epochs"], 4, 4)
@@ -233,12 +235,8 @@ class Supervisor:
         part.again_at = time.monotonic() + pause
         part.restarts += 1
         self._raise_epoch(part)
-        print(
-            f"apisensor: {part.name} ended ({part.last_exit}), starting it again"
-            + (f" in {pause:g} s" if pause else ""),
-            file=sys.stderr,
-            flush=True,
-        )
+        again = f"starting it again in {pause:g} s" if pause else "starting it again"
+        self.log.warning(f"{part.name} ended ({part.last_exit}), {again}")
         self._next_report = 0.0
 
     def _on_message(self, part: Part) -> None:

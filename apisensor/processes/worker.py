@@ -25,6 +25,7 @@ from apisensor.content.inspector import inspect
 from apisensor.events.decode import SKIP, decode
 from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
+from apisensor.processes import log
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
 from apisensor.processes.pages import Packet, WorkerCount, map_page
@@ -221,6 +222,7 @@ def main() -> int:
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
     worker = Worker(parameters, key)
+    said = log.make(parameters.settings, f"worker-{parameters.index}")
     # Everything that is live now stays so: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -236,7 +238,7 @@ def main() -> int:
         worker.loop()
     except OSError as error:
         # Only the recording's file can fail: the links never block and never break while run lives.
-        print(f"apisensor: the recording cannot be written: {error.strerror}", file=sys.stderr)
+        said.error(f"the recording cannot be written: {error.strerror}")
         return FATAL
     return 0
 
