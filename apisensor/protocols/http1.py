@@ -124,7 +124,7 @@ class Reader:
         """The next bytes of this direction, seen at event time `now`.
 
         Args:
-            call_start: data[0] began an application call, or a packet.
+            call_start: data[0] began an application call.
         """
         self.now = now
         mode = self.mode

@@ -44,7 +44,6 @@ class Analyzer:
         counts: Counters, indexed by `Count`, of at least len(Count) items; may lie in shared memory. Own ones if None.
         skip: Told (flow, direction, position) when payload below this position of this direction need not be copied
             any more; END_OF_FLOW when nothing more of the flow is wanted.
-        network: The events are those of packets: SEND is what `Open.local` sent, and the side is "network".
     """
 
     def __init__(
@@ -53,11 +52,10 @@ class Analyzer:
         *,
         counts: Counters | None = None,
         skip: Callable[[int, Direction, int], None] | None = None,
-        network: bool = False,
     ) -> None:
         self.limits = limits
         self.counts: Counters = [0] * len(Count) if counts is None else counts
-        self._shared = Shared(limits, self.counts, skip, network)
+        self._shared = Shared(limits, self.counts, skip)
         self._flows: OrderedDict[int, Flow] = OrderedDict()
         """The one without events for longest comes first."""
         self._parked: OrderedDict[int, Flow] = OrderedDict()
@@ -159,9 +157,9 @@ class Analyzer:
             return
         engine = flow.engine
         if engine is not None:
-            engine.data(direction, data, now, event.call_start or self._shared.network)
+            engine.data(direction, data, now, event.call_start)
         else:
-            self._identify(flow, direction, data, now, event.call_start or self._shared.network)
+            self._identify(flow, direction, data, now, event.call_start)
         if flow.ending is not None:
             self._ignore(flow, flow.ending)
 

@@ -17,7 +17,7 @@ from apisensor.streams.limits import Limits
 from apisensor.transactions.counts import Count
 from apisensor.transactions.model import Exchange, Request, Response
 
-Side = Literal["client", "server", "network"]
+Side = Literal["client", "server"]
 
 _EMITTED = int(Count.EXCHANGES_EMITTED)
 _INCOMPLETE = int(Count.EXCHANGES_INCOMPLETE)
@@ -59,6 +59,11 @@ class Engine(Protocol):
         """Emit whatever is open; the flow may go on."""
 
 
+def side_of(request_direction: int) -> Side:
+    """Whose process was observed, by the direction that requests take."""
+    return "server" if request_direction == Direction.RECEIVE else "client"
+
+
 class Held:
     """A finished exchange that waits for its flow's peer."""
 
@@ -73,19 +78,17 @@ class Held:
 class Shared:
     """What all flows of an analyzer share."""
 
-    __slots__ = ("counts", "held", "limits", "network", "now", "out", "skip", "waiting")
+    __slots__ = ("counts", "held", "limits", "now", "out", "skip", "waiting")
 
     def __init__(
         self,
         limits: Limits,
         counts: Counters,
         skip: Callable[[int, Direction, int], None] | None,
-        network: bool,
     ) -> None:
         self.limits = limits
         self.counts = counts
         self.skip = skip
-        self.network = network
         self.now = 0
         """Event time of the event in hand."""
         self.out: list[Exchange] = []

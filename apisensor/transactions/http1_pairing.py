@@ -39,7 +39,7 @@ from apisensor.protocols.http1_request import RequestReader
 from apisensor.protocols.http1_response import BODILESS, ResponseReader
 from apisensor.protocols.message import Message
 from apisensor.transactions.counts import Count
-from apisensor.transactions.flow import Flow, Peer, Side
+from apisensor.transactions.flow import Flow, Peer, Side, side_of
 from apisensor.transactions.http2_pairing import Http2Pairing
 
 _BEGUN = int(Count.REQUESTS_BEGUN)
@@ -75,7 +75,7 @@ class Http1Pairing:
         self.readers: tuple[Reader, Reader] = (
             (self.requests, self.responses) if request_direction == Direction.SEND else (self.responses, self.requests)
         )
-        self.side: Side = side_of(flow, request_direction)
+        self.side: Side = side_of(request_direction)
         self.bodiless = 0
         self._counts = flow.shared.counts
         self._pending: deque[Pair] = deque()
@@ -374,10 +374,3 @@ class Http1Pairing:
         self._drain()
         self._unpair("response_not_seen")
         self.flow.ending = Count.FLOWS_SWITCHED
-
-
-def side_of(flow: Flow, request_direction: int) -> Side:
-    """Whose process was observed."""
-    if flow.shared.network:
-        return "network"
-    return "server" if request_direction == Direction.RECEIVE else "client"

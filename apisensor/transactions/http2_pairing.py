@@ -15,7 +15,7 @@ from apisensor.protocols.http2 import FrameReader
 from apisensor.protocols.message import Field, Message
 from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
-from apisensor.transactions.flow import Flow, Peer, Side
+from apisensor.transactions.flow import Flow, Peer, Side, side_of
 
 _BEGUN = int(Count.REQUESTS_BEGUN)
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
@@ -52,7 +52,8 @@ class Http2Pairing:
         limits = flow.shared.limits
         self.readers = (FrameReader(self, 0, limits), FrameReader(self, 1, limits))
         self.client: int | None = None
-        self.side: Side = "network"
+        self.side: Side = "client"
+        """Known when `client` is, before any exchange."""
         self._counts = flow.shared.counts
         self._streams: dict[int, Stream] = {}
         """In the order in which they were opened."""
@@ -255,8 +256,7 @@ class Http2Pairing:
 
     def _set_client(self, direction: int) -> None:
         self.client = direction
-        if not self.flow.shared.network:
-            self.side = "server" if direction == 1 else "client"
+        self.side = side_of(direction)
 
     def _message(self, direction: int, stream: int) -> Message | None:
         found = self._streams.get(stream)

@@ -35,9 +35,9 @@ class Truth(msgspec.Struct, frozen=True):
 class Sensor:
     """An analyzer, and the events of one flow towards it."""
 
-    def __init__(self, limits: Limits | None = None, *, flow: int = 1, network: bool = False) -> None:
+    def __init__(self, limits: Limits | None = None, *, flow: int = 1) -> None:
         self.skips: list[tuple[int, Direction, int]] = []
-        self.analyzer = Analyzer(limits or Limits(), skip=lambda *call: self.skips.append(call), network=network)
+        self.analyzer = Analyzer(limits or Limits(), skip=lambda *call: self.skips.append(call))
         self.flow = flow
         self.position = {SEND: 0, RECEIVE: 0}
         self.now = 0
