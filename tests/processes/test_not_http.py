@@ -1,0 +1,60 @@
+"""Connections that are not HTTP: their payload is no longer copied once that is known, and their bytes stay counted."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.sensor import Sensor
+
+pytestmark = pytest.mark.kernel
+
+BLOCK = bytes(range(256)) * 64
+BLOCKS = 2000
+"""32 MB each way, in calls of 16 KiB."""
+
+
+def _echo(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        left = BLOCKS * len(BLOCK)
+        while left:
+            block = connection.recv(1 << 16)
+            left -= len(block)
+            connection.sendall(block)
+
+
+def _talk(pause_after: int) -> None:
+    """Sends and receives everything; pauses once, so that the worker can have its say."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=_echo, args=(listening,))
+        server.start()
+        with socket.create_connection(listening.getsockname()) as connection:
+            for number in range(BLOCKS):
+                connection.sendall(BLOCK)
+                left = len(BLOCK)
+                while left:
+                    left -= len(connection.recv(left))
+                if number == pause_after:
+                    time.sleep(0.5)
+        server.join()
+
+
+def test_the_payload_is_left_in_the_kernel_and_counted() -> None:
+    with Sensor() as sensor:
+        before = sensor.status()["counters"]
+        _talk(pause_after=20)
+        time.sleep(1.5)
+        after = sensor.status()["counters"]
+        rise = {name: after[name] - before.get(name, 0) for name in after}
+        total = 4 * BLOCKS * len(BLOCK)  # sent and received at both ends
+        assert rise["kernel.skipped_bytes"] > 0.95 * total
+        assert rise["kernel.chunk_bytes"] < 0.05 * total
+        assert rise["worker.flows_not_http"] >= 2
+        rows = {row["pid"]: row for row in sensor.status()["processes"]}
+        assert rows[os.getpid()]["plaintext_bytes"] >= total
+        assert not [t for t in sensor.transactions if t["process"] and t["process"]["pid"] == os.getpid()]
