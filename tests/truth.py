@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -109,20 +109,9 @@ class Verdict(msgspec.Struct):
         flawed = {id(match) for match in (*self.unbound, *self.incomplete)}
         return (len(self.matched) - len(flawed)) / self.expected if self.expected else 1.0
 
-    def passes(self, least_whole: float = 0.999, forgiven: Collection[str] = ()) -> bool:
-        """The acceptance rule: exact, and at least this share bound and complete. No calls at all does not pass.
-
-        `forgiven`: reasons for which bytes cannot be captured by their nature; a transaction that is incomplete for
-        one of them, with both sizes right all the same, counts as complete.
-        """
-        excused = sum(
-            match.transaction["incomplete_reason"] in forgiven
-            and not _unbound(match.transaction)
-            and match.transaction["request_body_size"] == match.call.request_size
-            and match.transaction["response_body_size"] == match.call.response_size
-            for match in self.incomplete
-        )
-        return self.expected > 0 and self.exact and self.share_whole + excused / self.expected >= least_whole
+    def passes(self, least_whole: float = 0.999) -> bool:
+        """The acceptance rule: exact, and at least this share bound and complete. No calls at all does not pass."""
+        return self.expected > 0 and self.exact and self.share_whole >= least_whole
 
     def report(self, of_each: int = REPORTED_OF_EACH) -> str:
         """A text for the failing test: the counts, which fields are wrong how often, the first few of each kind."""

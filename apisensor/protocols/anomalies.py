@@ -11,6 +11,7 @@ HEADER_COUNT = "header-count-limit"
 FLOW_BUFFER = "flow-buffer-limit"
 PIPELINE = "pipeline-limit"
 STREAMS = "stream-limit"
+NOT_CAPTURED = "body-not-captured"
 
 ANOMALIES = {
     CONTENT_LENGTH_WITH_TRANSFER_ENCODING: "a message has both Content-Length and Transfer-Encoding (RFC 9112 section "
@@ -24,5 +25,7 @@ ANOMALIES = {
     FLOW_BUFFER: "the flow held flow_bytes of bodies already, so this body was counted and not kept",
     PIPELINE: "more requests than the sensor's max_pipelined waited for their response",
     STREAMS: "more HTTP/2 streams than the sensor's max_streams were open at once; the oldest was given up",
+    NOT_CAPTURED: "part of a body passed and was counted exactly, but not captured: sendfile and its like, the rest of "
+    "a call beyond capture.call_limit, or of a large body; sizes are right, the content was not looked at",
 }
 """name: what it says."""

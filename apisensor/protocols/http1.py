@@ -31,7 +31,7 @@ import httptools
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.identify import Start
-from apisensor.protocols.message import Field, Message, add_content
+from apisensor.protocols.message import Field, Message, add_content, count_unseen
 from apisensor.streams.limits import Limits
 
 
@@ -137,38 +137,41 @@ class Reader:
         else:
             self._keep(data)
 
-    def gap(self, length: int | None, reason: str | None, now: int) -> None:
+    def gap(self, length: int | None, reason: str, counted: bool, now: int) -> None:
         """Bytes of this direction are missing here.
 
         Args:
             length: None where it is unknown.
-            reason: An INCOMPLETE_REASONS name; None where they were declined on purpose, which is no loss.
+            reason: An INCOMPLETE_REASONS name.
+            counted: They were counted exactly and deliberately not captured: no loss inside a body whose end is known.
         """
         self.now = now
         message = self.message
         if message is None or message.fields is None or self.mode not in (Mode.PARSE, Mode.COUNT):
-            self.lose(reason or "unknown")
+            self.lose(reason)
             return
-        message.room = 0
+        left = self._length - message.body_size if self._length is not None else None
         if self._until_end:
-            # Whatever is missing was content.
-            message.body_size += length or 0
-            message.reason = message.reason or reason or (None if length is not None else "unknown")
+            left = length or 0  # whatever is missing was content
+        elif left is None or length is None:
+            self.lose(reason)
             return
-        if self._length is None or length is None:
-            self.lose(reason or "unknown")
+        message.end_ns = now
+        size = min(left, length or 0)
+        if counted and size == length:
+            count_unseen(message, size)
+        else:
+            message.room = 0
+            message.body_size += size
+            message.reason = message.reason or reason
+        if self._until_end:
             return
-        left = self._length - message.body_size
-        message.reason = message.reason or reason
-        message.body_size += min(left, length)
-        if length <= left:
-            self._left = left - length
-            self.mode = Mode.COUNT
-            if not self._left:
-                self._end_counted()
-            return
-        self._end_counted()
-        self.lose(reason or "unknown")
+        self._left = left - size
+        self.mode = Mode.COUNT
+        if not self._left:
+            self._end_counted()
+        if size != length:
+            self.lose(reason)
 
     def lose(self, reason: str) -> None:
         """This direction is out of step: give up the message under way and look for the next one."""

@@ -46,8 +46,8 @@ class Streams(Protocol):
     def content(self, direction: int, stream: int, data: bytes, begin: int, end: int, now: int) -> None:
         """data[begin:end] is content of this stream."""
 
-    def content_lost(self, direction: int, stream: int, length: int, reason: str | None, now: int) -> None:
-        """So much content is missing; reason None: declined on purpose."""
+    def content_missing(self, direction: int, stream: int, length: int, reason: str | None, now: int) -> None:
+        """So much content is missing; reason None: it was counted exactly and deliberately not captured."""
 
     def ended(self, direction: int, stream: int, now: int) -> None:
         """The last frame of this direction of the stream (END_STREAM)."""
@@ -150,12 +150,18 @@ class FrameReader:
             self.late = late
             self._decoder = HeaderDecoder(self.limits.header_bytes, self.limits.hpack_table, joined_late=late)
 
-    def gap(self, length: int | None, reason: str | None, now: int) -> None:
-        """Bytes of this direction are missing here; length None: unknown; reason None: declined on purpose."""
+    def gap(self, length: int | None, reason: str, counted: bool, now: int) -> None:
+        """Bytes of this direction are missing here.
+
+        Args:
+            length: None where it is unknown.
+            reason: An INCOMPLETE_REASONS name.
+            counted: They were counted exactly and deliberately not captured: no loss inside a DATA frame.
+        """
         self.now = now
-        if not self.hunting and length is not None and self._gap_in_frame(length, reason):
+        if not self.hunting and length is not None and self._gap_in_frame(length, reason, counted):
             return
-        self.lose(reason or "unknown")
+        self.lose(reason)
 
     def lose(self, reason: str) -> None:
         """Out of step: header blocks may be missing, and frames of any stream."""
@@ -439,7 +445,7 @@ class FrameReader:
 
     # Loss
 
-    def _gap_in_frame(self, length: int, reason: str | None) -> bool:
+    def _gap_in_frame(self, length: int, reason: str, counted: bool) -> bool:
         """Whether the missing bytes lie inside one frame whose header was seen; then it is dealt with."""
         if self._content or self._pad:
             if length > self._content + self._pad:
@@ -448,7 +454,8 @@ class FrameReader:
             self._content -= content
             self._pad -= length - content
             if content:
-                self.streams.content_lost(self.direction, self._data_stream, content, reason, self.now)
+                why = None if counted else reason
+                self.streams.content_missing(self.direction, self._data_stream, content, why, self.now)
             if not self._content and not self._pad:
                 self._end_data()
             return True
@@ -461,7 +468,7 @@ class FrameReader:
             if length > self._unpadded:
                 return False
             # How much of it was padding is lost with it.
-            self.streams.content_lost(self.direction, self._data_stream, 0, reason or "unknown", self.now)
+            self.streams.content_missing(self.direction, self._data_stream, 0, reason, self.now)
             self._skip = self._unpadded - length
             self._unpadded = 0
             self._end_data()
@@ -471,7 +478,7 @@ class FrameReader:
             self._skip = self._need - self._have - length
             self._pieces = []
             if kind in _BLOCK_FRAMES:
-                self._kill_block(kind, flags, stream & _STREAM_ID, reason or "unknown")
+                self._kill_block(kind, flags, stream & _STREAM_ID, reason)
             return True
         return False
 

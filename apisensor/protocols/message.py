@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from apisensor.protocols import anomalies
+
 Field = tuple[bytes | None, bytes | None]
 """A field line, name and value as sent. None: an HPACK entry that the sensor did not see inserted."""
 
@@ -37,6 +39,14 @@ class Message(msgspec.Struct, gc=False):
     reason: str | None = None
     """Why it is not complete (transactions.model.INCOMPLETE_REASONS)."""
     anomalies: list[str] = []
+
+
+def count_unseen(message: Message, size: int) -> None:
+    """Count a piece of content that passed and was deliberately not captured: no loss, but nobody looked at it."""
+    message.body_size += size
+    message.room = 0
+    if anomalies.NOT_CAPTURED not in message.anomalies:
+        message.anomalies.append(anomalies.NOT_CAPTURED)
 
 
 def add_content(message: Message, piece: bytes) -> None:

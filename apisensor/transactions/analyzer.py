@@ -29,8 +29,11 @@ _LOST = int(Count.BYTES_LOST_UNKNOWN)
 _NONE: list[Exchange] = []
 """What `feed` returns when nothing finished."""
 
-_REASONS: dict[Cause, str | None] = {cause: cause.name.lower() for cause in Cause}
-_REASONS[Cause.SKIPPED] = None
+_REASONS = {cause: cause.name.lower() for cause in Cause}
+_REASONS[Cause.SKIPPED] = "unknown"  # only said of what lies outside of bodies, where nothing is declined
+
+_COUNTED = frozenset((Cause.SKIPPED, Cause.NOT_IN_USER_MEMORY, Cause.CALL_LIMIT))
+"""Bytes that passed while the sensor looked, and that it did not copy."""
 
 _WAIT = 64 * 1024
 """Bytes of one direction kept while they may be the beginning of a message, and the protocol is unknown."""
@@ -278,7 +281,7 @@ class Analyzer:
         else:
             self.counts[_LOST + cause] += length
         if flow.engine is not None:
-            flow.engine.gap(direction, length, _REASONS[cause], now)
+            flow.engine.gap(direction, length, _REASONS[cause], length is not None and cause in _COUNTED, now)
         else:
             flow.candidates[direction].clear()
             flow.from_start = False

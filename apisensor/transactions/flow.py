@@ -46,8 +46,8 @@ class Engine(Protocol):
     """What turns the bytes of a flow into exchanges."""
 
     def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None: ...
-    def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
-        """Bytes are missing; reason None: declined on purpose."""
+    def gap(self, direction: int, length: int | None, reason: str, counted: bool, now: int) -> None:
+        """Bytes are missing; counted: exactly so many, which were deliberately not captured."""
 
     def end(self, direction: int, now: int) -> None:
         """One direction is over."""

@@ -95,10 +95,10 @@ class Http1Pairing:
     def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None:
         self.readers[direction].feed(data, now, call_start)
 
-    def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
-        self.readers[direction].gap(length, reason, now)
+    def gap(self, direction: int, length: int | None, reason: str, counted: bool, now: int) -> None:
+        self.readers[direction].gap(length, reason, counted, now)
         if length is None and direction == self.request_direction:
-            self._response_missed(reason or "unknown")  # the sensor was away, for both directions
+            self._response_missed(reason)  # the sensor was away, for both directions
 
     def end(self, direction: int, now: int) -> None:
         reader = self.readers[direction]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
-from apisensor.protocols.message import Field, Message
+from apisensor.protocols.message import Field, Message, count_unseen
 from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side, side_of
@@ -70,8 +70,8 @@ class Http2Pairing:
     def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None:
         self.readers[direction].feed(data, now, call_start)
 
-    def gap(self, direction: int, length: int | None, reason: str | None, now: int) -> None:
-        self.readers[direction].gap(length, reason, now)
+    def gap(self, direction: int, length: int | None, reason: str, counted: bool, now: int) -> None:
+        self.readers[direction].gap(length, reason, counted, now)
 
     def end(self, direction: int, now: int) -> None:
         if direction != self.client:
@@ -148,13 +148,17 @@ class Http2Pairing:
             message.kept += size
             flow.kept += size
 
-    def content_lost(self, direction: int, stream: int, length: int, reason: str | None, now: int) -> None:
+    def content_missing(self, direction: int, stream: int, length: int, reason: str | None, now: int) -> None:
         message = self._message(direction, stream)
-        if message is not None:
-            message.body_size += length
-            message.room = 0
-            message.end_ns = now
-            message.reason = message.reason or reason
+        if message is None:
+            return
+        message.end_ns = now
+        if reason is None:
+            count_unseen(message, length)
+            return
+        message.body_size += length
+        message.room = 0
+        message.reason = message.reason or reason
 
     def ended(self, direction: int, stream: int, now: int) -> None:
         message = self._message(direction, stream)

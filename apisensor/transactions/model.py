@@ -78,15 +78,17 @@ class Exchange(msgspec.Struct, gc=False):
     anomalies: list[str] = []
     """Names from docs/anomalies.md, e.g. "content-length-with-transfer-encoding"."""
     incomplete_reason: str | None = None
-    """None: everything of both messages was seen. Else one of INCOMPLETE_REASONS."""
+    """None: everything of both messages was seen, or counted exactly ("body-not-captured"). Else one of
+    INCOMPLETE_REASONS."""
 
 
 INCOMPLETE_REASONS = {
     "unknown": "bytes are missing and nothing says why",
     "ring_full": "the ring buffer had no room",
     "copy_fault": "the kernel could not read the application's memory",
-    "call_limit": "one call carried more than capture.call_limit bytes",
-    "not_in_user_memory": "bytes were sent without passing through user memory (sendfile, splice, io_uring)",
+    "call_limit": "one call carried more than capture.call_limit bytes, and not only of a body whose end is known",
+    "not_in_user_memory": "bytes were sent without passing through user memory (sendfile, splice, io_uring), and not "
+    "only of a body whose end is known",
     "detached": "probes were off for a while",
     "segment_missing": "the packet capture lacks segments",
     "map_full": "a kernel map had no room",

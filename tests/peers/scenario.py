@@ -91,11 +91,6 @@ class Scenario:
     sendfile: bool = False
     """nginx only."""
 
-    @property
-    def forgiven(self) -> frozenset[str]:
-        """Reasons for which transactions may be incomplete: what sendfile(2) sends cannot be captured, only counted."""
-        return frozenset({"not_in_user_memory"} if self.sendfile else ())
-
     def start(self, directory: Path) -> Run:
         """Starts server and client in a directory of this scenario; no call is made yet."""
         return Run(self, directory)

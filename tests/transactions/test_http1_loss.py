@@ -96,7 +96,11 @@ def test_joined_in_a_body_that_quotes_a_message() -> None:
     assert len(sensor.out) == len(TRUTHS)
 
 
-@pytest.mark.parametrize("cause", [Cause.RING_FULL, Cause.SKIPPED, None])
+NOT_CAPTURED = (Cause.SKIPPED, Cause.NOT_IN_USER_MEMORY, Cause.CALL_LIMIT)
+"""Counted exactly: no loss as long as the framing stays known."""
+
+
+@pytest.mark.parametrize("cause", [Cause.RING_FULL, *NOT_CAPTURED, None])
 def test_a_hole_in_a_sized_body_costs_its_bytes_and_nothing_else(cause: Cause | None) -> None:
     truth = http1_truth(1, method=b"POST", body=100, answer=100)
     request, response = http1_request(truth), http1_response(truth)
@@ -126,13 +130,83 @@ def test_a_hole_in_a_sized_body_costs_its_bytes_and_nothing_else(cause: Cause | 
                     # Nobody says that the last bytes are missing until the next ones come.
                     assert sensor.balanced()
                     continue
-                reason = {Cause.RING_FULL: "ring_full", Cause.SKIPPED: None, None: "unknown"}[cause]
+                reason = {Cause.RING_FULL: "ring_full", None: "unknown"}.get(cause)
                 assert first.incomplete_reason == reason
+                assert first.anomalies == (["body-not-captured"] if reason is None else [])
                 assert first.request.body_size == 100
                 assert first.response
                 assert first.response.body_size == 100
                 assert second.incomplete_reason is None
                 assert of_exchange(second) == TRUTHS[5]
+
+
+@pytest.mark.parametrize("cause", NOT_CAPTURED)
+def test_a_body_in_many_pieces_of_which_some_were_not_captured(cause: Cause) -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+    sensor.gap(RECEIVE, 20, cause)
+    sensor.call(RECEIVE, b"x" * 10)
+    sensor.gap(RECEIVE, 20, cause)
+    (found,) = sensor.out
+    assert found.response
+    assert (found.response.body_size, found.response.body) == (50, b"")
+    assert found.response.end_ns == sensor.now
+    assert (found.incomplete_reason, found.anomalies) == (None, ["body-not-captured"])
+    sensor.calls(http1_calls(TRUTHS[:1]))
+    assert of_exchange(sensor.out[1]) == TRUTHS[0]
+
+
+@pytest.mark.parametrize("cause", NOT_CAPTURED)
+def test_a_body_that_ends_with_its_connection_and_was_not_captured(cause: Cause) -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\n\r\nabc")
+    sensor.gap(RECEIVE, 20, cause)
+    sensor.close()
+    (found,) = sensor.out
+    assert found.response
+    assert (found.response.body_size, found.response.body) == (23, b"abc")
+    assert (found.incomplete_reason, found.anomalies) == (None, ["body-not-captured"])
+
+
+@pytest.mark.parametrize(
+    ("response", "length"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n32\r\n", 50),
+        (b"HTTP/1.1 200 OK\r\nContent-Len", 50),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n", 51),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n", None),
+    ],
+)
+@pytest.mark.parametrize("cause", NOT_CAPTURED)
+def test_what_was_not_captured_is_a_loss_where_it_may_have_held_framing(
+    response: bytes, length: int | None, cause: Cause
+) -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(RECEIVE, response)
+    sensor.gap(RECEIVE, length, cause)
+    (found,) = sensor.out
+    assert found.incomplete_reason == ("unknown" if cause is Cause.SKIPPED else cause.name.lower())
+    assert found.anomalies == []
+    assert sensor.balanced()
+
+
+def test_what_was_not_captured_does_not_excuse_a_loss() -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
+    sensor.gap(RECEIVE, 20, Cause.NOT_IN_USER_MEMORY)
+    sensor.gap(RECEIVE, 5, Cause.RING_FULL)
+    sensor.gap(RECEIVE, 25, Cause.NOT_IN_USER_MEMORY)
+    (found,) = sensor.out
+    assert found.response
+    assert (found.response.body_size, found.incomplete_reason) == (50, "ring_full")
 
 
 def test_a_hole_is_not_bridged_in_what_is_kept() -> None:
@@ -249,7 +323,7 @@ def test_large_bodies_are_counted_and_declined() -> None:
     sensor.position[RECEIVE] = len(head) + size
     sensor.calls(http1_calls(TRUTHS[:1]))
     first, second = sensor.out
-    assert first.incomplete_reason is None
+    assert (first.incomplete_reason, first.anomalies) == (None, ["body-not-captured"])
     assert first.response
     assert (first.response.body_size, first.response.body) == (size, b"x" * 1000)
     assert of_exchange(second) == TRUTHS[0]

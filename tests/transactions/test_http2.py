@@ -244,7 +244,12 @@ def test_a_hole_in_a_data_frame_costs_that_body_only() -> None:
     data = calls[number][1]
     begin = data.index(b"r2 r2") + 100
     for length in (1, 300, len(data) - begin):
-        for cause, reason in ((Cause.RING_FULL, "ring_full"), (Cause.SKIPPED, None)):
+        for cause, reason in (
+            (Cause.RING_FULL, "ring_full"),
+            (Cause.SKIPPED, None),
+            (Cause.NOT_IN_USER_MEMORY, None),
+            (Cause.CALL_LIMIT, None),
+        ):
             sensor = Sensor()
             sensor.open()
             sensor.calls(calls[:number])
@@ -256,7 +261,51 @@ def test_a_hole_in_a_data_frame_costs_that_body_only() -> None:
             first, second = sensor.out
             assert first.response
             assert (first.response.body_size, first.incomplete_reason) == (700, reason)
+            assert first.anomalies == (["body-not-captured"] if reason is None else [])
             assert second.incomplete_reason is None
+
+
+@pytest.mark.parametrize("pad", [None, 3])
+def test_frame_headers_by_write_and_content_by_sendfile(pad: int | None) -> None:
+    """As nginx sends files over plaintext HTTP/2."""
+    truths = [http2_truth(0, answer=700), http2_truth(1, answer=16_000), http2_truth(2)]
+    sensor = Sensor()
+    sensor.open()
+    for direction, data in one_by_one(truths, pad=pad):
+        if direction is SEND:
+            sensor.call(direction, data)
+            continue
+        begin = 0
+        while begin < len(data):
+            payload = begin + 9
+            end = payload + int.from_bytes(data[begin : begin + 3], "big")
+            is_data = data[begin + 3] == 0
+            head = payload + (1 if pad is not None else 0) if is_data else end
+            sensor.call(direction, data[begin:head])
+            if end > head:
+                sensor.gap(direction, end - head, Cause.NOT_IN_USER_MEMORY)
+            begin = end
+    assert [found.incomplete_reason for found in sensor.out] == [None] * 3
+    assert [found.response and found.response.body_size for found in sensor.out] == [700, 16_000, 20]
+    assert {tuple(found.anomalies) for found in sensor.out} == {("body-not-captured",)}
+    assert sensor.balanced()
+
+
+@pytest.mark.parametrize("cause", [Cause.SKIPPED, Cause.NOT_IN_USER_MEMORY, Cause.CALL_LIMIT])
+def test_what_was_not_captured_over_a_frame_header_is_a_loss(cause: Cause) -> None:
+    calls = one_by_one([http2_truth(1, answer=100)])
+    direction, data = calls[-1]
+    assert direction is RECEIVE
+    sensor = Sensor()
+    sensor.open()
+    sensor.calls(calls[:-1])
+    begin = data.index(b"r1 r1") - 5
+    sensor.call(RECEIVE, data[:begin])
+    sensor.gap(RECEIVE, len(data) - begin, cause)
+    sensor.close()
+    (found,) = sensor.out
+    assert found.incomplete_reason == ("unknown" if cause is Cause.SKIPPED else cause.name.lower())
+    assert found.anomalies == []
 
 
 def test_a_hole_in_a_header_block_costs_its_stream_and_the_table() -> None:
