@@ -11,10 +11,10 @@ NAMES = (
     "kernel.records",
     "kernel.chunk_bytes",
     "kernel.lost.ring_full",
-    "kernel.lost_bytes.ring_full",
-    "kernel.lost_bytes.copy_fault",
-    "kernel.lost_bytes.call_limit",
-    "kernel.lost_bytes.not_in_user_memory",
+    "kernel.lost.ring_full_bytes",
+    "kernel.lost.copy_fault_bytes",
+    "kernel.call_limit_bytes",
+    "kernel.not_in_user_memory_bytes",
     "kernel.skipped_bytes",
     "kernel.lost.map_full_connections",
     "kernel.lost.map_full_sessions",
@@ -28,7 +28,7 @@ NAMES = (
     "kernel.connections",
     "kernel.sessions",
     "kernel.own_bytes",
-    "kernel.lost_bytes.map_full",
+    "kernel.lost.map_full_bytes",
 )
 """In the order of enum count in bpf/maps.h (compared in a test)."""
 

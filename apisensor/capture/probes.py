@@ -14,6 +14,7 @@ ENTRY = {
     "SSL_read_ex": "tls_read_ex_enter",
     "SSL_write_ex": "tls_write_ex_enter",
     "SSL_write_ex2": "tls_write_ex2_enter",
+    "SSL_do_handshake": "tls_handshake_enter",
     "SSL_set_fd": "tls_set_fd",
     "SSL_set_rfd": "tls_set_fd",
     "SSL_set_wfd": "tls_set_fd",
@@ -22,7 +23,9 @@ ENTRY = {
     "SSL_clear": "tls_clear",
 }
 """Function: program at its entry, in every process that maps the file."""
-RETURN = dict.fromkeys(("SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_write_ex2"), "tls_return")
+RETURN = dict.fromkeys(
+    ("SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_write_ex2", "SSL_do_handshake"), "tls_return"
+)
 """Function: program at its return."""
 PER_PROCESS = {"BIO_write": "tls_bio_write"}
 """Function: program at its entry, only in processes with memory BIOs: others would pay a trap for each TLS record."""

@@ -38,7 +38,7 @@ def page(status: Status, now: float) -> Group:
     """The status as a page for a terminal; `now` is Unix time, seconds."""
     running = duration(max(0.0, now - status.started) * 1000)
     losses = {name: count for name, count in status.counters.items() if ".lost." in name and count}
-    others = {name: count for name, count in status.counters.items() if ".lost." not in name}
+    others = {name: count for name, count in status.counters.items() if ".lost." not in name and count}
     blocks: list[RenderableType] = [Text.assemble(("apisensor ", "bold"), visible(status.version), f", up {running}")]
     blocks.extend(Text(f"  {visible(note)}", "magenta") for note in status.notes)
     blocks += [_heading("Parts"), _parts(status.parts)]

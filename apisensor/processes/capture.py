@@ -146,10 +146,10 @@ class CaptureProcess:
             self._maps["never_executables"].set(struct.pack("QII", inode, major << 20 | minor, 0), b"\1")
         for pid in never.never_pids:
             self._maps["policies"].set(struct.pack("I", pid), b"\2")
-        # struct config: workers, call_limit, hold_unknown, epoch
-        hold_unknown = int(bool(never.never_containers))
+        # struct config: workers, call_limit, hold_unknown, hold_unbound
+        hold_unknown, hold_unbound = int(bool(never.never_containers)), int(bool(never.never_ports))
         workers = self._parameters.settings.worker.count
-        self._maps["config"].set(bytes(4), struct.pack("IIII", workers, never.call_limit, hold_unknown, 0))
+        self._maps["config"].set(bytes(4), struct.pack("IIII", workers, never.call_limit, hold_unknown, hold_unbound))
 
     def loop(self) -> None:
         """Works until its parent ends."""
@@ -192,8 +192,8 @@ class CaptureProcess:
             pid: next((library.path for library in seen.libraries), None) for pid, seen in self._observer.seen.items()
         }
         counters = self._counters.read()
-        counters["capture.mappings_lost"] = self._mappings.lost
-        counters["capture.undelivered"] = self.undelivered
+        counters["capture.lost.mappings"] = self._mappings.lost
+        counters["capture.lost.messages"] = self.undelivered
         processes = [ProcessTraffic(*row) for row in self._counters.processes(attached)]
         self._tell(KernelReport(counters, processes))
 

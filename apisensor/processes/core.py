@@ -51,6 +51,8 @@ PACKETS = 64
 """Packets of one worker worked on before the other sources get their turn."""
 QUIET_S = 10.0
 """Nothing captured for so long: the user is told what is seen instead."""
+MARK_S = 2.5
+"""So long after a transaction the counters still belong to it: reports come each second, connections close late."""
 CLOSE_S = 5.0
 """How long the end waits for spans to be sent and lines to be printed."""
 
@@ -161,6 +163,8 @@ class Core:
                     self._sink(transaction)
             elif isinstance(message, KernelReport):
                 self._node.kernel = message
+                if time.monotonic() - self._last_transaction < MARK_S:
+                    self._node.mark()
             elif isinstance(message, LibraryState):
                 self._node.libraries[message.identity] = message
             elif isinstance(message, Note):

@@ -30,6 +30,7 @@ class NodeStatus:
         self.parts = Parts([])
         self.libraries: dict[str, LibraryState] = {}
         self._transactions: OrderedDict[int, int] = OrderedDict()
+        self._mark: tuple[dict[str, int], dict[int, ProcessTraffic]] = ({}, {})
 
     def count(self, transaction: Transaction) -> None:
         """A transaction of this process was captured."""
@@ -58,7 +59,7 @@ class NodeStatus:
                 )
                 for part in self.parts.parts
             ],
-            counters={**self.kernel.counters, **self._counters()},
+            counters=self._all_counters(),
             libraries=[
                 LibraryStatus(
                     path=library.path,
@@ -117,9 +118,18 @@ class NodeStatus:
             **{f"dropped.{cause}": count for cause, count in stats.dropped.items() if count},
         }
 
+    def _all_counters(self) -> dict[str, int]:
+        return {**self.kernel.counters, **self._counters()}
+
+    def mark(self) -> None:
+        """Something was captured just now: what `quiet` tells later is counted from here on."""
+        self._mark = (self._all_counters(), {row.pid: row for row in self.kernel.processes})
+
     def quiet(self, seconds: float) -> list[str]:
         """Why nothing may have been captured for so long."""
-        rows, counters = self.kernel.processes, {**self.kernel.counters, **self._counters()}
+        before, rows_before = self._mark
+        counters = {name: count - before.get(name, 0) for name, count in self._all_counters().items()}
+        rows = [_since(row, rows_before.get(row.pid)) for row in self.kernel.processes]
         blind = [row for row in rows if row.encrypted_bytes and not row.decrypted_bytes and not row.library]
         facts = QuietFacts(
             seconds=seconds,
@@ -142,3 +152,16 @@ class NodeStatus:
     def _name(self, pid: int) -> str:
         seen = self._processes.latest(pid)
         return f"{seen.executable or '?'} ({pid})" if seen else str(pid)
+
+
+def _since(row: ProcessTraffic, before: ProcessTraffic | None) -> ProcessTraffic:
+    """What a process moved since an earlier report."""
+    if before is None:
+        return row
+    return ProcessTraffic(
+        row.pid,
+        row.plain_bytes - before.plain_bytes,
+        row.encrypted_bytes - before.encrypted_bytes,
+        row.decrypted_bytes - before.decrypted_bytes,
+        row.library,
+    )

@@ -98,12 +98,40 @@ def map_page(descriptor: int, *, write: bool) -> memoryview:
     return memoryview(mmap.mmap(descriptor, PAGE_BYTES, mmap.MAP_SHARED, protection)).cast("Q")
 
 
+_LOSSES = {
+    WorkerCount.DROPPED_CORE_BEHIND: "worker.lost.core_behind",
+    WorkerCount.FAILED: "worker.lost.failed",
+    CoreCount.LOST_IN_CORE: "core.lost.in_core",
+    CoreCount.LOST_ON_THE_WAY: "core.lost.on_the_way",
+    CoreCount.LOST_WITH_WORKER: "core.lost.with_worker",
+    CoreCount.NOT_PRINTED: "core.lost.not_printed",
+    CoreCount.SPANS_LOST_WITH_CORE: "core.lost.spans",
+}
+_NO_LOSSES = {
+    Count.BYTES_LOST_SKIPPED: "worker.skipped_bytes",
+    Count.BYTES_LOST_CALL_LIMIT: "worker.call_limit_bytes",
+    Count.BYTES_LOST_NOT_IN_USER_MEMORY: "worker.not_in_user_memory_bytes",
+}
+"""Bytes that were left out on purpose and counted exactly; a transaction that suffers from it says so itself."""
+
+
+def _name(part: str, member: Count | WorkerCount | CoreCount) -> str:
+    """Public name of a counter: "<part>.<what>", and "<part>.lost.<cause>" for what is lost."""
+    named: dict[enum.IntEnum, str] = {**_LOSSES, **_NO_LOSSES}
+    if type(member) is Count and member.name.startswith("BYTES_LOST_") and member not in _NO_LOSSES:
+        return f"{part}.lost.{member.name.removeprefix('BYTES_LOST_').lower()}_bytes"
+    return next((name for key, name in named.items() if key is member), f"{part}.{member.name.lower()}")
+
+
+_WORKER_NAMES = [(member, _name("worker", member)) for member in (*Count, *WorkerCount)]
+_CORE_NAMES = [(member, _name("core", member)) for member in CoreCount]
+
+
 def worker_counters(pages: list[memoryview]) -> dict[str, int]:
     """The workers' counters summed, by their public names."""
-    members: list[Count | WorkerCount] = [*Count, *WorkerCount]
-    return {f"worker.{member.name.lower()}": sum(page[member] for page in pages) for member in members}
+    return {name: sum(page[member] for page in pages) for member, name in _WORKER_NAMES}
 
 
 def core_counters(page: memoryview) -> dict[str, int]:
     """Core's counters by their public names."""
-    return {f"core.{member.name.lower()}": page[member] for member in CoreCount}
+    return {name: page[member] for member, name in _CORE_NAMES}

@@ -65,7 +65,7 @@ def test_every_counter_has_its_public_name() -> None:
     # A few whose place would be noticed by nobody.
     assert counters.NAMES[counts["RING_FULL_RECORDS"]] == "kernel.lost.ring_full"
     assert counters.NAMES[counts["NEVER_BYTES"]] == "kernel.never_bytes"
-    assert counters.NAMES[counts["MAP_FULL_BYTES"]] == "kernel.lost_bytes.map_full"
+    assert counters.NAMES[counts["MAP_FULL_BYTES"]] == "kernel.lost.map_full_bytes"
 
 
 def _record(kind: int, *, length: int = 0, flags: int = 0, detail: int = 0, direction: int = 0) -> bytes:

@@ -76,7 +76,7 @@ def test_a_killed_part_is_restarted_and_all_is_accounted_for(name: str, tmp_path
         calls = _load(tmp_path, kill)
         verdict = sensor.verdict(calls, seconds=5)
         counters = sensor.status()["counters"]
-        lost = sum(counters[f"core.{name}"] for name in ("lost_with_worker", "lost_in_core", "lost_on_the_way"))
+        lost = sum(counters[f"core.lost.{name}"] for name in ("with_worker", "in_core", "on_the_way"))
         assert len(set(pids)) == ROUNDS + 1
         assert _part(sensor, name)["restarts"] == ROUNDS
         assert verdict.wrong == [], verdict.report()
