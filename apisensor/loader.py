@@ -77,6 +77,7 @@ UPROBES = (
     "tls_read_ex_enter",
     "tls_write_ex_enter",
     "tls_write_ex2_enter",
+    "tls_handshake_enter",
     "tls_return",
     "tls_set_fd",
     "tls_set_bio",

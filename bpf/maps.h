@@ -14,7 +14,7 @@ struct config {
     u32 workers;
     u32 call_limit;   /* bytes of one call that are copied at most */
     u32 hold_unknown; /* 1: no payload of a process is copied before the capture process admitted it */
-    u32 unused;
+    u32 hold_unbound; /* 1: no payload of a TLS session is copied before its socket is known: there are never_ports */
 };
 BPF_ARRAY(config, struct config, 1);
 
@@ -82,8 +82,9 @@ struct call {
     u64 length_at; /* size_t * of the _ex functions, 0 for the others */
     u64 stack;     /* stack pointer at entry: tells a nested call from a stale entry, and finds the call at return */
     u32 socket_calls;
-    u32 direction;
+    u32 direction; /* enum direction, or HANDSHAKE */
 };
+#define HANDSHAKE 2 /* a call that moves no plaintext; its socket calls and records tell the session's socket */
 BPF_HASH(calls, struct call_key, struct call, 65536);
 
 /* Where a call's bytes lie in user memory: one buffer, or an iovec array of which `buffer` is the current element. */

@@ -91,7 +91,6 @@ static __always_inline void first_bytes(struct source *source, u8 *to, u32 size,
 /* The bytes of a socket that carries TLS: bound where they can be, counted, never copied. */
 static __always_inline void on_ciphertext(u64 sk, u32 pid, struct connection *c, u8 direction, u8 *head, u64 total,
                                           struct call_key *where, struct call *call, struct traffic *t) {
-    count(COUNT_ENCRYPTED_BYTES, total);
     if (t)
         __sync_fetch_and_add(&t->encrypted, total);
     struct session_key key = {};
@@ -143,10 +142,10 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     struct connection *c = connection_of(sk, pid);
     if (!c)
         return 0;
-    if (c->flags & CONNECTION_NEVER) {
+    /* Which TLS session such a connection carries must be known all the same: its plaintext passes elsewhere. */
+    u32 never = c->flags & CONNECTION_NEVER;
+    if (never)
         count(COUNT_NEVER_BYTES, total);
-        return 0;
-    }
     void *ring = ring_of(c->pid);
     if (!ring)
         return 0;
@@ -155,14 +154,14 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     int readable = find_source(syscall, &source);
     if (!total) {
         /* read(2) of no bytes returns 0 too: that is not the end of the stream. */
-        if (direction == DIRECTION_RECEIVE && readable && (source.left || source.vectors)) {
+        if (!never && direction == DIRECTION_RECEIVE && readable && (source.left || source.vectors)) {
             u64 flow = c->tls_flow ? c->tls_flow : c->id;
             if (!(c->flags & CONNECTION_TLS))
                 emit(ring, KIND_END, pid, flow, DIRECTION_RECEIVE, half->position, 0, 0, 0);
         }
         return 0;
     }
-    struct traffic *t = traffic_of(pid);
+    struct traffic *t = never ? 0 : traffic_of(pid);
     struct call_key where = {};
     struct call *call = current_call(&where);
     u8 head[PREFIX] = {};
@@ -176,10 +175,14 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     }
     if ((c->flags & CONNECTION_TLS) || (call && is_tls_record(head))) {
         c->flags |= CONNECTION_TLS;
+        if (!never)
+            count(COUNT_ENCRYPTED_BYTES, total);
         on_ciphertext(sk, pid, c, direction, head, total, &where, call, t);
         half->position += total;
         return 0;
     }
+    if (never)
+        return 0;
     if (t)
         __sync_fetch_and_add(&t->plain, total);
     u32 epoch = epoch_of(c->pid);

@@ -51,6 +51,11 @@ int tls_write_ex2_enter(struct pt_regs *ctx) {
     return enter_call(ctx, DIRECTION_SEND, PT_REGS_PARM5(ctx));
 }
 
+/* SSL_do_handshake(ssl): the first records of a session pass here, before any plaintext. */
+int tls_handshake_enter(struct pt_regs *ctx) {
+    return enter_call(ctx, HANDSHAKE, 0);
+}
+
 int tls_return(struct pt_regs *ctx) {
     struct call_key where = {};
     struct call *found = current_call(&where);
@@ -67,6 +72,8 @@ int tls_return(struct pt_regs *ctx) {
     }
     struct call call = *found;
     calls.delete(&where);
+    if (call.direction == HANDSHAKE)
+        return 0;
     s64 n = (int)PT_REGS_RC(ctx);
     if (call.length_at) {
         u64 moved = 0;
@@ -92,8 +99,17 @@ int tls_return(struct pt_regs *ctx) {
             return 0;
         }
         announce_binding(key.pid, s, c);
-    } else if (call.direction == DIRECTION_SEND && !call.socket_calls)
-        notice_once(t, TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid); /* written, and no socket call: a memory BIO */
+    } else {
+        if (call.direction == DIRECTION_SEND && !call.socket_calls)
+            notice_once(t, TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid); /* written, no socket call: a memory BIO */
+        u32 zero = 0;
+        struct config *settings = config.lookup(&zero);
+        if (settings && settings->hold_unbound) {
+            /* Its port may be on the never-capture list. Once bound, it is as a connection that was joined late. */
+            count(COUNT_HELD_BYTES, n);
+            return 0;
+        }
+    }
     void *ring = ring_of(key.pid);
     if (!ring)
         return 0;

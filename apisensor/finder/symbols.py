@@ -17,6 +17,7 @@ FUNCTIONS = (
     "SSL_read_ex",
     "SSL_write_ex",
     "SSL_write_ex2",
+    "SSL_do_handshake",
     "SSL_set_fd",
     "SSL_set_rfd",
     "SSL_set_wfd",
