@@ -7,6 +7,10 @@ from apisensor.protocols.message import Field, Message
 
 _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 
+_BODILESS = frozenset((204, 304))
+_LENGTH_DIGITS = 20
+"""2^64 has so many; int() raises at thousands of them."""
+
 
 def fill_request(message: Message, fields: list[Field] | None, reason: str | None, limit: int) -> None:
     """A request's header block is over; fields None: it could not be read, for this reason. `limit`: of the fields."""
@@ -96,6 +100,24 @@ def status_of(fields: list[Field] | None) -> int | None:
         if name == b":status":
             return int(value) if value is not None and len(value) == 3 and value.isdigit() else None
     return None
+
+
+def is_whole(method: bytes | None, response: Message) -> bool:
+    """Whether all content of this response has passed, though END_STREAM has not: its head says how much there is.
+
+    gRPC and others that send trailers do not say.
+    """
+    if response.fields is None:
+        return False
+    if method == b"HEAD" or response.status in _BODILESS:
+        return not response.body_size  # RFC 9110 section 6.4.1: no content, whatever Content-Length says
+    lengths = {value for name, value in response.fields if name == b"content-length"}
+    if len(lengths) != 1:
+        return False
+    (length,) = lengths
+    if length is None or not length.isdigit() or len(length) > _LENGTH_DIGITS:
+        return False
+    return int(length) == response.body_size
 
 
 def is_grpc(fields: list[Field] | None) -> bool:

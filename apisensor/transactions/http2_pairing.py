@@ -1,7 +1,8 @@
 """HTTP/2: the streams of one connection (RFC 9113 section 5) become exchanges.
 
 The stream identifier pairs request and response, so order does not matter and a loss concerns only the streams that
-were open. A stream is emitted when both directions ended it, when RST_STREAM did, or when it is given up.
+were open. A stream is emitted when both directions ended it, when RST_STREAM did, or when it is given up. A reset or
+the connection's end takes nothing away where the content of both messages is known to be whole by then.
 
 A connection joined late has streams whose request was not seen. Identifiers rise with the requests, so a response to
 one that is not higher than the last request's is an orphan; a response to a higher one waits for its request, which
@@ -38,6 +39,14 @@ class Stream:
         self.response: Message | None = None
         self.lost: str | None = None
         """Why the response may have been missed."""
+
+
+def _answered(stream: Stream) -> bool:
+    """Whether all of the response's content has passed."""
+    request, response = stream.request, stream.response
+    if response is None:
+        return False
+    return response.ended or heads.is_whole(request.method if request is not None else None, response)
 
 
 class Http2Pairing:
@@ -169,7 +178,9 @@ class Http2Pairing:
     def reset(self, direction: int, stream: int, now: int) -> None:  # noqa: ARG002 - both ends may reset
         found = self._streams.get(stream)
         if found is not None:
-            self._emit(found, "stream_reset")
+            # A client that has all it asked for resets rather than waits for END_STREAM, as curl does.
+            whole = found.request is not None and found.request.ended and _answered(found)
+            self._emit(found, None if whole else "stream_reset")
         self._close(stream)
 
     def going_away(self, direction: int, last_stream: int, now: int) -> None:  # noqa: ARG002
@@ -310,7 +321,7 @@ class Http2Pairing:
             request, response = stream.request, stream.response
             if request is not None and not request.ended:
                 request.reason = request.reason or "request_not_finished"
-            if response is not None and not response.ended:
+            if response is not None and not _answered(stream):
                 response.reason = response.reason or "response_not_finished"
             self._emit(stream, stream.lost or "response_not_seen" if response is None else None)
             self._close(stream.id)

@@ -95,7 +95,7 @@ INCOMPLETE_REASONS = {
     "response_not_seen": "the flow ended, or was given up, before a response was seen",
     "request_not_finished": "the flow ended, or was given up, before the request's last byte",
     "response_not_finished": "the flow ended, or was given up, before the response's last byte",
-    "stream_reset": "HTTP/2 RST_STREAM ended the exchange",
+    "stream_reset": "HTTP/2 RST_STREAM ended the exchange before the content of both messages was whole",
     "joined_late": "the flow was joined in the middle and part of this exchange had passed",
     "hpack_unknown": "fields refer to HPACK entries inserted before the flow was joined, or after a loss",
     "limit": "a message exceeded a limit of the sensor; the limit is named in the anomalies",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import hpack.hpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -390,6 +392,91 @@ def test_informational_reset_push_and_goaway() -> None:
     assert of_exchange(sensor.out[0]) == truth
     assert sensor.balanced()
     assert sensor.count(Count.ORPHAN_RESPONSES) == 0
+
+
+def cut_early(
+    by: str, *, method: bytes = b"GET", status: int = 200, length: bytes | None = b"4", sent: bytes = b"body"
+) -> Sensor:
+    """A request, all or part of its response without END_STREAM, and RST_STREAM or the connection's end."""
+    peers = Http2Peers()
+    stream = peers.request(Truth(method, b"/call/0", status))
+    peers.flush()
+    headers = [(b":status", b"%d" % status)]
+    if length is not None:
+        headers.append((b"content-length", length))
+    peers.server.send_headers(stream, headers)
+    if sent:
+        peers.server.send_data(stream, sent)
+    peers.flush()
+    if by != "close":
+        (peers.client if by == "client" else peers.server).reset_stream(stream, 8)
+        peers.flush()
+    sensor = Sensor()
+    sensor.open()
+    sensor.calls(peers.calls)
+    if by == "close":
+        sensor.close()
+    assert sensor.balanced()
+    return sensor
+
+
+@pytest.mark.parametrize("by", ["client", "server", "close"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        {},
+        {"length": b"0", "sent": b""},
+        {"method": b"HEAD", "sent": b""},
+        {"status": 304, "sent": b""},
+        {"status": 204, "length": None, "sent": b""},
+    ],
+    ids=str,
+)
+def test_an_end_after_all_content_takes_nothing_away(by: str, case: dict[str, Any]) -> None:
+    (found,) = cut_early(by, **case).out
+    assert found.incomplete_reason is None
+    assert found.response
+    assert found.response.body == case.get("sent", b"body")
+
+
+@pytest.mark.parametrize("by", ["client", "server", "close"])
+@pytest.mark.parametrize(
+    "case", [{"sent": b"bod"}, {"sent": b""}, {"length": None}, {"length": None, "sent": b""}], ids=str
+)
+def test_an_end_before_all_content_is_said(by: str, case: dict[str, Any]) -> None:
+    (found,) = cut_early(by, **case).out
+    assert found.incomplete_reason == ("response_not_finished" if by == "close" else "stream_reset")
+
+
+@pytest.mark.parametrize("length", [b"x", b"-4", b"", b"9" * 10_000, "\u00b2".encode("latin-1")])
+def test_a_reset_after_a_length_that_is_none(length: bytes) -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, PREFACE + frame(1, 5, 1, b"\x82\x84\x87"))
+    named = b"\x0f\x0d" + hpack.hpack.encode_integer(len(length), 7) + length  # literal, static name 28
+    sensor.call(RECEIVE, frame(4, 0, 0) + frame(1, 4, 1, b"\x88" + bytes(named)) + frame(0, 0, 1, b"body"))
+    sensor.call(SEND, frame(3, 0, 1, bytes(4)))
+    assert [found.incomplete_reason for found in sensor.out] == ["stream_reset"]
+    assert sensor.count(Count.FLOWS_FAILED) == 0
+
+
+def test_a_reset_before_the_request_is_whole_is_one() -> None:
+    """RFC 9113 section 8.1: a server may answer and then reset so that the client stops sending."""
+    peers = Http2Peers()
+    peers.client.send_headers(
+        1, [(b":method", b"POST"), (b":path", b"/a"), (b":scheme", b"http"), (b":authority", b"h")]
+    )
+    peers.flush()
+    peers.server.send_headers(1, [(b":status", b"413"), (b"content-length", b"0")], end_stream=True)
+    peers.server.reset_stream(1, 0)
+    peers.flush()
+    sensor = Sensor()
+    sensor.open()
+    sensor.calls(peers.calls)
+    (found,) = sensor.out
+    assert found.incomplete_reason == "stream_reset"
+    assert found.response
+    assert found.response.status == 413
 
 
 def test_large_header_lists_use_continuation() -> None:
