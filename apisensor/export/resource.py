@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
 from pathlib import PurePosixPath
 
+import apisensor
 from apisensor.export.semantics import SCHEMA_URL
 from apisensor.export.wire import IntAttribute, StringAttribute, length_delimited, utf8, varint
 from apisensor.transactions.model import Process
@@ -18,7 +18,7 @@ from apisensor.transactions.model import Process
 RESOURCES = 4096
 """Processes whose resource stays encoded, some 0.5 KB each; the one that came first goes first."""
 
-VERSION = version("apisensor")
+VERSION = apisensor.__version__
 
 _SCHEMA = length_delimited(3, utf8(SCHEMA_URL))
 _SCOPE = length_delimited(1, length_delimited(1, b"apisensor") + length_delimited(2, utf8(VERSION)))
