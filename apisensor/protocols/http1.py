@@ -19,6 +19,10 @@ complete and when it ends. It is always in one of these modes:
           +--- loss, refusal ---------+ | +--- Upgrade, CONNECT ---> HOLD --declined-->+ PARSE
                                         +--------------- the body's end ---------------+
 
+A start line found in HUNT may be a body's, so the first message after it is told only once its head is complete, or
+is cut by something else than its bytes. If llhttp refuses it, it never was a message ("in doubt" below). In step, a
+message is told at its first byte, and a refused one is evidence.
+
 What llhttp cannot be told through httptools is done around it: that a response to HEAD or CONNECT has no content (its
 input is cut where heads may end), that content was skipped (COUNT), that the peer went on after `Connection: close`.
 """
@@ -51,6 +55,9 @@ class Pairing(Protocol):
     bodiless: int
     """How many of the requests that wait for their response are HEAD or CONNECT."""
 
+    def request_in_doubt(self) -> None:
+        """What may be a request begins; `request_begun` follows if it is one."""
+
     def request_begun(self, message: Message) -> None: ...
     def request_headed(self, message: Message) -> None: ...
     def request_ended(self, message: Message) -> None: ...
@@ -61,6 +68,9 @@ class Pairing(Protocol):
 
     def response_ended(self, message: Message) -> None: ...
     def response_lost(self, message: Message | None, reason: str) -> None: ...
+    def mistaken(self, reader: Reader, size: int) -> None:
+        """What began like a message while out of step was none; so many bytes of it were looked at."""
+
     def rejected(self) -> None:
         """A parser refused what it was given; the reader is out of step."""
 
@@ -83,6 +93,7 @@ class Reader:
     __slots__ = (
         "_candidate",
         "_candidate_ns",
+        "_doubtful_bytes",
         "_fields",
         "_head_bytes",
         "_left",
@@ -90,6 +101,7 @@ class Reader:
         "_parser",
         "_refused_data",
         "_until_end",
+        "in_doubt",
         "limits",
         "message",
         "mode",
@@ -104,6 +116,10 @@ class Reader:
         self.message: Message | None = None
         """The message under way; None between messages."""
         self.now = 0
+        self.in_doubt = True
+        """The message under way, or the next one, was found in HUNT and its head is not complete: it may be none."""
+        self._doubtful_bytes = 0
+        """Bytes of it that llhttp took in earlier calls."""
         self._parser: Any = None
         self._fields: list[Field] = []
         self._length: int | None = None
@@ -182,18 +198,21 @@ class Reader:
         if message is not None:
             self._seal(message, reason)
         self._parser = None
+        self.in_doubt = True
         self._lost(message, reason)
 
     def forget(self) -> None:
         """Out of step without a loss: what is under way belongs to nothing, and what comes next is a new message."""
         self.message = None
         self.mode = Mode.HUNT
+        self.in_doubt = True
         self._parser = None
         self._candidate = b""
 
     def start(self) -> None:
         """The next byte is the first of a message."""
         self.mode = Mode.PARSE
+        self._doubtful_bytes = 0
         self._parser = self._new_parser()
         # Both are what passive observation needs: the peer decides about keeping alive, and Transfer-Encoding overrides
         # Content-Length (RFC 9112 section 6.3), with an anomaly.
@@ -300,6 +319,10 @@ class Reader:
     def on_message_complete(self) -> None:
         raise NotImplementedError
 
+    def _begun(self, message: Message) -> None:
+        """Tell the pairing of a message."""
+        raise NotImplementedError
+
     def _lost(self, message: Message | None, reason: str) -> None:
         raise NotImplementedError
 
@@ -323,6 +346,11 @@ class Reader:
             return  # the pairing has turned away from this flow during the call
         if self.message is not None and str(refusal) == "Duplicate Content-Length":
             self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
+        elif self.in_doubt:
+            size = self._doubtful_bytes + len(data)
+            self.forget()
+            self.pairing.mistaken(self, size)
+            return
         self._refused_data = data
         self.lose("parse_error")
         self._refused_data = b""
@@ -330,6 +358,8 @@ class Reader:
 
     def _seal(self, message: Message, reason: str) -> None:
         """No more of this message will be seen."""
+        if self.in_doubt:
+            self._begun(message)
         message.ended = True
         message.reason = message.reason or reason
         if message.fields is None:
@@ -342,6 +372,7 @@ class Reader:
 
     def _bound_head(self, message: Message, data: bytes, continued: bool) -> None:
         """A head is open at the end of a chunk: bound what it may grow to."""
+        self._doubtful_bytes += len(data)
         if continued:
             self._head_bytes += len(data)
         else:

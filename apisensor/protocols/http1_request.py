@@ -44,6 +44,12 @@ class RequestReader(Reader):
         self._fields = []
         self._url = b""
         self._switching = self._coded = False
+        if self.in_doubt:
+            self.pairing.request_in_doubt()
+        else:
+            self.pairing.request_begun(message)
+
+    def _begun(self, message: Message) -> None:
         self.pairing.request_begun(message)
 
     def _starts(self, data: bytes) -> Start:
@@ -59,6 +65,9 @@ class RequestReader(Reader):
         message = self.message
         if message is None:
             return
+        if self.in_doubt:
+            self.in_doubt = False
+            self.pairing.request_begun(message)
         parser = self._parser
         message.method = method = parser.get_method()
         version = parser.get_http_version()

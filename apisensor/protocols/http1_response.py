@@ -38,12 +38,19 @@ class ResponseReader(Reader):
         self._fields = []
         self._bodiless = self._until_end = False
         self._length = None
+        if not self.in_doubt:
+            self.pairing.response_begun(message)
+
+    def _begun(self, message: Message) -> None:
         self.pairing.response_begun(message)
 
     def on_headers_complete(self) -> None:
         message = self.message
         if message is None:
             return
+        if self.in_doubt:
+            self.in_doubt = False
+            self.pairing.response_begun(message)
         message.status = status = self._parser.get_status_code()
         fields = self._fields
         length = coding = None

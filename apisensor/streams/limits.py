@@ -69,6 +69,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_rejects: int = 3
     """Messages of one flow that a parser may refuse; then the flow is given up."""
 
+    max_mistakes: int = 1_000
+    """Start lines of one flow, found while out of step, that turned out to begin no message: content that quotes HTTP
+    has some in each call until the next message. A flow that has so many is not HTTP as it can be read here."""
+
     skip_beyond: int = 256 * _KIB
     """A body of known length with more than this to come, and whose captured part is full, is asked to be skipped by
     the kernel. Less is not worth the round trip: the bytes are in the ring already."""

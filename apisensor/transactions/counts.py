@@ -13,7 +13,8 @@ class Count(enum.IntEnum):
     """Index into the counters. All only ever rise."""
 
     REQUESTS_BEGUN = 0
-    """Requests whose first byte (HTTP/2: first HEADERS frame) was seen; each becomes exactly one exchange."""
+    """Requests whose first byte (HTTP/2: first HEADERS frame) was seen; each becomes exactly one exchange. What begins
+    like an HTTP/1 request after a late join or a loss counts once its head is complete, for it may be none."""
     EXCHANGES_EMITTED = 1
     """Exchanges handed on."""
     EXCHANGES_INCOMPLETE = 2
@@ -34,7 +35,7 @@ class Count(enum.IntEnum):
     FLOWS_SWITCHED = 9
     """Flows given up because they became a tunnel (CONNECT) or another protocol (Upgrade)."""
     FLOWS_REJECTED = 10
-    """Flows given up after max_rejects messages that a parser refused."""
+    """Flows given up after max_rejects messages that a parser refused, or max_mistakes that never were any."""
     FLOWS_FAILED = 11
     """Flows given up because a parser failed: an error in the sensor."""
     FLOWS_EVICTED = 12

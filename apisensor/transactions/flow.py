@@ -113,6 +113,7 @@ class Flow:
         "lanes",
         "last_ns",
         "looks",
+        "mistakes",
         "peer",
         "pid",
         "shared",
@@ -134,6 +135,7 @@ class Flow:
         self.ending: Count | None = None
         """Set by an engine: the flow is to be given up, for this cause."""
         self.errors = 0
+        self.mistakes = 0
         self.kept = 0
         """Bytes of bodies in memory."""
         self.held: list[Held] = []
@@ -167,6 +169,12 @@ class Flow:
         self.shared.counts[_PARSE_ERRORS] += 1
         self.errors += 1
         if self.errors >= self.shared.limits.max_rejects:
+            self.ending = Count.FLOWS_REJECTED
+
+    def mistaken(self) -> None:
+        """Out of step, something looked like a message and was none: after max_mistakes the flow is given up."""
+        self.mistakes += 1
+        if self.mistakes >= self.shared.limits.max_mistakes:
             self.ending = Count.FLOWS_REJECTED
 
     def unread(self, size: int) -> None:

@@ -10,7 +10,8 @@ that cannot be paired is counted as an orphan.
         others pending             pending, and the client is known to pipeline
     in step, a response begins
         one pending                belongs to the oldest without a response
-        nothing pending            waits for its request, at most early_ns
+        nothing pending            waits for its request, at most early_ns; unless bytes of the response direction are
+                                   missing before it, for then it may be none
     bytes of the request direction are lost
                                    out of step; what is pending still gets its responses, which are not affected
     bytes of the response direction are lost
@@ -84,6 +85,9 @@ class Http1Pairing:
         self._answering: Pair | None = None
         """Whose response is under way."""
         self._in_step = flow.from_start
+        self.requests.in_doubt = self.responses.in_doubt = not flow.from_start
+        self._crossed = False
+        """While the request was in doubt another was pending, or a response began: nobody can tell which is its own."""
         self._reason = "joined_late"
         """Why the flow is out of step."""
         self._doubt: str | None = None
@@ -126,6 +130,9 @@ class Http1Pairing:
 
     # What the request reader tells
 
+    def request_in_doubt(self) -> None:
+        self._crossed = bool(self._pending)
+
     def request_begun(self, message: Message) -> None:
         self._counts[_BEGUN] += 1
         pair = Pair(message, self.flow.peer)
@@ -136,6 +143,7 @@ class Http1Pairing:
             self._step_in(pair)
         elif self._early:
             self._take_early(pair)
+        self._crossed = False
         pending.append(pair)
         if len(pending) > self.flow.shared.limits.max_pipelined:
             message.anomalies.append(anomalies.PIPELINE)
@@ -167,6 +175,8 @@ class Http1Pairing:
     # What the response reader tells
 
     def response_begun(self, message: Message) -> None:
+        if self.requests.in_doubt and self.requests.message is not None:
+            self._crossed = True
         for pair in self._pending:
             if pair.unpaired:
                 break
@@ -176,7 +186,8 @@ class Http1Pairing:
                 self._doubt = None
                 return
         else:
-            if self._in_step and len(self._early) < self.flow.shared.limits.max_early:
+            # In doubt about what was lost before it, nobody can tell what it answers, or whether it is a response.
+            if self._in_step and self._doubt is None and len(self._early) < self.flow.shared.limits.max_early:
                 self._early.append(message)
 
     def response_headed(self, message: Message) -> bool:
@@ -229,6 +240,12 @@ class Http1Pairing:
 
     # What both tell
 
+    def mistaken(self, reader: Reader, size: int) -> None:
+        self.flow.unread(size)
+        self.flow.mistaken()
+        if reader is self.responses:
+            self.response_lost(None, "parse_error")
+
     def rejected(self) -> None:
         self.flow.rejected()
 
@@ -272,7 +289,7 @@ class Http1Pairing:
 
     def _step_in(self, pair: Pair) -> None:
         """A request begins, nothing is pending, and the flow is out of step."""
-        if self._pipelines:
+        if self._pipelines or self._crossed:
             pair.unpaired = self._reason
             return
         if self.responses.message is not None:

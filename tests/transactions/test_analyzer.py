@@ -293,7 +293,7 @@ def test_bodies_kept_by_one_flow_are_bounded() -> None:
 def test_a_request_is_counted_before_it_is_parsed_and_in_memory_that_others_see() -> None:
     memory = bytearray(8 * len(Count))
     analyzer = Analyzer(Limits(), counts=memoryview(memory).cast("Q"))
-    analyzer.feed(Open(1, 7, 1, 101, LOCAL, REMOTE))
+    analyzer.feed(Open(1, 7, 1, 101, LOCAL, REMOTE, from_start=True))
     analyzer.feed(Chunk(2, 7, 1, SEND, 0, b"GET / HTTP/1.1\r\nHo", False))
     counts = memoryview(memory).cast("Q")
     assert (counts[Count.REQUESTS_BEGUN], counts[Count.EXCHANGES_EMITTED]) == (1, 0)

@@ -361,8 +361,167 @@ def test_a_refused_message_costs_itself() -> None:
 def test_too_many_refused_messages_end_the_flow() -> None:
     sensor = Sensor()
     sensor.open()
-    sensor.calls(http1_calls(TRUTHS[:1]))
     for _ in range(5):
+        sensor.calls(http1_calls(TRUTHS[:1]))  # in step again
         sensor.call(SEND, b"GET /bad HTTP/1.1\r\nbad header\r\n\r\n")
+        sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     assert sensor.count(Count.FLOWS_REJECTED) == 1
+    assert [found.incomplete_reason for found in sensor.out] == [None, "parse_error"] * 3
+    assert sensor.balanced()
+
+
+# What looks like a message while out of step, and is none
+
+REQUEST_GARBAGE = [
+    b"T /decoy/8 HTTP/1.1\r\nHost: decoy\r\n\r\nGET /decoy/8 HTTP/1.1\r\nHost",
+    b"GET /decoy/1 HTTP/1.1\r\nHTTP/1.1 200 OK\r\n",
+    b"GET /decoy/1 HTTP/1.1\r\nHost: decoy\r\nno field\r\n\r\n",
+    b"GET /decoy/1 HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+]
+RESPONSE_GARBAGE = [
+    b"HTTP/1.1 200 OK\r\nGET /decoy/1 HTTP/1.1\r\n",
+    b"HTTP/1.1 500 Decoy\r\nContent-Length: x\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("cut", [None, 23, 40])
+@pytest.mark.parametrize(
+    ("way", "garbage", "before"),
+    [(SEND, garbage, before) for garbage in REQUEST_GARBAGE for before in ("nothing", "upload")]
+    + [(RECEIVE, garbage, before) for garbage in RESPONSE_GARBAGE for before in ("nothing", "download")],
+)
+def test_no_exchange_is_made_of_garbage(way: Direction, garbage: bytes, before: str, cut: int | None) -> None:
+    """A body of several calls, joined in the middle or after a loss, each of which begins like a message."""
+    chunked_body = b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"
+    heads = {
+        "nothing": [],
+        "upload": [(SEND, b"POST /call/77 HTTP/1.1\r\n" + chunked_body)],
+        "download": [(SEND, b"GET /call/77 HTTP/1.1\r\n\r\n"), (RECEIVE, b"HTTP/1.1 200 OK\r\n" + chunked_body)],
+    }
+    sensor = Sensor()
+    sensor.open()
+    sensor.calls(heads[before])
+    if before != "nothing":
+        sensor.gap(way, 100)
+    for _ in range(20):
+        sensor.call(way, garbage[:cut])
+        if cut is not None:
+            sensor.call(way, garbage[cut:], call_start=False)
+    if way is SEND:
+        sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nuploaded!")
+    real = [http1_truth(5), http1_truth(6, method=b"POST", body=1), http1_truth(7)]
+    sensor.calls(http1_calls(real))
+    sensor.close()
+    *begun, first, second, third = sensor.out
+    assert [of_exchange(found) for found in (first, second, third)] == real
+    assert [(found.request.target, found.incomplete_reason) for found in begun] == (
+        [] if before == "nothing" else [(b"/call/77", "ring_full")]
+    )
+    assert sensor.balanced()
+    assert sensor.count(Count.FLOWS_REJECTED) == 0
+    assert sensor.count(Count.PARSE_ERRORS) == 0
+    if before == "nothing":
+        # All of it was passed over, and counted.
+        passed = sensor.count(Count.UNREAD_BYTES) + sensor.count(Count.NOT_HTTP_BYTES)
+        assert passed == 20 * len(garbage)
+
+
+def test_smuggling_is_evidence_even_out_of_step() -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"POST /a HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello")
+    sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    (found,) = sensor.out
+    assert (found.request.target, found.anomalies) == (b"/a", ["repeated-content-length"])
+    assert found.incomplete_reason == "parse_error"
+    assert sensor.balanced()
+
+
+def test_a_refused_message_at_the_beginning_of_a_connection_is_evidence() -> None:
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    sensor.call(SEND, b"GET /bad HTTP/1.1\r\nbad header\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    (found,) = sensor.out
+    assert (found.request.target, found.incomplete_reason) == (b"/bad", "parse_error")
+    assert found.response
+    assert found.response.status == 400
+    assert sensor.balanced()
+
+
+def test_a_request_in_doubt_that_is_cut_is_not_lost() -> None:
+    for close in (False, True):
+        sensor = Sensor()
+        sensor.open()
+        sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\nX-Y")
+        assert sensor.count(Count.REQUESTS_BEGUN) == 0
+        if close:
+            sensor.close()
+        else:
+            sensor.gap(SEND, 50)
+            sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        (found,) = sensor.out
+        assert (found.request.target, found.request.headers) == (b"/a", [(b"Host", b"h")])
+        assert found.incomplete_reason == ("request_not_finished" if close else "ring_full")
+        assert (found.response is None) == close
+        assert sensor.balanced()
+
+
+def test_what_passed_while_a_request_was_in_doubt_is_not_its_response() -> None:
+    """Its end and its response were lost without a word; the next pair must not shift."""
+    head = b"GET /call/77 HTTP/1.1\r\nHost: h\r\nX"
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, head)
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    sensor.position[SEND] += 50
+    sensor.calls(http1_calls(TRUTHS[:3]))
+    sensor.close()
+    first, *others = sensor.out
+    assert (first.request.target, first.response, first.incomplete_reason) == (b"/call/77", None, "unknown")
+    for found in others:
+        assert found.response is None or found.response.status in {truth.status for truth in TRUTHS[:3]}
+    check(sensor, [*TRUTHS, Truth(b"GET", b"/call/77", 200, request_headers=((b"Host", b"h"),))])
+
+
+def test_a_pipelined_request_in_doubt_is_not_paired() -> None:
+    """/a is pending, /b is lost, /c in doubt until /a is answered: what comes next answers /b."""
+    sensor = Sensor()
+    sensor.open()
+    answer = b"HTTP/1.1 %d OK\r\nContent-Length: 0\r\n\r\n"
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.gap(SEND, 20)
+    sensor.call(SEND, b"GET /c HTTP/1.1\r\nHo")
+    sensor.call(RECEIVE, answer % 200)
+    sensor.call(SEND, b"st: h\r\n\r\n", call_start=False)
+    sensor.call(RECEIVE, answer % 201 + answer % 202)
+    sensor.close()
+    assert [(found.request.target, found.response and found.response.status) for found in sensor.out] == [
+        (b"/a", 200),
+        (b"/c", None),
+    ]
+    assert sensor.balanced()
+
+
+def test_a_status_line_in_the_rest_of_a_cut_response_answers_nothing() -> None:
+    """A whole one, which nobody can tell from a response; but it must not become the next request's."""
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n")
+    sensor.gap(RECEIVE, 10)
+    sensor.call(RECEIVE, b"HTTP/1.1 500 Decoy\r\nContent-Length: 0\r\n\r\n")
+    sensor.calls(http1_calls(TRUTHS[:3]))
+    sensor.close()
+    assert sensor.out[0].incomplete_reason == "ring_full"
+    check(sensor, [*TRUTHS, Truth(b"GET", b"/a", 200, response_headers=((b"Transfer-Encoding", b"chunked"),))])
+
+
+def test_mistakes_of_one_flow_are_bounded() -> None:
+    sensor = Sensor(Limits(max_mistakes=10))
+    sensor.open()
+    for _ in range(50):
+        sensor.call(SEND, REQUEST_GARBAGE[0])
+    assert sensor.count(Count.FLOWS_REJECTED) == 1
+    assert sensor.out == []
     assert sensor.balanced()
