@@ -231,6 +231,7 @@ class Analyzer:
     def _drop(self, flow: Flow, now: int, *, closed: bool) -> None:
         """A flow is over: emit what is open."""
         self._guard(flow, "close", now, closed=closed)
+        flow.abandon()
         for direction in (0, 1):
             self.counts[_NOT_HTTP_BYTES] += sum(len(data) for data, _, _ in flow.candidates[direction])
         flow.engine = None
@@ -246,6 +247,7 @@ class Analyzer:
             getattr(engine, what)(now, **arguments)
         except Exception:  # noqa: BLE001
             self.counts[Count.FLOWS_FAILED] += 1
+            flow.abandon()
             flow.engine = None
         emitted = self.counts[Count.EXCHANGES_EMITTED] + self._shared.waiting - before
         if what == "idle" and emitted:

@@ -1,6 +1,8 @@
 """One flow: who its ends are, where its two directions stand, what parses it, and what it has found.
 
-A flow's exchanges leave it in `Flow.emit`. Those of a flow whose peer is not known yet wait in `Shared.held`.
+A request enters the books of its flow in `Flow.begin` and leaves them in `Flow.emit`, or in `Flow.abandon` where the
+engine failed: so each that was counted becomes one exchange, whatever an engine does. The exchanges of a flow whose
+peer is not known yet wait in `Shared.held`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from apisensor.transactions.model import Exchange, Request, Response
 
 Side = Literal["client", "server"]
 
+_BEGUN = int(Count.REQUESTS_BEGUN)
 _EMITTED = int(Count.EXCHANGES_EMITTED)
 _INCOMPLETE = int(Count.EXCHANGES_INCOMPLETE)
 _UNREAD = int(Count.UNREAD_BYTES)
@@ -44,6 +47,8 @@ class Counters(Protocol):
 
 class Engine(Protocol):
     """What turns the bytes of a flow into exchanges."""
+
+    side: Side
 
     def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None: ...
     def gap(self, direction: int, length: int | None, reason: str, counted: bool, now: int) -> None:
@@ -114,6 +119,7 @@ class Flow:
         "last_ns",
         "looks",
         "mistakes",
+        "open",
         "peer",
         "pid",
         "shared",
@@ -138,6 +144,8 @@ class Flow:
         self.mistakes = 0
         self.kept = 0
         """Bytes of bodies in memory."""
+        self.open: dict[int, Message] = {}
+        """Requests that were counted and not emitted, by id()."""
         self.held: list[Held] = []
         self.candidates: tuple[list[tuple[bytes, int, bool]], list[tuple[bytes, int, bool]]] = ([], [])
         """While the protocol is unknown: chunks that may be the beginning of a message, by direction."""
@@ -189,6 +197,11 @@ class Flow:
             lane.skip_to = lane.position + length
             shared.skip(self.id, Direction(direction), lane.skip_to)
 
+    def begin(self, request: Message) -> None:
+        """A request begins: it is counted, and must be emitted."""
+        self.shared.counts[_BEGUN] += 1
+        self.open[id(request)] = request
+
     def emit(
         self,
         peer: Peer | None,
@@ -226,6 +239,7 @@ class Flow:
             reason = request.reason or response.reason or reason
             if response.anomalies:
                 found = found + [name for name in response.anomalies if name not in found]
+        del self.open[id(request)]
         peer = peer or self.peer
         connection, local, remote, binding = peer or (None, None, None, None)
         exchange = Exchange(
@@ -263,6 +277,13 @@ class Flow:
         if reason is not None:
             counts[_INCOMPLETE] += 1
         shared.out.append(exchange)
+
+    def abandon(self) -> None:
+        """The engine is through with this flow: emit what it left behind, which is something only if it failed."""
+        engine = self.engine
+        while self.open and engine is not None:
+            request = next(iter(self.open.values()))
+            self.emit(None, engine.side, request.version, request, None, "parse_error")
 
     # Binding
 

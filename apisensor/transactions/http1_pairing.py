@@ -43,7 +43,6 @@ from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side, side_of
 from apisensor.transactions.http2_pairing import Http2Pairing
 
-_BEGUN = int(Count.REQUESTS_BEGUN)
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
 _SWITCHING_PROTOCOLS = 101
@@ -134,7 +133,7 @@ class Http1Pairing:
         self._crossed = bool(self._pending)
 
     def request_begun(self, message: Message) -> None:
-        self._counts[_BEGUN] += 1
+        self.flow.begin(message)
         pair = Pair(message, self.flow.peer)
         pending = self._pending
         if pending:

@@ -18,7 +18,6 @@ from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side, side_of
 
-_BEGUN = int(Count.REQUESTS_BEGUN)
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
 _CLOSED = 1024
@@ -281,7 +280,8 @@ class Http2Pairing:
 
     def _begin(self, id_: int, now: int) -> Stream:
         """A request begins."""
-        self._counts[_BEGUN] += 1
+        request = Message(now, now, version="h2")
+        self.flow.begin(request)
         if self._waiting:
             for stream in [s for s in self._streams.values() if s.request is None and s.id < id_]:
                 self._emit(stream, None)
@@ -291,7 +291,7 @@ class Http2Pairing:
             found = self._open(Stream(id_, self.flow.peer))
         else:
             self._waiting -= 1
-        found.request = Message(now, now)
+        found.request = request
         return found
 
     def _open(self, stream: Stream) -> Stream:

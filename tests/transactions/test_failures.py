@@ -1,0 +1,179 @@
+"""Whatever raises inside an engine, and whenever: the flow is given up, and each request that began is emitted once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from apisensor.events.model import Cause, Direction, End
+from apisensor.protocols.http1 import Reader
+from apisensor.protocols.http1_request import RequestReader
+from apisensor.protocols.http1_response import ResponseReader
+from apisensor.protocols.http2 import FrameReader
+from apisensor.transactions.analyzer import Count, Limits
+from apisensor.transactions.http1_pairing import Http1Pairing
+from apisensor.transactions.http2_pairing import Http2Pairing
+from apisensor.transactions.model import INCOMPLETE_REASONS
+from tests.transactions.conversation import (
+    RECEIVE,
+    SEND,
+    Http2Peers,
+    Sensor,
+    http1_calls,
+    http1_request,
+    http1_truth,
+    http2_truth,
+)
+
+
+def http1(sensor: Sensor) -> None:
+    """Calls, a loss, pipelined requests, a request without an end."""
+    sensor.calls(http1_calls([http1_truth(0), http1_truth(1, method=b"POST", body=30, chunked=True)]))
+    sensor.calls(http1_calls([http1_truth(2, method=b"HEAD")]))
+    sensor.call(SEND, http1_request(http1_truth(3)))
+    sensor.gap(RECEIVE, 40)
+    sensor.call(RECEIVE, b"no message")
+    sensor.calls(http1_calls([http1_truth(4)]))
+    sensor.call(SEND, http1_request(http1_truth(5)) + http1_request(http1_truth(6)))
+    sensor.call(SEND, http1_request(http1_truth(7, method=b"PUT", body=100))[:-50])
+    sensor.gap(SEND, 10, Cause.NOT_IN_USER_MEMORY)
+
+
+def http2(sensor: Sensor) -> None:
+    """Concurrent streams, a loss, a reset, a stream without an end."""
+    peers = Http2Peers()
+    truths = [http2_truth(n, body=30 * (n % 2)) for n in range(7)]
+    streams = [peers.request(truth) for truth in truths[:5]]
+    peers.flush()
+    for stream, truth in list(zip(streams, truths, strict=False))[:3]:
+        peers.respond(stream, truth)
+    peers.flush()
+    peers.client.reset_stream(streams[3])
+    peers.flush()
+    sensor.calls(peers.calls)
+    del peers.calls[:]
+    sensor.gap(RECEIVE, 40)
+    peers.request(truths[5])
+    peers.flush()
+    sensor.calls(peers.calls)
+
+
+TALKS = [(Http1Pairing, http1), (Http2Pairing, http2)]
+INSIDE = [Http1Pairing, RequestReader, ResponseReader, Reader, Http2Pairing, FrameReader]
+
+
+def hear(talk: Callable[[Sensor], None], *, tls: bool, idle: bool) -> Sensor:
+    """A whole conversation on one flow, to its end, and an untroubled one on another."""
+    sensor = Sensor(Limits(idle_ns=1_000_000_000))
+    if not tls:
+        sensor.open(from_start=True)
+    talk(sensor)
+    if idle:
+        sensor.now += 2_000_000_000
+        sensor.out += sensor.analyzer.expire(sensor.now)
+    sensor.feed(End(sensor.tick(), 7, 1, SEND), End(sensor.tick(), 7, 1, RECEIVE))
+    sensor.close()
+    return sensor
+
+
+def check(sensor: Sensor) -> None:
+    assert sensor.balanced()
+    assert {found.incomplete_reason for found in sensor.out} <= {None, *INCOMPLETE_REASONS}
+    incomplete = sum(found.incomplete_reason is not None for found in sensor.out)
+    assert sensor.count(Count.EXCHANGES_INCOMPLETE) == incomplete
+    assert len(sensor.analyzer) == 0
+
+
+@pytest.mark.parametrize(("engine", "talk"), TALKS)
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("tls", [False, True])
+def test_an_engine_that_fails_at_each_event_and_cannot_be_closed(
+    engine: type, talk: Callable[[Sensor], None], after: bool, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    fatal = 0
+
+    def failing(method: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(*arguments: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == fatal and not after:
+                raise RuntimeError("a bug")
+            method(*arguments)
+            if calls == fatal:
+                raise RuntimeError("a bug")
+
+        return wrapped
+
+    def close(*_: Any, **__: Any) -> None:
+        raise RuntimeError("another bug")
+
+    for name in ("data", "gap", "end"):
+        monkeypatch.setattr(engine, name, failing(getattr(engine, name)))
+    monkeypatch.setattr(engine, "close", close)
+    hear(talk, tls=tls, idle=False)
+    events, calls = calls, 0
+    assert events > 8
+    reasons = set()
+    for at in range(1, events + 1):
+        calls, fatal = 0, at
+        sensor = hear(talk, tls=tls, idle=False)
+        assert sensor.count(Count.FLOWS_FAILED) == 2  # the event, and the closing
+        check(sensor)
+        reasons |= {found.incomplete_reason for found in sensor.out}
+    assert "parse_error" in reasons
+
+
+def functions() -> list[tuple[type, str]]:
+    return [
+        (owner, name)
+        for owner in INSIDE
+        for name, member in vars(owner).items()
+        if inspect.isfunction(member) and name != "__init__"
+    ]
+
+
+@pytest.mark.parametrize(("owner", "name"), functions(), ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_function_that_fails_at_each_of_its_calls(
+    owner: type, name: str, idle: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = getattr(owner, name)
+    calls = fatal = 0
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if fatal and calls >= fatal:
+            raise RuntimeError("a bug")
+        return good(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, failing)
+    for _, talk in TALKS:
+        calls = fatal = 0
+        check(hear(talk, tls=False, idle=idle))
+        for at in range(1, calls + 1):
+            calls, fatal = 0, at
+            sensor = hear(talk, tls=False, idle=idle)
+            assert sensor.count(Count.FLOWS_FAILED) >= 1
+            check(sensor)
+
+
+def test_what_is_abandoned_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    for engine, direction, side in ((Http1Pairing, SEND, "client"), (Http1Pairing, RECEIVE, "server")):
+        sensor = Sensor()
+        sensor.open()
+        sensor.call(Direction(direction), http1_request(http1_truth(5)))
+        with monkeypatch.context() as patch:
+            for name in ("data", "close"):
+                patch.setattr(engine, name, fail)
+            sensor.call(Direction(1 - direction), b"anything")
+        (found,) = sensor.out
+        assert (found.side, found.protocol, found.request.target) == (side, "http/1.1", b"/call/5?x=5")
+        assert (found.connection, found.response, found.incomplete_reason) == (101, None, "parse_error")
