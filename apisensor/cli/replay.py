@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import Any
 
@@ -29,6 +30,14 @@ def _key(path: str) -> bytes:
         raise click.ClickException(str(error)) from None
 
 
+def _somebody_waits() -> bool:
+    """Whether standard output is read while it is written: a terminal or a pipe, say, and not a file."""
+    try:
+        return not stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+    except OSError:  # no descriptor: a caller that reads when all is over
+        return False
+
+
 @click.command(name="replay", short_help="The same analysis over a .pcap, .pcapng or recording, offline.")
 @click.argument("file", metavar="FILE")
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
@@ -50,6 +59,7 @@ def command(file: str, form: str, reveal: bool, key_file: str | None, **values: 
     key = None if key_file is None else _key(key_file)
     passes = compile_filter(filter_from(values))
     lines = table()
+    live = _somebody_waits()
 
     def show_table(t: Transaction) -> None:
         if passes(t):
@@ -58,6 +68,8 @@ def command(file: str, form: str, reveal: bool, key_file: str | None, **values: 
     def show_json(t: Transaction) -> None:
         if passes(t):
             sys.stdout.buffer.write(json_line(t))
+            if live:  # tcpdump -w - | apisensor replay - | ...
+                sys.stdout.buffer.flush()
 
     try:
         summary = replay(file, {"table": show_table, "jsonl": show_json}[form], reveal=reveal, key=key)

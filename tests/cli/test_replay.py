@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 from pathlib import Path
 
@@ -88,6 +89,35 @@ def test_identities_are_joined_by_the_same_key(capture: Path, tmp_path: Path) ->
 def test_standard_input(capture: Path) -> None:
     done = apisensor("replay", "-", "--format", "jsonl", stdin=capture.open("rb"))
     assert done.stdout.count("\n") == 2
+
+
+def test_json_lines_come_while_the_capture_is_being_made(capture: Path) -> None:
+    content = capture.read_bytes()
+    command = [*COMMAND, "replay", "-", "--format", "jsonl"]
+    buffered = environment(PYTHONUNBUFFERED="")  # whatever runs these tests may have it set
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        last = content.index(b"POST /orders")
+        process.stdin.write(content[:last])
+        process.stdin.flush()
+        try:
+            assert select.select([process.stdout], [], [], 60)[0], "nothing came while the pipe was open"
+            assert msgspec.json.decode(process.stdout.readline())["method"] == "GET"
+            rest, _ = process.communicate(content[last:], timeout=60)
+        finally:
+            process.kill()
+    assert msgspec.json.decode(rest)["path"] == "/orders"
+
+
+def test_json_lines_into_a_file(capture: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    with path.open("wb") as file:
+        command = [*COMMAND, "replay", str(capture), "--format", "jsonl"]
+        subprocess.run(command, stdout=file, stderr=subprocess.PIPE, env=environment(), timeout=60, check=True)
+    assert [msgspec.json.decode(line)["method"] for line in path.read_bytes().splitlines()] == ["GET", "POST"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(50), b"GET / HTTP/1.1\r\n\r\n", os.urandom(200)])
