@@ -13,6 +13,8 @@ import pyseccomp
 
 FATAL = 2
 """Exit status of a part that would end the same way if it were started again; it has said why."""
+WRITE_FAILED = 100
+"""Added to the error number: exit status of a part that could not write the recording. `run` says so, once."""
 
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 8, 24, 38
 _SYS_CAPSET = 126

@@ -27,7 +27,7 @@ from apisensor.processes.messages import (
     encode,
     parameters_from,
 )
-from apisensor.processes.privileges import FATAL, become, die_with_parent
+from apisensor.processes.privileges import WRITE_FAILED, become, die_with_parent
 from apisensor.replay.model import ClockSample, LossCounters
 from apisensor.replay.recording import RecordingWriter
 
@@ -91,8 +91,7 @@ def main() -> int:
     try:
         recorder.loop()
     except OSError as error:
-        log.make(parameters.settings, "recorder").error(f"the recording cannot be written: {error.strerror}")
-        return FATAL
+        return WRITE_FAILED + (error.errno or 0)
     return 0
 
 

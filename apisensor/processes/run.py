@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from typing import Literal
 
 import apisensor
+from apisensor.export import configuration
 from apisensor.live.server import LiveError, listen
 from apisensor.processes.loading import LoadError, load
 from apisensor.processes.supervisor import Supervisor
 from apisensor.redact.key import KeyFileError, load_or_create_key
 from apisensor.replay.model import RecordingHeader
-from apisensor.settings import Settings
+from apisensor.settings import Settings, SettingsError
 
 STOP_S = 8.0
 """How long the parts get to end: core sends its spans meanwhile (its own limit is shorter)."""
@@ -39,12 +40,14 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
     """Runs the sensor until SIGINT or SIGTERM. `output`: "table", "jsonl" or "none" on standard output."""
     try:
         with _only_one(settings):
+            if settings.export.enabled:
+                configuration.read(os.environ)  # for its errors: said at once, and not by a core that starts in vain
             key = load_or_create_key(settings.redact.key_file or f"{settings.general.state_directory}/identity.key")
             kernel = load(settings)
             live = listen(settings.live_socket, _group(settings))
             supervisor = Supervisor(settings, kernel, key=key, live=live, output=output)
             return _supervise(supervisor, None, None)
-    except (StartError, LoadError, LiveError, KeyFileError) as error:
+    except (StartError, LoadError, LiveError, KeyFileError, SettingsError) as error:
         return _refuse(str(error))
 
 

@@ -39,7 +39,7 @@ from apisensor.processes.messages import (
     encode,
 )
 from apisensor.processes.pages import make
-from apisensor.processes.privileges import FATAL
+from apisensor.processes.privileges import FATAL, WRITE_FAILED
 from apisensor.replay.model import RecordingHeader
 from apisensor.settings import Settings
 
@@ -227,6 +227,9 @@ class Supervisor:
         part.failures = 0 if lived > HEALTHY_S else part.failures + 1
         if status == 0 and part.name == "core":
             self.finished = True
+            return
+        if status >= WRITE_FAILED:
+            self.failed = f"the recording cannot be written: {os.strerror(status - WRITE_FAILED)}"
             return
         if status == FATAL or (not part.was_ready and part.failures >= START_TRIES):
             self.failed = f"{part.name} cannot work ({part.last_exit}): its lines above say why"

@@ -25,11 +25,10 @@ from apisensor.content.inspector import inspect
 from apisensor.events.decode import SKIP, decode
 from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
-from apisensor.processes import log
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
 from apisensor.processes.pages import Packet, WorkerCount, map_page
-from apisensor.processes.privileges import FATAL, become, die_with_parent, seal
+from apisensor.processes.privileges import WRITE_FAILED, become, die_with_parent, seal
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.recording import RecordingWriter
@@ -222,7 +221,6 @@ def main() -> int:
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
     worker = Worker(parameters, key)
-    said = log.make(parameters.settings, f"worker-{parameters.index}")
     # Everything that is live now stays so: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -238,8 +236,7 @@ def main() -> int:
         worker.loop()
     except OSError as error:
         # Only the recording's file can fail: the links never block and never break while run lives.
-        said.error(f"the recording cannot be written: {error.strerror}")
-        return FATAL
+        return WRITE_FAILED + (error.errno or 0)
     return 0
 
 
