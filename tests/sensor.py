@@ -39,6 +39,8 @@ REPORT_SECONDS = 20.0
 """For the last transactions to come out after the last call was made."""
 EXTRA_SECONDS = 0.5
 """How long to go on listening once all expected ones are there: what is reported twice comes late."""
+KERNEL_REPORT_SECONDS = 2.5
+"""Twice the time after which capture reads the kernel's counters again, and half a second to tell core."""
 _POLL_SECONDS = 0.05
 _COMMAND = [sys.executable, "-m", "apisensor.cli.main"]
 
@@ -201,6 +203,10 @@ class Sensor:
             raise SensorError(f"status: {done.stderr.decode(errors='replace')}")
         document: dict[str, Any] = json.loads(done.stdout)
         return document
+
+    def wait_for_report(self) -> None:
+        """Waits until the kernel's counters have been read anew: capture does so once a second."""
+        time.sleep(KERNEL_REPORT_SECONDS)
 
     def losses(self) -> dict[str, int]:
         """The loss counters of the status that are not 0."""

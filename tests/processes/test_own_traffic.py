@@ -1,0 +1,95 @@
+"""The sensor sees neither its own export nor what the collector serves of it, and everything else of the collector."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.peers.process import Peer, program, wait_until
+from tests.sensor import Sensor
+
+pytestmark = pytest.mark.kernel
+
+WAIT_S = 15.0
+CALLS = 20
+
+_COLLECTOR = """
+import sys
+from tests.export.receivers import GrpcReceiver, HttpReceiver
+receiver = (GrpcReceiver if sys.argv[1] == "grpc" else HttpReceiver)()
+print("ready", receiver.port, flush=True)
+for _ in sys.stdin:
+    print(len(receiver.spans), flush=True)
+"""
+
+
+class Collector:
+    """A receiver of OTLP in a process of its own."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self.port = int(peer.wait_ready()[0])
+
+    def spans(self) -> int:
+        """How many spans it has accepted."""
+        assert self._peer.process.stdin is not None
+        assert self._peer.process.stdout is not None
+        self._peer.process.stdin.write(b"\n")
+        self._peer.process.stdin.flush()
+        return int(self._peer.process.stdout.readline())
+
+
+@contextmanager
+def collector(protocol: str, directory: Path) -> Iterator[Collector]:
+    peer = Peer([sys.executable, "-c", _COLLECTOR, protocol], directory / "collector")
+    try:
+        yield Collector(peer)
+    finally:
+        peer.stop()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "path"),
+    [("grpc", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"), ("http/protobuf", "/v1/traces")],
+)
+def test_export_is_not_observed(protocol: str, path: str, tmp_path: Path) -> None:
+    with collector(protocol, tmp_path) as receiver:
+        environment = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        curl = [program("curl"), "-sS", "-o", "/dev/null"]
+        # curl as another exporter would: to the collector's port, with the same path on HTTP.
+        url = f"http://127.0.0.1:{receiver.port}/v1/traces?control="
+        if protocol == "grpc":
+            curl.append("--http2-prior-knowledge")
+        with Sensor(environment=environment) as sensor:
+            for n in range(CALLS):
+                subprocess.run([*curl, "--data-binary", "", url + str(n)], check=False, timeout=20)
+            control = {f"/v1/traces?control={n}" for n in range(CALLS)}
+            sides = ("client", "server") if protocol != "grpc" else ("client",)
+
+            def seen() -> set[tuple[str, str]]:
+                return {(t["side"], t["path"]) for t in sensor.transactions if t["path"] in control}
+
+            wait_until(lambda: len(seen()) >= CALLS * len(sides), WAIT_S, "both views of the control calls")
+            wait_until(lambda: receiver.spans() >= CALLS * len(sides), WAIT_S, "the spans")
+            before = receiver.spans()
+            # An export that is seen makes a span, whose export is seen: it would never end.
+            wait_until(lambda: sensor.status()["export"]["queued"] == 0, WAIT_S, "the queue to be sent")
+            own = [t for t in sensor.transactions if t["path"] == path]
+            assert own == []
+            ports = {end["port"] for t in sensor.transactions for end in (t["client"], t["server"]) if end}
+            assert receiver.port in ports
+            status = sensor.status()
+            pids = {part["pid"] for part in status["parts"]}
+            assert [t for t in sensor.transactions if (t["process"] or {}).get("pid") in pids] == []
+            sensor.wait_for_report()
+            assert sensor.status()["counters"]["kernel.own_bytes"] > 0
+            assert sensor.status()["export"]["sent"] >= before >= CALLS * len(sides)
