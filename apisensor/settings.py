@@ -195,9 +195,12 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Milliseconds that a transaction waits for its peer to be known before it is given as unbound.",
             ge=0,
             le=60_000,
-            extra={"reason": "Binding takes microseconds; waiting delays what is shown."},
+            extra={
+                "reason": "Binding takes microseconds, but on a busy node finding out that a process needs more probes "
+                "takes longer; waiting delays what is shown."
+            },
         ),
-    ] = 1_000
+    ] = 3_000
 
 
 class Redact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -57,20 +57,22 @@ class Libraries:
     def __init__(
         self,
         programs: Programs,
-        ask: Callable[[int], Found | None],
+        ask: Callable[[int, bool], Found | None],
         keep: Callable[[str, Library | None, list[int]], None],
         drop: Callable[[str], None],
         report: Callable[[Library], None],
         hazard: str | None = None,
     ) -> None:
-        """`ask` sends an open file to the finder and waits for its answer, None where none came. `keep` hands the
+        """`ask` sends an open file to the finder, for its functions or (True) its version, and waits for the answer,
+        None where none came. `keep` hands the
         descriptors that hold an attachment over under a label, `drop` lets a label go. `hazard` is why nothing may be
         attached on this kernel."""
         self._hazard = hazard
         self._programs, self._ask, self._keep, self._drop, self._report = programs, ask, keep, drop, report
         self.known: dict[str, Library] = {}
         self._executables: dict[tuple[int, int, int], str | None] = {}
-        self._crypto: dict[str, Found] = {}
+        self._functions: dict[str, dict[str, int]] = {}
+        self._versions: dict[str, str | None] = {}
         self.processes: dict[int, str] = {}
         """Process with probes of its own: label they are kept under."""
 
@@ -148,15 +150,13 @@ class Libraries:
             identity = identity_of(descriptor)
             if identity in self.known:
                 return identity
-            found = self._ask(descriptor)
-            if found is None:
+            offsets = self._functions_of(descriptor)
+            if offsets is None:
                 return None  # the finder was away: asked again when the next process maps it
-            if not any(name in ENTRY for name in found.offsets):
+            if not any(name in ENTRY for name in offsets):
                 if procfs.is_tls_library(path):
-                    why = found.error or "no OpenSSL functions in it"
-                    self._learn(Library(identity, path, {}, None, False, why, 0.0))
+                    self._learn(Library(identity, path, {}, None, False, "no OpenSSL functions in it", 0.0))
                 return None
-            version = found.version or self._version_beside(pid, path)
             reason = self._hazard
             links: list[int] = []
             if reason is not None:
@@ -165,14 +165,16 @@ class Libraries:
                 reason = f"more than {MOST_LIBRARIES} libraries"
             else:
                 try:
-                    links = self._programs.attach_library(descriptor, found.offsets)
+                    links = self._programs.attach_library(descriptor, offsets)
                 except OSError as error:
                     reason = str(error)
             delay = (time.monotonic_ns() - seen_ns) / 1e6
-            library = Library(identity, path, found.offsets, version, reason is None, reason, delay)
+            # Probes first; the version, for which the whole file is read, after them.
+            library = Library(identity, path, offsets, None, reason is None, reason, delay)
             if reason is None:
                 self._keep(identity, library, links)
-            self._learn(library)
+            version = self._version_of(descriptor) or self._version_beside(pid, path)
+            self._learn(msgspec.structs.replace(library, version=version))
             return identity
         finally:
             os.close(descriptor)
@@ -185,29 +187,42 @@ class Libraries:
         """OpenSSL's version text is in libcrypto: the one of the same process, else the one in the same folder."""
         if pid is not None:
             for file in procfs.mapped_files(pid):
-                if procfs.is_crypto_library(file.path) and (found := self._crypto_of(procfs.open_mapped(pid, file))):
-                    return found.version
+                if procfs.is_crypto_library(file.path):
+                    return self._version_of(procfs.open_mapped(pid, file), close=True)
+            return None
         beside = os.path.join(os.path.dirname(path), os.path.basename(path).replace("libssl", "libcrypto"))
         try:
-            found = self._crypto_of(os.open(beside, os.O_RDONLY | os.O_CLOEXEC)) if pid is None else None
+            return self._version_of(os.open(beside, os.O_RDONLY | os.O_CLOEXEC), close=True)
         except OSError:
             return None
-        return found.version if found else None
 
-    def _crypto_of(self, descriptor: int | None) -> Found | None:
-        """What the finder says of an open libcrypto; closes it."""
+    def _version_of(self, descriptor: int | None, *, close: bool = False) -> str | None:
+        """The version that an open file states."""
         if descriptor is None:
             return None
         try:
             identity = identity_of(descriptor)
-            if identity not in self._crypto:
-                found = self._ask(descriptor)
+            if identity not in self._versions:
+                found = self._ask(descriptor, True)
                 if found is None:
                     return None
-                self._crypto[identity] = found
-            return self._crypto[identity]
+                self._versions[identity] = found.version
+            return self._versions[identity]
         finally:
-            os.close(descriptor)
+            if close:
+                os.close(descriptor)
+
+    def _functions_of(self, descriptor: int) -> dict[str, int] | None:
+        """Offsets of the functions that an open file defines; None where the finder did not answer."""
+        identity = identity_of(descriptor)
+        if identity not in self._functions:
+            found = self._ask(descriptor, False)
+            if found is None:
+                return None
+            if len(self._functions) >= MOST_LIBRARIES:
+                self._functions.clear()
+            self._functions[identity] = found.offsets
+        return self._functions[identity]
 
     def memory_bio(self, pid: int) -> bool:
         """A process has TLS sessions that make no socket calls: observe what they write. False: not possible."""
@@ -215,12 +230,18 @@ class Libraries:
             return True
         if len(self.processes) >= MOST_PROCESSES:
             return False
-        for file, found in self._with_bio(pid):
+        program = procfs.executable_inode(pid)
+        for file in procfs.mapped_files(pid):
+            if not procfs.is_crypto_library(file.path) and (program is None or file.inode != program[0]):
+                continue
             descriptor = procfs.open_mapped(pid, file)
             if descriptor is None:
                 continue
             try:
-                links = self._programs.attach_process(descriptor, found.offsets, pid)
+                offsets = self._functions_of(descriptor) or {}
+                if not any(name in offsets for name in PER_PROCESS):
+                    continue
+                links = self._programs.attach_process(descriptor, offsets, pid)
             except OSError:
                 continue
             finally:
@@ -230,17 +251,6 @@ class Libraries:
             self.processes[pid] = label
             return True
         return False
-
-    def _with_bio(self, pid: int) -> list[tuple[procfs.MappedFile, Found]]:
-        """Files of the process that define the functions that only processes with memory BIOs need."""
-        program = procfs.executable_inode(pid)
-        result = []
-        for file in procfs.mapped_files(pid):
-            if procfs.is_crypto_library(file.path) or (program is not None and file.inode == program[0]):
-                found = self._crypto_of(procfs.open_mapped(pid, file))
-                if found is not None and any(name in found.offsets for name in PER_PROCESS):
-                    result.append((file, found))
-        return result
 
     def gone(self, pid: int) -> None:
         """A process has ended."""

@@ -111,7 +111,7 @@ class Observer:
         self._executed.move_to_end(pid)
         if len(self._executed) > MOST_PROCESSES:
             self._executed.popitem(last=False)
-        self._libraries.executed(pid, notice.time_ns)
+        # What it has mapped is looked at when it moves its first bytes: most programs never do.
 
     def _on_exit(self, notice: Notice) -> None:
         pid = notice.pid

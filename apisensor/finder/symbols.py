@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import msgspec
@@ -55,16 +55,22 @@ class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Number of the question that this answers."""
 
 
-def find(file: BinaryIO) -> Found:
-    """Looks a file over. Never raises on what the file contains."""
+def find_functions(file: BinaryIO) -> Found:
+    """Where the functions begin. Never raises on what the file contains."""
+    return _safely(lambda: Found(_offsets(ELFFile(file))))
+
+
+def find_version(file: BinaryIO) -> Found:
+    """OpenSSL's version from its text; apart, because it reads the whole file. Never raises on what it contains."""
+    return _safely(lambda: Found({}, _version(file)))
+
+
+def _safely(answer: Callable[[], Found]) -> Found:
     try:
-        elf = ELFFile(file)
-        offsets = _offsets(elf)
-        version = _version(file) if offsets else None
+        return answer()
     except Exception as error:  # noqa: BLE001
         # pyelftools meets a malformed file with whatever its bytes lead to: struct.error, KeyError, MemoryError, ...
         return Found({}, error=f"{type(error).__name__}: {error}"[:200])
-    return Found(offsets, version)
 
 
 def _offsets(elf: Any) -> dict[str, int]:

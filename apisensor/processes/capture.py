@@ -24,6 +24,7 @@ from apisensor.capture.probes import Programs
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.ring import Ring
 from apisensor.finder.symbols import Found
+from apisensor.processes.finder import ASK_FUNCTIONS, ASK_VERSION
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     Drop,
@@ -203,12 +204,12 @@ class CaptureProcess:
             if not os.path.exists(f"/proc/{struct.unpack_from('I', key, 8)[0]}"):
                 table.delete(key)
 
-    def _ask(self, descriptor: int) -> Found | None:
+    def _ask(self, descriptor: int, version: bool) -> Found | None:
         """Asks the finder about an open file. It may die meanwhile: then there is no answer."""
         self._question += 1
-        number = self._question.to_bytes(8, "little")
+        message = self._question.to_bytes(8, "little") + (ASK_VERSION if version else ASK_FUNCTIONS)
         deadline = time.monotonic() + FINDER_WAIT_S
-        if not self._finder.send(number, [descriptor]):
+        if not self._finder.send(message, [descriptor]):
             return None
         while (left := deadline - time.monotonic()) > 0:
             if not select.select([self._finder], [], [], left)[0]:

@@ -98,29 +98,30 @@ def map_page(descriptor: int, *, write: bool) -> memoryview:
     return memoryview(mmap.mmap(descriptor, PAGE_BYTES, mmap.MAP_SHARED, protection)).cast("Q")
 
 
-_LOSSES = {
-    WorkerCount.DROPPED_CORE_BEHIND: "worker.lost.core_behind",
-    WorkerCount.FAILED: "worker.lost.failed",
-    CoreCount.LOST_IN_CORE: "core.lost.in_core",
-    CoreCount.LOST_ON_THE_WAY: "core.lost.on_the_way",
-    CoreCount.LOST_WITH_WORKER: "core.lost.with_worker",
-    CoreCount.NOT_PRINTED: "core.lost.not_printed",
-    CoreCount.SPANS_LOST_WITH_CORE: "core.lost.spans",
-}
-_NO_LOSSES = {
-    Count.BYTES_LOST_SKIPPED: "worker.skipped_bytes",
-    Count.BYTES_LOST_CALL_LIMIT: "worker.call_limit_bytes",
-    Count.BYTES_LOST_NOT_IN_USER_MEMORY: "worker.not_in_user_memory_bytes",
-}
-"""Bytes that were left out on purpose and counted exactly; a transaction that suffers from it says so itself."""
+_NAMES: list[tuple[enum.IntEnum, str]] = [
+    (WorkerCount.DROPPED_CORE_BEHIND, "worker.lost.core_behind"),
+    (WorkerCount.FAILED, "worker.lost.failed"),
+    (CoreCount.LOST_IN_CORE, "core.lost.in_core"),
+    (CoreCount.LOST_ON_THE_WAY, "core.lost.on_the_way"),
+    (CoreCount.LOST_WITH_WORKER, "core.lost.with_worker"),
+    (CoreCount.NOT_PRINTED, "core.lost.not_printed"),
+    (CoreCount.SPANS_LOST_WITH_CORE, "core.lost.spans"),
+    # Left out on purpose and counted exactly: a transaction that suffers from it says so itself.
+    (Count.BYTES_LOST_SKIPPED, "worker.skipped_bytes"),
+    (Count.BYTES_LOST_CALL_LIMIT, "worker.call_limit_bytes"),
+    (Count.BYTES_LOST_NOT_IN_USER_MEMORY, "worker.not_in_user_memory_bytes"),
+]
+"""Public names that do not follow from the member's own."""
 
 
-def _name(part: str, member: Count | WorkerCount | CoreCount) -> str:
+def _name(part: str, member: enum.IntEnum) -> str:
     """Public name of a counter: "<part>.<what>", and "<part>.lost.<cause>" for what is lost."""
-    named: dict[enum.IntEnum, str] = {**_LOSSES, **_NO_LOSSES}
-    if type(member) is Count and member.name.startswith("BYTES_LOST_") and member not in _NO_LOSSES:
+    for known, name in _NAMES:
+        if known is member:
+            return name
+    if member.name.startswith("BYTES_LOST_"):
         return f"{part}.lost.{member.name.removeprefix('BYTES_LOST_').lower()}_bytes"
-    return next((name for key, name in named.items() if key is member), f"{part}.{member.name.lower()}")
+    return f"{part}.{member.name.lower()}"
 
 
 _WORKER_NAMES = [(member, _name("worker", member)) for member in (*Count, *WorkerCount)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from apisensor.finder.symbols import FUNCTIONS, find
+from apisensor.finder.symbols import FUNCTIONS, find_functions, find_version
 
 LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
 
@@ -34,7 +34,7 @@ def _file_offsets(path: str) -> dict[str, int]:
 
 def test_openssl_as_nm_sees_it() -> None:
     with open(LIBSSL, "rb") as file:
-        found = find(file)
+        found = find_functions(file)
     assert found.error is None
     assert found.offsets == _file_offsets(LIBSSL)
     assert {"SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_set_fd", "SSL_free"} <= set(found.offsets)
@@ -42,9 +42,9 @@ def test_openssl_as_nm_sees_it() -> None:
 
 def test_the_version_is_in_libcrypto() -> None:
     with open(LIBSSL.replace("libssl", "libcrypto"), "rb") as file:
-        found = find(file)
+        found, version = find_functions(file), find_version(file).version
     stated = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True).stdout.split()[1]
-    assert found.version == stated
+    assert version == stated
     assert set(found.offsets) == {"BIO_write"}
 
 
@@ -52,24 +52,24 @@ def test_node_has_openssl_in_its_own_binary() -> None:
     node = shutil.which("node")
     assert node is not None
     with open(Path(node).resolve(), "rb") as file:
-        found = find(file)
+        found, found_version = find_functions(file), find_version(file).version
     version = subprocess.run(
         [node, "-p", "process.versions.openssl"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    assert found.version is not None
-    assert version.startswith(found.version)
+    assert found_version is not None
+    assert version.startswith(found_version)
     assert {"SSL_read", "SSL_write", "BIO_write"} <= set(found.offsets)
 
 
 @pytest.mark.parametrize("path", ["/bin/ls", "/usr/bin/env"])
 def test_other_programs_have_none(path: str) -> None:
     with open(path, "rb") as file:
-        assert find(file).offsets == {}
+        assert find_functions(file).offsets == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF", b"\x7fELF" + bytes(60), b"#!/bin/sh\n", bytes(4096)])
 def test_what_is_no_elf_file_is_said(content: bytes) -> None:
-    found = find(io.BytesIO(content))
+    found = find_functions(io.BytesIO(content))
     assert found.offsets == {}
 
 
@@ -80,5 +80,5 @@ def test_damaged_files_never_raise() -> None:
         damaged = bytearray(original)
         for _ in range(chance.choice([1, 8, 200])):
             damaged[chance.randrange(len(damaged) if chance.random() < 0.5 else 4096)] = chance.randrange(256)
-        found = find(io.BytesIO(bytes(damaged[: chance.choice([len(damaged), 5000, 70000])])))
+        found = find_functions(io.BytesIO(bytes(damaged[: chance.choice([len(damaged), 5000, 70000])])))
         assert set(found.offsets) <= set(FUNCTIONS)
