@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from apisensor.cli.main import COMMANDS, cli
 from apisensor.cli.options import filter_options, settings_options
 from apisensor.events.model import Binding
+from apisensor.processes import capture
+from apisensor.processes.capture import CAPABILITIES
+from apisensor.processes.privileges import SANDBOX
 from apisensor.transactions.json_form import public
 from apisensor.transactions.model import INCOMPLETE_REASONS
 from tests.live.transactions import transaction
@@ -99,6 +103,26 @@ def test_shared_options() -> None:
     found = sections("commands.md")
     assert set(rows(found["Settings options"])) == SETTINGS
     assert set(rows(found["Filters"])) == FILTERS
+
+
+def test_privileges() -> None:
+    found = sections("privileges.md")
+    assert list(rows(found["Capabilities of capture"])) == list(CAPABILITIES)
+    code = inspect.getsource(capture)
+    for name, cells in rows(found["Capabilities of capture"]).items():
+        assert f'"{name}",  # {cells[0].replace("`", "")}' in code
+    named = set(re.findall(r"`(\w+)`", found["The sandbox"].partition("memory.\n")[2]))
+    assert named == {*SANDBOX, "mmap", "mprotect"}
+    described = found["Who runs as whom"]
+    parts = rows(described)
+    modules = {"run", "loader", "capture", "finder", "worker-N", "core", "recorder"}
+    assert set(parts) == modules
+    for name in modules - {"run", "loader"}:
+        code = (Path(capture.__file__).parent / f"{name.removesuffix('-N')}.py").read_text()
+        user = parts[name][0].strip("`").removeprefix("general.")
+        kept = ", CAPABILITIES" if name == "capture" else ""
+        assert f"become(parameters.settings.general.{user}{kept})" in code, name
+        assert ("seal()" in code) == (parts[name][2] == "sandbox"), name
 
 
 def test_links_between_documents_lead_somewhere() -> None:
