@@ -1,0 +1,221 @@
+"""What is attached, once for each real file: real files, mounts and mappings; attaching itself in memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from apisensor.capture import procfs
+from apisensor.capture.kernel import possible_processors
+from apisensor.capture.libraries import Libraries, Library, identity_of
+from apisensor.capture.mappings import MappingWatch
+from apisensor.capture.probes import ENTRY, PER_PROCESS, RETURN, Programs
+from apisensor.finder.symbols import FUNCTIONS, Found
+from apisensor.loader import UPROBES
+
+
+class Attaching(Programs):
+    def __init__(self, error: OSError | None = None) -> None:
+        self.offsets: list[Mapping[str, int]] = []
+        self._error = error
+
+    def attach_library(self, descriptor: int, offsets: Mapping[str, int]) -> list[int]:
+        os.fstat(descriptor)
+        if self._error:
+            raise self._error
+        self.offsets.append(offsets)
+        return []
+
+
+class Room:
+    """The files that are known, and everything around that is asked or told."""
+
+    def __init__(self, found: Found | None, *, error: OSError | None = None, hazard: str | None = None) -> None:
+        self.found = found
+        self.questions = 0
+        """For functions; those for a version apart."""
+        self.kept: list[str] = []
+        self.reported: list[Library] = []
+        self.programs = Attaching(error)
+        self.libraries = Libraries(
+            self.programs,
+            self._ask,
+            lambda label, _library, _links: self.kept.append(label),
+            lambda _label: None,
+            self.reported.append,
+            hazard,
+        )
+
+    def _ask(self, descriptor: int, version: bool) -> Found | None:
+        os.fstat(descriptor)
+        self.questions += not version
+        return self.found
+
+    def map(self, path: Path) -> None:
+        """This process has mapped the file, as far as the library table is concerned."""
+        status = path.stat()
+        device = (os.major(status.st_dev), os.minor(status.st_dev))
+        file = procfs.MappedFile(device, status.st_ino, str(path), "1000-2000")
+        self.libraries.mapped(os.getpid(), file, time.monotonic_ns())
+
+
+FOUND = Found({"SSL_read": 64, "SSL_write": 128}, "3.0.1")
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    path = tmp_path / "libssl.so.3"
+    path.write_bytes(bytes(4096))
+    return path
+
+
+def test_a_file_is_attached_once_whatever_it_is_called(library: Path) -> None:
+    room = Room(FOUND)
+    other = library.with_name("libssl-again.so")
+    os.link(library, other)
+    before = len(os.listdir("/proc/self/fd"))
+    for path in (library, other, library):
+        room.map(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert room.questions == 1
+    (known,) = room.reported
+    assert (known.path, known.version, known.attached, known.reason) == (str(library), "3.0.1", True, None)
+    assert room.kept == [known.identity]
+    copied = library.with_name("libssl-copy.so")
+    shutil.copy(library, copied)
+    room.map(copied)
+    assert room.questions == 2
+    assert len(room.libraries.known) == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "hazard", "reason"),
+    [
+        (Found({}), None, None, "no OpenSSL functions in it"),
+        (FOUND, PermissionError(1, "not permitted"), None, "not permitted"),
+        (FOUND, None, "this kernel would end it", "this kernel would end it"),
+    ],
+)
+def test_what_is_not_attached_says_why(
+    library: Path, found: Found, error: OSError | None, hazard: str | None, reason: str
+) -> None:
+    room = Room(found, error=error, hazard=hazard)
+    room.map(library)
+    room.map(library)
+    (known,) = room.reported
+    assert not known.attached
+    assert reason in (known.reason or "")
+    assert room.kept == []
+    assert room.programs.offsets == []
+
+
+def test_without_an_answer_it_is_asked_again(library: Path) -> None:
+    room = Room(None)
+    room.map(library)
+    assert room.reported == []
+    room.found = FOUND
+    room.map(library)
+    assert [known.attached for known in room.reported] == [True]
+
+
+@pytest.mark.kernel
+def test_two_overlays_of_one_folder_show_one_file(tmp_path: Path) -> None:
+    """As two containers of one image: two device numbers, one inode. A file of the upper layer is another."""
+    lower = tmp_path / "lower"
+    lower.mkdir()
+    (lower / "libssl.so.3").write_bytes(b"one")
+    mounted: list[Path] = []
+    # An overlay's upper layer must not lie on an overlay, as a container's /tmp does.
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], check=True)
+    mounted.append(disk)
+    try:
+        for name in ("a", "b"):
+            for folder in ("upper", "work", "merged"):
+                (disk / name / folder).mkdir(parents=True)
+            merged = disk / name / "merged"
+            where = f"lowerdir={lower},upperdir={disk}/{name}/upper,workdir={disk}/{name}/work"
+            subprocess.run(["mount", "-t", "overlay", "overlay", "-o", where, str(merged)], check=True)
+            mounted.append(merged)
+
+        def identity(name: str) -> str:
+            descriptor = os.open(disk / name / "merged" / "libssl.so.3", os.O_RDONLY)
+            try:
+                return identity_of(descriptor)
+            finally:
+                os.close(descriptor)
+
+        devices = {os.stat(disk / name / "merged" / "libssl.so.3").st_dev for name in ("a", "b")}
+        assert len(devices) == 2
+        assert identity("a") == identity("b")
+        (disk / "b" / "merged" / "libssl.so.3").write_bytes(b"two")
+        assert identity("a") != identity("b")
+    finally:
+        for path in reversed(mounted):
+            subprocess.run(["umount", str(path)], check=True)
+
+
+def test_every_function_has_a_program_and_is_looked_for() -> None:
+    assert {*ENTRY, *PER_PROCESS} == set(FUNCTIONS)
+    assert set(RETURN) <= set(ENTRY)
+    assert {*ENTRY.values(), *RETURN.values(), *PER_PROCESS.values()} == set(UPROBES)
+
+
+@pytest.mark.kernel
+def test_mappings_are_told_as_they_happen(tmp_path: Path) -> None:
+    name = tmp_path / "libssl odd name.so"
+    name.write_bytes(bytes(4096))
+    watch = MappingWatch(possible_processors())
+    try:
+        list(watch.read())
+        before = time.monotonic_ns()
+        code = (
+            "import mmap, sys; f = open(sys.argv[1], 'rb')\n"
+            "mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ)\n"
+            "mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC)"
+        )
+        child = subprocess.Popen([sys.executable, "-c", code, str(name)])
+        assert child.wait(20) == 0
+        (found,) = [mapping for mapping in watch.read() if mapping.path == str(name)]
+        status = name.stat()
+        assert (found.pid, found.inode) == (child.pid, status.st_ino)
+        assert found.device == (os.major(status.st_dev), os.minor(status.st_dev))
+        assert before < found.time_ns < time.monotonic_ns()
+        assert watch.lost == 0
+        assert [mapping for mapping in watch.read() if mapping.path == str(name)] == []
+    finally:
+        watch.close()
+
+
+@pytest.mark.kernel
+def test_a_burst_of_mappings_is_told_or_counted_as_lost(tmp_path: Path) -> None:
+    """Far more than the buffers hold, and none is read meanwhile."""
+    name = tmp_path / "x.so"
+    name.write_bytes(bytes(4096))
+    count = 20_000
+    code = (
+        "import mmap, sys; f = open(sys.argv[1], 'rb')\n"
+        f"for _ in range({count}): mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC).close()"
+    )
+    watch = MappingWatch(possible_processors())
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})  # a buffer is a processor's
+    try:
+        subprocess.run([sys.executable, "-c", code, str(name)], check=True, timeout=60)
+        told = sum(mapping.path == str(name) for mapping in watch.read())
+        # The kernel tells a loss with the next record that fits.
+        subprocess.run([sys.executable, "-c", code.replace(str(count), "10"), str(name)], check=True, timeout=60)
+        told += sum(mapping.path == str(name) for mapping in watch.read())
+        assert 0 < told < count
+        assert told + watch.lost >= count
+    finally:
+        os.sched_setaffinity(0, allowed)
+        watch.close()

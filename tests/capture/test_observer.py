@@ -1,0 +1,237 @@
+"""Processes as the observer follows them: real /proc, everything around it in memory."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from apisensor.capture import procfs
+from apisensor.capture.kernel import Map
+from apisensor.capture.libraries import Libraries, Library
+from apisensor.capture.observer import (
+    NOTICE_ENCRYPTED,
+    NOTICE_EXEC,
+    NOTICE_EXIT,
+    NOTICE_MEMORY_BIO,
+    NOTICE_TRAFFIC,
+    POLICY_ADMITTED,
+    POLICY_NEVER,
+    POLICY_OWN,
+    NeverCapture,
+    Notice,
+    Observer,
+    decode_notice,
+)
+from apisensor.enrich.model import ProcessGone, ProcessSeen
+from apisensor.events.decode import NOTICE
+
+LIBRARY = Library("8:1", "/usr/lib/libssl.so.3", {"SSL_read": 64}, "3.0.1", True, None, 1.0)
+
+
+class Table(Map):
+    """A BPF map in memory."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.entries.get(struct.unpack("I", key)[0])
+
+    def set(self, key: bytes, value: bytes) -> None:
+        self.entries[struct.unpack("I", key)[0]] = value
+
+    def delete(self, key: bytes) -> None:
+        self.entries.pop(struct.unpack("I", key)[0], None)
+
+
+class Attached(Libraries):
+    """Attaches to nothing, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.mapped_by: dict[int, list[Library]] = {}
+        self.has_memory_bio = True
+
+    def look_at(self, pid: int, seen_ns: int) -> None:  # noqa: ARG002
+        self.asked.append(("look_at", pid))
+
+    def executed(self, pid: int, seen_ns: int) -> None:  # noqa: ARG002
+        self.asked.append(("executed", pid))
+
+    def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> None:  # noqa: ARG002
+        self.mapped_by[pid] = [LIBRARY]
+
+    def of_process(self, pid: int) -> list[Library]:
+        return self.mapped_by.get(pid, [])
+
+    def memory_bio(self, pid: int) -> bool:  # noqa: ARG002
+        return self.has_memory_bio
+
+    def gone(self, pid: int) -> None:
+        self.asked.append(("gone", pid))
+
+
+class Room:
+    """An observer and all that it talks to."""
+
+    def __init__(self, never: NeverCapture | None = None) -> None:
+        self.libraries, self.policies, self.memory_bio = Attached(), Table(), Table()
+        self.told: list[ProcessSeen | ProcessGone] = []
+        self.observer = Observer(
+            self.libraries, self.policies, self.memory_bio, never or NeverCapture(), self.told.append
+        )
+
+    def handle(self, kind: int, pid: int, time_ns: int = 5, arguments: list[bytes] | None = None) -> None:
+        self.observer.handle(Notice(time_ns, pid, os.getpid(), 0, kind, arguments or []))
+
+
+@pytest.fixture
+def child() -> Iterator[int]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.mark.parametrize("text", [b"", b"curl\0-s\0\0http://x\0", b"curl", b"a\0\0"])
+def test_a_notice_is_decoded_to_its_length(text: bytes) -> None:
+    record = NOTICE.pack(7, 42, 41, 1000, NOTICE_EXEC, len(text), 0) + text + b"\xffold bytes behind it"
+    notice = decode_notice(memoryview(record))
+    assert (notice.time_ns, notice.pid, notice.parent, notice.uid, notice.kind) == (7, 42, 41, 1000, NOTICE_EXEC)
+    assert notice.arguments == (text.rstrip(b"\0").split(b"\0") if text else [])
+
+
+def test_core_is_told_of_a_process_once_it_moves_bytes(child: int) -> None:
+    room = Room()
+    room.handle(NOTICE_EXEC, child, 11, [b"shop", b"--port", b"1"])
+    assert room.told == []
+    room.handle(NOTICE_TRAFFIC, child, 12)
+    room.handle(NOTICE_TRAFFIC, child, 13)
+    (seen,) = room.told
+    assert isinstance(seen, ProcessSeen)
+    assert (seen.pid, seen.time_ns, seen.parent_pid) == (child, 11, os.getpid())
+    assert seen.arguments == [b"shop", b"--port", b"1"]
+    assert seen.executable == os.path.realpath(sys.executable)
+    room.handle(NOTICE_EXIT, child, 14)
+    assert room.told[1:] == [ProcessGone(child, 14)]
+    room.handle(NOTICE_EXIT, child, 15)
+    assert len(room.told) == 2
+
+
+def test_a_process_older_than_the_sensor_is_described_from_proc(child: int) -> None:
+    room = Room()
+    room.handle(NOTICE_TRAFFIC, child)
+    (seen,) = room.told
+    assert isinstance(seen, ProcessSeen)
+    assert seen.arguments[1:] == [b"-c", b"input()"]
+    assert (seen.parent_pid, seen.uid) == (os.getpid(), os.geteuid())
+    assert seen.time_ns == procfs.start_ns(child)
+
+
+def test_another_program_in_a_known_process_is_told_at_once(child: int) -> None:
+    room = Room()
+    room.handle(NOTICE_EXEC, child, 11, [b"sh"])
+    room.handle(NOTICE_TRAFFIC, child, 12)
+    room.handle(NOTICE_EXEC, child, 20, [b"curl"])
+    assert [seen.arguments for seen in room.told if isinstance(seen, ProcessSeen)] == [[b"sh"], [b"curl"]]
+    room.handle(NOTICE_TRAFFIC, child, 21)
+    room.observer.resend()
+    assert [seen.time_ns for seen in room.told][-1] == 20
+
+
+def test_what_was_only_executed_and_ended_is_never_told(child: int) -> None:
+    room = Room()
+    room.handle(NOTICE_EXEC, child, 11, [b"true"])
+    room.handle(NOTICE_EXIT, child, 12)
+    assert room.told == []
+    assert ("gone", child) in room.libraries.asked
+
+
+def test_a_process_that_is_gone_before_it_was_looked_at_is_told_from_its_notice() -> None:
+    gone = 4_194_304
+    room = Room()
+    room.handle(NOTICE_TRAFFIC, gone)
+    assert room.told == []
+    room.handle(NOTICE_EXEC, gone, 11, [b"curl", b"http://x/"])
+    room.handle(NOTICE_TRAFFIC, gone, 12)
+    (seen,) = room.told
+    assert isinstance(seen, ProcessSeen)
+    assert (seen.arguments, seen.executable) == ([b"curl", b"http://x/"], None)
+
+
+def test_a_library_mapped_later_is_told(child: int) -> None:
+    room = Room()
+    room.handle(NOTICE_TRAFFIC, child)
+    file = procfs.MappedFile((8, 1), 5, LIBRARY.path, "7f00-7f01")
+    room.observer.mapped(child, file, 20)
+    room.observer.mapped(child, file, 21)
+    room.handle(NOTICE_ENCRYPTED, child)
+    first, second = room.told
+    assert isinstance(first, ProcessSeen)
+    assert isinstance(second, ProcessSeen)
+    assert first.libraries == []
+    assert [(library.path, library.version) for library in second.libraries] == [(LIBRARY.path, "3.0.1")]
+
+
+@pytest.mark.parametrize("possible", [True, False])
+def test_sends_are_compared_only_where_the_probe_is(child: int, possible: bool) -> None:
+    room = Room()
+    room.libraries.has_memory_bio = possible
+    room.handle(NOTICE_MEMORY_BIO, child)
+    assert room.memory_bio.entries == ({child: b"\1"} if possible else {})
+
+
+@pytest.mark.parametrize(
+    ("rule", "entered"),
+    [
+        ("none", None),
+        ("pid", POLICY_NEVER),
+        ("executable", POLICY_NEVER),
+        ("other executable", None),
+        ("other container", POLICY_ADMITTED),
+    ],
+)
+def test_policies(child: int, rule: str, entered: bytes | None) -> None:
+    never = {
+        "none": NeverCapture(),
+        "pid": NeverCapture(pids=[child]),
+        "executable": NeverCapture(executables=[f"/proc/{os.getpid()}/exe"]),
+        "other executable": NeverCapture(executables=["/bin/true", "/no/such/file"]),
+        "other container": NeverCapture(containers=["0123456789ab"]),
+    }[rule]
+    room = Room(never)
+    room.handle(NOTICE_EXEC, child)
+    assert room.policies.entries.get(child) == entered
+
+
+@pytest.mark.parametrize(("beginning", "entered"), [("0123456789ab", POLICY_NEVER), ("0123456789ac", POLICY_ADMITTED)])
+def test_policies_of_containers(
+    child: int, beginning: str, entered: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = "0123456789ab" + 52 * "c"
+    monkeypatch.setattr(procfs, "cgroup", lambda _pid: f"0::/machine.slice/libpod-{id_}.scope/container\n")
+    room = Room(NeverCapture(containers=[beginning]))
+    room.handle(NOTICE_TRAFFIC, child)
+    assert room.policies.entries == {child: entered}
+
+
+@pytest.mark.parametrize("before", [POLICY_NEVER, POLICY_OWN])
+def test_what_was_entered_for_good_stays(child: int, before: bytes) -> None:
+    """Inherited in the kernel, or the sensor's own."""
+    room = Room(NeverCapture(containers=["0123456789ab"]))
+    room.policies.entries[child] = before
+    room.handle(NOTICE_EXEC, child)
+    assert room.policies.entries == {child: before}
+
+
+def test_the_start_leaves_the_sensors_own_processes_out(child: int) -> None:
+    room = Room(NeverCapture(containers=["0123456789ab"]))
+    room.observer.start([os.getpid()])
+    assert room.policies.entries[child] == POLICY_ADMITTED
+    assert os.getpid() not in room.policies.entries
+    assert ("look_at", child) in room.libraries.asked
+    assert ("look_at", os.getpid()) not in room.libraries.asked

@@ -1,0 +1,197 @@
+"""Libraries that are new to the sensor, and processes and connections that are older than it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers import certificates
+from tests.peers.certificates import Certificate
+from tests.peers.nginx import Nginx
+from tests.peers.process import Peer, wait_until
+from tests.sensor import Sensor
+
+pytestmark = pytest.mark.kernel
+
+WAIT_S = 10.0
+
+_CLIENT = """
+import http.client, ssl, sys
+port, certificate = int(sys.argv[1]), sys.argv[2]
+connection = http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=certificate))
+connection.connect()
+print("ready", flush=True)
+for line in sys.stdin:
+    connection.request("GET", line.strip())
+    connection.getresponse().read()
+    print("done", flush=True)
+"""
+"""One kept connection, by the socket itself."""
+
+_ASYNC_CLIENT = """
+import asyncio, ssl, sys
+async def main():
+    context = ssl.create_default_context(cafile=sys.argv[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(sys.argv[1]), ssl=context)
+    print("ready", flush=True)
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        writer.write(f"GET {line.strip()} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+        head = await reader.readuntil(b"\\r\\n\\r\\n")
+        fields = dict(field.lower().split(b": ", 1) for field in head.split(b"\\r\\n")[1:] if field)
+        await reader.readexactly(int(fields[b"content-length"]))
+        print("done", flush=True)
+asyncio.run(main())
+"""
+"""One kept connection, by buffers in memory."""
+
+
+class Client:
+    """A process with one connection that asks for a path whenever it is told to."""
+
+    def __init__(self, program: str, nginx: Nginx, certificate: Certificate, directory: Path, libraries: Path | None):
+        prefix = ["env", f"LD_LIBRARY_PATH={libraries}"] if libraries else []
+        command = [*prefix, sys.executable, "-c", program, str(nginx.ports.tls), str(certificate.certificate)]
+        self.peer = Peer(command, directory / "client.stderr")
+        self.peer.wait_ready()
+
+    @property
+    def pid(self) -> int:
+        return self.peer.pid
+
+    def get(self, path: str) -> None:
+        assert self.peer.process.stdin is not None
+        assert self.peer.process.stdout is not None
+        self.peer.process.stdin.write(f"{path}?status=200&size=400\n".encode())
+        self.peer.process.stdin.flush()
+        assert self.peer.process.stdout.readline() == b"done\n", self.peer.last_words()
+
+    def libssl(self) -> str:
+        """The line of its map that says which libssl it runs."""
+        maps = Path(f"/proc/{self.pid}/maps").read_text().splitlines()
+        return next(line for line in maps if "libssl" in line and "x" in line.split()[1])
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    return certificates.make(tmp_path / "certificate")
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, certificate: Certificate) -> Iterator[Nginx]:
+    made = Nginx(tmp_path / "nginx", certificate)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def libraries(tmp_path: Path) -> Path:
+    """A copy of this Python's OpenSSL: inodes that no sensor knows."""
+    maps = subprocess.run(
+        [sys.executable, "-c", "import ssl; print(open('/proc/self/maps').read())"],
+        check=True, capture_output=True, text=True, timeout=20,
+    ).stdout  # fmt: skip
+    folder = tmp_path / "libraries"
+    folder.mkdir()
+    for name in ("libssl", "libcrypto"):
+        path = next(line.split()[-1] for line in maps.splitlines() if f"/{name}" in line)
+        shutil.copy(path, folder / os.path.basename(path))
+    return folder
+
+
+def seen(sensor: Sensor, pid: int, prefix: str) -> list[str]:
+    """Paths of this process's calls, without their query."""
+    calls = [t for t in sensor.transactions if (t["process"] or {}).get("pid") == pid]
+    return [t["path"].partition("?")[0] for t in calls if t["path"].startswith(prefix)]
+
+
+def test_a_library_that_is_mapped_for_the_first_time(
+    nginx: Nginx, certificate: Certificate, libraries: Path, tmp_path: Path
+) -> None:
+    with Sensor() as sensor:
+        client = Client(_CLIENT, nginx, certificate, tmp_path, libraries)
+        try:
+            assert str(libraries) in client.libssl()
+
+            def attached() -> bool:
+                known = {library["path"]: library for library in sensor.status()["libraries"]}
+                return any(path.startswith(str(libraries)) and known[path]["probes"] > 8 for path in known)
+
+            wait_until(attached, WAIT_S, "the new library to be attached")
+            paths = [f"/mapped/{n}" for n in range(10)]
+            for path in paths:
+                client.get(path)
+            wait_until(lambda: len(seen(sensor, client.pid, "/mapped/")) >= len(paths), WAIT_S, "all its calls")
+            assert sorted(seen(sensor, client.pid, "/mapped/")) == paths
+            # The time is measured and said, whatever it is on this machine.
+            (note,) = [note for note in sensor.status()["notes"] if "slowest attachment" in note]
+            print(note)
+            assert float(note.split(":")[1].split()[0]) > 0
+            found = [t for t in sensor.transactions if t["process"]["pid"] == client.pid]
+            assert all(t["complete"] and t["binding"] for t in found)
+            assert {t["tls"]["library"] for t in found} == {"openssl"}
+        finally:
+            client.peer.stop()
+
+
+def test_a_library_that_was_deleted_before_the_sensor_started(
+    nginx: Nginx, certificate: Certificate, libraries: Path, tmp_path: Path
+) -> None:
+    """As after an upgrade: the process runs the old file, which has no name any more."""
+    client = Client(_CLIENT, nginx, certificate, tmp_path, libraries)
+    shutil.rmtree(libraries)
+    assert "(deleted)" in client.libssl()
+    try:
+        with Sensor() as sensor:
+            paths = [f"/deleted/{n}" for n in range(10)]
+            for path in paths:
+                client.get(path)
+            wait_until(lambda: len(seen(sensor, client.pid, "/deleted/")) >= len(paths), WAIT_S, "all its calls")
+            assert sorted(seen(sensor, client.pid, "/deleted/")) == paths
+    finally:
+        client.peer.stop()
+
+
+@pytest.mark.parametrize("program", [_CLIENT, _ASYNC_CLIENT], ids=["socket", "memory"])
+def test_connections_older_than_the_sensor_are_seen_from_their_next_request(
+    program: str, nginx: Nginx, certificate: Certificate, tmp_path: Path
+) -> None:
+    client = Client(program, nginx, certificate, tmp_path, None)
+    try:
+        for n in range(3):
+            client.get(f"/before/{n}")
+        with Sensor() as sensor:
+            paths = [f"/after/{n}" for n in range(10)]
+            for path in paths:
+                client.get(path)
+            pids = (client.pid, *nginx.pids)
+            wait_until(lambda: all(len(seen(sensor, pid, "/after/")) >= len(paths) for pid in pids), WAIT_S, "all")
+            for pid in pids:
+                assert sorted(seen(sensor, pid, "/after/")) == paths
+                assert seen(sensor, pid, "/before/") == []
+            calls = [t for t in sensor.transactions if str(t["path"]).startswith("/after/")]
+            assert {t["status"] for t in calls} == {200}
+            assert {t["response_body_size"] for t in calls} == {400}
+            # In memory, the socket is known from the first record on that is sent after the process is observed: until
+            # then a call says that it is unbound.
+            assert {t["incomplete_reason"] for t in calls if not t["binding"]} <= {"unbound"}
+            if program is _CLIENT:
+                assert all(t["binding"] for t in calls)
+            number = iter(range(1000))
+
+            def bound() -> bool:
+                client.get(f"/later/{next(number)}")
+                mine = [t for t in sensor.transactions if str(t["path"]).startswith("/later/")]
+                return {t["process"]["pid"] for t in mine if t["binding"] and t["complete"]} == set(pids)
+
+            wait_until(bound, WAIT_S, "calls of both that are bound")
+            ends = [t["server"] for t in sensor.transactions if t["binding"] and "/later/" in str(t["path"])]
+            assert {end["port"] for end in ends} == {nginx.ports.tls}
+    finally:
+        client.peer.stop()
