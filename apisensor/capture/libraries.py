@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import time
@@ -92,6 +93,11 @@ class Libraries:
                 except OSError:
                     continue
                 self._consider(descriptor, os.path.realpath(path), None, time.monotonic_ns())
+        for pattern in HOST_LIBRARIES:
+            # Known ahead too: when a process turns out to need probes on it, its first call is under way.
+            for path in glob.glob(pattern.replace("libssl", "libcrypto")):
+                with contextlib.suppress(OSError), open(path, "rb") as file:
+                    self._functions_of(file.fileno())
 
     def look_at(self, pid: int, seen_ns: int) -> None:
         """Looks over everything that a process has mapped, its own program included."""

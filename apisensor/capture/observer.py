@@ -27,6 +27,12 @@ MOST_PROCESSES = 16384
 """Processes remembered; the one executed longest ago makes room."""
 
 
+EVENT_LOOP_RUNTIMES = ("python", "pypy", "node")
+"""Beginnings of the names of programs whose event loops give TLS memory BIOs. They are prepared for it before the first
+session: a script with one call would be over before its need is noticed. It costs them one trap more for each record
+they write; other programs never pay it."""
+
+
 class Notice(msgspec.Struct, frozen=True):
     """struct notice of bpf/event.h."""
 
@@ -93,6 +99,7 @@ class Observer:
                 continue
             self._judge(pid)
             self._libraries.look_at(pid, now)
+            self._prepare(pid)
 
     def resend(self) -> None:
         """Tells everything again that core was told."""
@@ -112,6 +119,7 @@ class Observer:
         if len(self._executed) > MOST_PROCESSES:
             self._executed.popitem(last=False)
         # What it has mapped is looked at when it moves its first bytes: most programs never do.
+        self._prepare(pid)
 
     def _on_exit(self, notice: Notice) -> None:
         pid = notice.pid
@@ -145,12 +153,22 @@ class Observer:
         self._refresh(notice.pid)
 
     def _on_memory_bio(self, notice: Notice) -> None:
-        if self._libraries.memory_bio(notice.pid):
-            self._memory_bio.set(struct.pack("I", notice.pid), b"\1")
+        self._observe_memory_bio(notice.pid)
+
+    def _observe_memory_bio(self, pid: int) -> None:
+        if self._libraries.memory_bio(pid):
+            self._memory_bio.set(struct.pack("I", pid), b"\1")
+
+    def _prepare(self, pid: int) -> None:
+        """Observes the memory BIOs of a program that is likely to have some, as soon as it has TLS functions."""
+        program = os.path.basename(procfs.executable(pid) or "")
+        if program.startswith(EVENT_LOOP_RUNTIMES) and self._libraries.of_process(pid):
+            self._observe_memory_bio(pid)
 
     def mapped(self, pid: int, file: procfs.MappedFile, time_ns: int) -> None:
         """A process has mapped a file that is named like a TLS library."""
         self._libraries.mapped(pid, file, time_ns)
+        self._prepare(pid)
         self._refresh(pid)
 
     def _refresh(self, pid: int) -> None:

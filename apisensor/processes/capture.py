@@ -18,7 +18,7 @@ from apisensor.capture.counters import KernelCounters
 from apisensor.capture.kernel import Map, possible_processors
 from apisensor.capture.libraries import Libraries, Library
 from apisensor.capture.mappings import MappingWatch
-from apisensor.capture.observer import NeverCapture, Observer, decode_notice, inode_of
+from apisensor.capture.observer import NOTICE_MEMORY_BIO, NeverCapture, Observer, decode_notice, inode_of
 from apisensor.capture.preflight import uretprobe_hazard
 from apisensor.capture.probes import Programs
 from apisensor.enrich.model import ProcessGone, ProcessSeen
@@ -163,7 +163,9 @@ class CaptureProcess:
             ready.poll(max(0.0, next_report - time.monotonic()))
             # Mappings first: a process that moves TLS bytes has mapped its library before.
             self._read_mappings()
-            for notice in self._notices.take(decode_notice, BATCH):
+            # A memory BIO cannot wait: its process is in the middle of a handshake.
+            taken = list(self._notices.take(decode_notice, BATCH))
+            for notice in sorted(taken, key=lambda notice: notice.kind != NOTICE_MEMORY_BIO):
                 self._observer.handle(notice)
             while (received := self._core.receive()) is not None:
                 decode_to_capture(received[0])
