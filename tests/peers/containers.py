@@ -27,7 +27,12 @@ from tests.truth import Call
 
 _PACKAGES = "ca-certificates,curl,nginx-light"
 _DEBOOTSTRAP_SECONDS = 280
-_PODMAN = ("--runtime", "runc", "--cgroup-manager=cgroupfs")
+_STORAGE = "/dev/shm/apisensor-test-containers"
+"""On tmpfs: an overlay cannot have its upper layer on an overlay, which the file system of this machine may be."""
+_PODMAN = (
+    *("--runtime", "runc", "--cgroup-manager=cgroupfs"),
+    *("--root", f"{_STORAGE}/root", "--runroot", f"{_STORAGE}/run", "--storage-driver", "overlay"),
+)
 """crun refuses the hybrid cgroup layout, and there need not be a systemd."""
 _RUN = ("--rm", "--network=host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
 """Limits that a machine without the right to raise its own can give."""

@@ -35,6 +35,7 @@ function http1() {
     if (planned.expect) headers.Expect = '100-continue';
     const request = client.request({
       host: base.hostname.replace(/[[\]]/g, ''), port: base.port, path: planned.path, method: planned.method, headers, agent, ca,
+      servername: '', // Node.js 24 takes one from the Host header otherwise, brackets of an IPv6 address and all
     });
     request.on('error', reject);
     request.on('response', (response) => {
