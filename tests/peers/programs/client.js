@@ -27,7 +27,12 @@ function send(stream, planned) {
 function http1() {
   const client = tls ? https : http;
   // With a limit of sockets Node.js keeps connections for the calls that wait, whatever keepAlive says.
-  const agent = new client.Agent({ keepAlive: options.keep, maxSockets: options.keep ? options.concurrency : Infinity });
+  const agent = new client.Agent({
+    keepAlive: options.keep,
+    maxSockets: options.keep ? options.concurrency : Infinity,
+    // Node.js 24.19 finds no IPv6 address among a certificate's names; its issuer is verified all the same.
+    checkServerIdentity: () => undefined,
+  });
   const call = (planned) => new Promise((resolve, reject) => {
     const headers = Object.fromEntries(planned.headers);
     if (planned.chunked) headers['Transfer-Encoding'] = 'chunked';
@@ -35,8 +40,6 @@ function http1() {
     if (planned.expect) headers.Expect = '100-continue';
     const request = client.request({
       host: base.hostname.replace(/[[\]]/g, ''), port: base.port, path: planned.path, method: planned.method, headers, agent, ca,
-      // Node.js 24.19 finds no IPv6 address among a certificate's names; its issuer is verified all the same.
-      checkServerIdentity: () => undefined,
     });
     request.on('error', reject);
     request.on('response', (response) => {
