@@ -21,7 +21,9 @@ complete and when it ends. It is always in one of these modes:
 
 A start line found in HUNT may be a body's, so the first message after it is told only once its head is complete, or
 is cut by something else than its bytes. If llhttp refuses it, it never was a message ("in doubt" below). In step, a
-message is told at its first byte, and a refused one is evidence.
+message is told at its first byte, and a refused one is evidence. Where bytes of the direction passed unseen, several
+requests in one call are taken for content too, unless the client is known to pipeline: the body of an upload whose
+head has passed may quote whole requests. A single whole request, quoted at a call's beginning, cannot be told apart.
 
 What llhttp cannot be told through httptools is done around it: that a response to HEAD or CONNECT has no content (its
 input is cut where heads may end), that content was skipped (COUNT), that the peer went on after `Connection: close`.
@@ -37,6 +39,8 @@ from apisensor.protocols import anomalies
 from apisensor.protocols.identify import Start
 from apisensor.protocols.message import Field, Message, add_content, count_unseen
 from apisensor.streams.limits import Limits
+
+HEAD_END = b"\r\n\r\n"
 
 
 class Mode:

@@ -7,7 +7,7 @@ from typing import Any
 import httptools
 
 from apisensor.protocols import anomalies
-from apisensor.protocols.http1 import Mode, Pairing, Reader
+from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
 from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
@@ -21,10 +21,14 @@ _LENGTHS = frozenset(map(len, _FRAMING))
 class RequestReader(Reader):
     """The direction that carries requests."""
 
-    __slots__ = ("_coded", "_held", "_held_bytes", "_held_lost", "_priming", "_switching", "_url")
+    __slots__ = ("_coded", "_held", "_held_bytes", "_held_lost", "_priming", "_switching", "_url", "late", "pipelines")
 
     def __init__(self, pairing: Pairing, limits: Limits) -> None:
         super().__init__(pairing, limits)
+        self.late = True
+        """Bytes of this direction have passed unseen, so that the middle of a body may come next."""
+        self.pipelines = False
+        """The client is known to send requests before earlier ones are answered."""
         self._url = b""
         self._switching = False
         """The message under way asks to switch the protocol, so what follows it is held."""
@@ -53,7 +57,13 @@ class RequestReader(Reader):
         self.pairing.request_begun(message)
 
     def _starts(self, data: bytes) -> Start:
-        return request_start(data)
+        verdict = request_start(data)
+        if verdict is Start.REQUEST and self.late and not self.pipelines:
+            # One call with several requests: few clients do that, and bodies that quote HTTP look the same.
+            head, _, rest = data.partition(HEAD_END)
+            if rest and request_start(rest) is not Start.OTHER and not _has_content(head):
+                return Start.OTHER
+        return verdict
 
     def _new_parser(self) -> Any:
         return httptools.HttpRequestParser(self)
@@ -171,6 +181,7 @@ class RequestReader(Reader):
             self._held_lost = reason
             self._held.clear()
             return
+        self.late = True
         super().lose(reason)
 
     def forget(self) -> None:
@@ -212,6 +223,12 @@ class RequestReader(Reader):
             # llhttp does not say when a target is complete: a field line, or the version, must have followed.
             if self._fields or self._url + b" HTTP/1." in self._refused_data:
                 _split_target(message, self._url)
+
+
+def _has_content(head: bytes) -> bool:
+    """Whether what follows this head may be its own content (RFC 9112 section 6.3)."""
+    folded = head.lower()
+    return b"\r\ncontent-length:" in folded or b"\r\ntransfer-encoding:" in folded
 
 
 def _split_target(message: Message, url: bytes) -> None:

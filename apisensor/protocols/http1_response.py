@@ -7,7 +7,7 @@ from typing import Any
 import httptools
 
 from apisensor.protocols import anomalies
-from apisensor.protocols.http1 import Mode, Pairing, Reader
+from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
 from apisensor.protocols.identify import Start, response_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
@@ -15,7 +15,6 @@ from apisensor.streams.limits import Limits
 BODILESS = frozenset((b"HEAD", b"CONNECT"))
 """Methods whose (successful) response has no content whatever its fields say (RFC 9112 section 6.3)."""
 
-_HEAD_END = b"\r\n\r\n"
 _FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 """Fields that say where the response ends."""
 _LENGTHS = frozenset(map(len, _FRAMING))
@@ -100,12 +99,12 @@ class ResponseReader(Reader):
         message = self.message
         begin = 0
         if message is not None and message.fields is None:
-            seam = (self._tail + data[:3]).find(_HEAD_END)
+            seam = (self._tail + data[:3]).find(HEAD_END)
             if seam >= 0:
                 begin = seam + 4 - len(self._tail)
                 self._parse_piece(data[:begin])
         while begin < len(data) and self.mode == Mode.PARSE:
-            end = data.find(_HEAD_END, begin)
+            end = data.find(HEAD_END, begin)
             end = len(data) if end < 0 else end + 4
             self._parse_piece(data[begin:end])
             begin = end

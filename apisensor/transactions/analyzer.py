@@ -311,21 +311,22 @@ class Analyzer:
         if verdict is Start.OTHER:
             self._look(flow, direction, data, call_start)
             return
+        candidate.append((data, now, call_start))
+        kept = flow.candidates
         if verdict is Start.REQUEST or verdict is Start.RESPONSE:
             self.counts[Count.FLOWS_HTTP1] += 1
             requests = direction if verdict is Start.REQUEST else 1 - direction
-            engine: Engine = Http1Pairing(flow, requests)
+            seen = sum(len(piece) for piece, _, _ in kept[requests])
+            engine: Engine = Http1Pairing(flow, requests, late=flow.lanes[requests].position != seen)
         else:
             self.counts[Count.FLOWS_HTTP2] += 1
             engine = Http2Pairing(flow, None)
         flow.engine = engine
         if verdict is Start.RESPONSE or verdict is Start.FRAMES:
             self.counts[Count.FLOWS_JOINED_LATE] += 1
-        candidate.append((data, now, call_start))
-        other = 1 - direction
-        for way in (other, direction):
-            pieces = list(flow.candidates[way])
-            flow.candidates[way].clear()
+        for way in (1 - direction, direction):
+            pieces = list(kept[way])
+            kept[way].clear()
             for piece in pieces:
                 engine.data(way, *piece)
 

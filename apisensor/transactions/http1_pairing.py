@@ -64,9 +64,13 @@ class Pair:
 
 
 class Http1Pairing:
-    """The engine of a flow that speaks HTTP/1."""
+    """The engine of a flow that speaks HTTP/1.
 
-    def __init__(self, flow: Flow, request_direction: int) -> None:
+    Args:
+        late: Bytes of the direction that carries requests have passed before.
+    """
+
+    def __init__(self, flow: Flow, request_direction: int, *, late: bool) -> None:
         self.flow = flow
         self.request_direction = request_direction
         limits = flow.shared.limits
@@ -83,6 +87,7 @@ class Http1Pairing:
         """Responses, complete or under way, whose request was not seen yet."""
         self._answering: Pair | None = None
         """Whose response is under way."""
+        self.requests.late = late
         self._in_step = flow.from_start
         self.requests.in_doubt = self.responses.in_doubt = not flow.from_start
         self._crossed = False
@@ -282,7 +287,7 @@ class Http1Pairing:
                 return
             self._unpair(doubt)
         if self._in_step:
-            self._pipelines = True
+            self._pipelines = self.requests.pipelines = True
         else:
             pair.unpaired = self._reason
 

@@ -426,6 +426,57 @@ def test_no_exchange_is_made_of_garbage(way: Direction, garbage: bytes, before: 
         assert passed == 20 * len(garbage)
 
 
+QUOTATION = b"GET /decoy/8 HTTP/1.1\r\nHost: decoy\r\n\r\n" * 30
+
+
+@pytest.mark.parametrize("loss", [None, Cause.RING_FULL])
+def test_a_body_that_quotes_whole_requests_is_no_request(loss: Cause | None) -> None:
+    """Joined, or gone on after a loss, between the head of an upload and its body."""
+    sensor = Sensor()
+    if loss is None:
+        sensor.position[SEND] = 5000  # a worker that was restarted: the flow had passed before
+    else:
+        sensor.open(from_start=True)
+        sensor.calls(http1_calls(TRUTHS[5:6]))
+        sensor.gap(SEND, 100, loss)
+    for begin in range(0, len(QUOTATION), 410):
+        sensor.call(SEND, QUOTATION[begin : begin + 410])
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nuploaded!")
+    sensor.calls(http1_calls(TRUTHS))
+    sensor.close()
+    truths = TRUTHS if loss is None else [TRUTHS[5], *TRUTHS]
+    assert [of_exchange(found) for found in sensor.out] == truths
+    assert sensor.balanced()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_late_request_whose_own_body_quotes_requests_is_one(chunked: bool) -> None:
+    head = (b"Transfer-Encoding", b"chunked") if chunked else (b"Content-Length", b"%d" % len(QUOTATION))
+    truth = Truth(b"POST", b"/call/77", 200, QUOTATION, b"", (head,), ((b"Content-Length", b"0"),))
+    sensor = Sensor()
+    sensor.position[SEND] = 5000
+    sensor.call(SEND, http1_request(truth, chunked=chunked))
+    sensor.call(RECEIVE, http1_response(truth))
+    sensor.open()
+    assert [of_exchange(found) for found in sensor.out] == [truth]
+    assert sensor.balanced()
+
+
+def test_a_client_that_pipelines_from_the_first_byte_on_is_believed() -> None:
+    sensor = Sensor()
+    sensor.open()
+    sensor.call(SEND, b"".join(map(http1_request, TRUTHS[:3])))
+    sensor.call(RECEIVE, b"".join(map(http1_response, TRUTHS[:3])))
+    sensor.gap(SEND, 100)
+    sensor.call(SEND, b"".join(data for way, data in http1_calls(TRUTHS[3:6]) if way is SEND))
+    sensor.close()
+    assert [of_exchange(found) for found in sensor.out[:3]] == TRUTHS[:3]
+    # Which response is whose cannot be told any more, but that they were sent can.
+    assert [found.request.target for found in sensor.out[3:]] == [truth.target for truth in TRUTHS[3:6]]
+    assert {found.incomplete_reason for found in sensor.out[3:]} == {"ring_full"}
+    assert sensor.balanced()
+
+
 def test_smuggling_is_evidence_even_out_of_step() -> None:
     sensor = Sensor()
     sensor.open()
