@@ -81,7 +81,7 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             le=1 * MIB,
             extra={"reason": "The BPF verifier bounds the copy loop: 64 chunks of 16 KiB."},
         ),
-    ] = 256 * KIB
+    ] = 1 * MIB
     never_ports: Annotated[
         list[Annotated[int, Meta(ge=1, le=65535)]],
         Meta(
