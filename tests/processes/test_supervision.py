@@ -81,9 +81,11 @@ def test_a_killed_part_is_restarted_and_all_is_accounted_for(name: str, tmp_path
         assert _part(sensor, name)["restarts"] == ROUNDS
         assert verdict.wrong == [], verdict.report()
         assert verdict.extra == [], verdict.report()
-        assert len(verdict.missing) == lost, f"{lost} counted as lost\n{verdict.report()}{sensor.log()}"
+        # The node may have other traffic, which is lost and counted with ours; where it has none, the sum is exact.
+        missing = len(verdict.missing)
+        assert missing <= lost <= missing + verdict.foreign, f"{lost} lost\n{verdict.report()}{sensor.log()}"
         if name in ("capture", "finder"):
-            assert lost == 0
+            assert lost == 0, f"{lost} lost\n{verdict.report()}{sensor.log()}"
             assert verdict.passes(), verdict.report()
 
 
