@@ -196,6 +196,8 @@ class Supervisor:
         part.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
+            # The environment may hold the collector's credentials (OTEL_EXPORTER_OTLP_HEADERS): only core needs them.
+            env=None if part.name == "core" else {"PATH": "/usr/bin:/bin"},
             stdout=None if part.name == "core" else subprocess.DEVNULL,
             pass_fds=given,
             # An interrupt at the terminal is for `run`, which then ends the parts in order.
