@@ -93,7 +93,7 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     never_executables: Annotated[
         list[str],
         Meta(
-            description="Absolute paths of programs of which nothing is captured.",
+            description="Absolute paths of programs of which, and of whose children, nothing is captured.",
             max_length=256,
             extra={"reason": "Each is compared with every new process."},
         ),
@@ -101,7 +101,7 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     never_pids: Annotated[
         list[Annotated[int, Meta(ge=1, le=4_194_304)]],
         Meta(
-            description="Processes of which nothing is captured.",
+            description="Processes of which, and of whose children, nothing is captured.",
             max_length=1024,
             extra={"reason": "Each is an entry of a kernel map; the kernel numbers processes up to 4,194,304."},
         ),

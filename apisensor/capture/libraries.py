@@ -72,7 +72,7 @@ class Libraries:
         self._programs, self._ask, self._keep, self._drop, self._report = programs, ask, keep, drop, report
         self.known: dict[str, Library] = {}
         self._executables: dict[tuple[int, int, int], str | None] = {}
-        self._functions: dict[str, dict[str, int]] = {}
+        self._functions: dict[str, Found] = {}
         self._versions: dict[str, str | None] = {}
         self.processes: dict[int, str] = {}
         """Process with probes of its own: label they are kept under."""
@@ -156,12 +156,14 @@ class Libraries:
             identity = identity_of(descriptor)
             if identity in self.known:
                 return identity
-            offsets = self._functions_of(descriptor)
-            if offsets is None:
+            found = self._functions_of(descriptor)
+            if found is None:
                 return None  # the finder was away: asked again when the next process maps it
+            offsets = found.offsets
             if not any(name in ENTRY for name in offsets):
                 if procfs.is_tls_library(path):
-                    self._learn(Library(identity, path, {}, None, False, "no OpenSSL functions in it", 0.0))
+                    why = found.error or "no OpenSSL functions in it"
+                    self._learn(Library(identity, path, {}, None, False, why, 0.0))
                 return None
             reason = self._hazard
             links: list[int] = []
@@ -218,8 +220,8 @@ class Libraries:
             if close:
                 os.close(descriptor)
 
-    def _functions_of(self, descriptor: int) -> dict[str, int] | None:
-        """Offsets of the functions that an open file defines; None where the finder did not answer."""
+    def _functions_of(self, descriptor: int) -> Found | None:
+        """What the finder says of an open file; None where it did not answer."""
         identity = identity_of(descriptor)
         if identity not in self._functions:
             found = self._ask(descriptor, False)
@@ -227,7 +229,7 @@ class Libraries:
                 return None
             if len(self._functions) >= MOST_LIBRARIES:
                 self._functions.clear()
-            self._functions[identity] = found.offsets
+            self._functions[identity] = found
         return self._functions[identity]
 
     def memory_bio(self, pid: int) -> bool:
@@ -244,10 +246,10 @@ class Libraries:
             if descriptor is None:
                 continue
             try:
-                offsets = self._functions_of(descriptor) or {}
-                if not any(name in offsets for name in PER_PROCESS):
+                found = self._functions_of(descriptor)
+                if found is None or not any(name in found.offsets for name in PER_PROCESS):
                     continue
-                links = self._programs.attach_process(descriptor, offsets, pid)
+                links = self._programs.attach_process(descriptor, found.offsets, pid)
             except OSError:
                 continue
             finally:
