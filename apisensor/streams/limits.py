@@ -21,8 +21,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     whose end was lost must not stay for ever. The flow's peer and its HPACK tables stay."""
 
     bind_wait_ns: int = 3 * _SECOND
-    """How long a finished exchange of an unbound flow waits for its peer. Binding takes microseconds; finding out that a
-    process needs more probes for it takes longer on a busy node."""
+    """How long a finished exchange of an unbound flow waits for its peer. Binding takes microseconds; finding out that
+    a process needs more probes for it takes longer on a busy node."""
 
     max_held: int = 10_000
     """Finished exchanges that wait for their peer, in all flows. Beyond it the oldest is emitted as unbound."""
