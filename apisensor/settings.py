@@ -72,7 +72,7 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             le=1024 * MIB,
             extra={"reason": "The kernel wants a power of two of whole pages, and holds all of it in memory."},
         ),
-    ] = 16 * MIB
+    ] = 32 * MIB
     call_limit: Annotated[
         int,
         Meta(

@@ -162,8 +162,11 @@ class Observer:
     def _prepare(self, pid: int) -> None:
         """Observes the memory BIOs of a program that is likely to have some, as soon as it has TLS functions."""
         program = os.path.basename(procfs.executable(pid) or "")
-        if program.startswith(EVENT_LOOP_RUNTIMES) and self._libraries.of_process(pid):
-            self._observe_memory_bio(pid)
+        if program.startswith(EVENT_LOOP_RUNTIMES):
+            # They may have OpenSSL built in.
+            self._libraries.executed(pid, time.monotonic_ns())
+            if self._libraries.of_process(pid):
+                self._observe_memory_bio(pid)
 
     def mapped(self, pid: int, file: procfs.MappedFile, time_ns: int) -> None:
         """A process has mapped a file that is named like a TLS library."""
