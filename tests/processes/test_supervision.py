@@ -22,6 +22,9 @@ from tests.truth import Call, disagreements
 pytestmark = pytest.mark.kernel
 
 ROUNDS = 4
+IN_HAND = {"worker-0": 16, "core": 64}
+"""What one kill may leave uncertain: a worker dies with one record in hand, which may hold several HTTP/2 requests and
+is taken before it is counted; core dies inside the write of a batch of lines, which is written before it is counted."""
 WAIT_S = 20.0
 
 
@@ -82,8 +85,9 @@ def test_a_killed_part_is_restarted_and_all_is_accounted_for(name: str, tmp_path
         assert verdict.wrong == [], verdict.report()
         assert verdict.extra == [], verdict.report()
         # The node may have other traffic, which is lost and counted with ours; where it has none, the sum is exact.
-        missing = len(verdict.missing)
-        assert missing <= lost <= missing + verdict.foreign, f"{lost} lost\n{verdict.report()}{sensor.log()}"
+        missing, in_hand = len(verdict.missing), ROUNDS * IN_HAND.get(name, 0)
+        bounds = (missing - in_hand, missing + verdict.foreign + in_hand)
+        assert bounds[0] <= lost <= bounds[1], f"{lost} lost\n{verdict.report()}{sensor.log()}"
         if name in ("capture", "finder"):
             assert lost == 0, f"{lost} lost\n{verdict.report()}{sensor.log()}"
             assert verdict.passes(), verdict.report()
