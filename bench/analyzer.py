@@ -2,7 +2,7 @@
 
     python -m bench.analyzer [--transactions 20000] [--protocol http/1.1|h2] [--rounds 5]
 
-The bare parse feeds the same messages to httptools with the same callbacks, which keep what the analyzer keeps of a
+The bare parse (bench.worker) feeds the same messages to httptools with callbacks that keep what the analyzer keeps of a
 message and nothing else. Rounds are interleaved, because a machine's speed changes within seconds; the ratio is what
 can be compared between machines.
 """
@@ -14,54 +14,10 @@ import gc
 import statistics
 import time
 
-import httptools
-
 from apisensor.events.model import Event
 from apisensor.transactions.analyzer import Analyzer, Count, Limits
 from bench.standard_recording import Protocol, events, exchanges, http1
-
-
-class Callbacks:
-    """The callbacks that the analyzer's readers have."""
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self.url = b""
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.body: list[bytes] = []
-
-    def on_message_begin(self) -> None:
-        self.fields = []
-        self.body = []
-
-    def on_url(self, url: bytes) -> None:
-        self.url = url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        pass
-
-    def on_body(self, piece: bytes) -> None:
-        self.body.append(piece)
-
-    def on_message_complete(self) -> None:
-        self.messages += 1
-
-
-def run_bare(messages: list[tuple[bytes, bytes]]) -> int:
-    """CPU ns of httptools alone over requests and responses."""
-    requests, responses = Callbacks(), Callbacks()
-    request_parser, response_parser = httptools.HttpRequestParser(requests), httptools.HttpResponseParser(responses)
-    start = time.process_time_ns()
-    for request, response in messages:
-        request_parser.feed_data(request)
-        response_parser.feed_data(response)
-    spent = time.process_time_ns() - start
-    if requests.messages != len(messages) or responses.messages != len(messages):
-        raise AssertionError("the bare parser did not see every message")
-    return spent
+from bench.worker import run_bare
 
 
 def run_analyzer(recording: list[Event], count: int) -> int:

@@ -90,7 +90,7 @@ static __always_inline void first_bytes(struct source *source, u8 *to, u32 size,
 
 /* The bytes of a socket that carries TLS: bound where they can be, counted, never copied. */
 static __always_inline void on_ciphertext(u64 sk, u32 pid, struct connection *c, u8 direction, u8 *head, u64 total,
-                                          struct call_key *where, struct call *call, struct traffic *t) {
+                                          struct call *call, struct traffic *t) {
     if (t)
         __sync_fetch_and_add(&t->encrypted, total);
     struct session_key key = {};
@@ -177,7 +177,7 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         c->flags |= CONNECTION_TLS;
         if (!never)
             count(COUNT_ENCRYPTED_BYTES, total);
-        on_ciphertext(sk, pid, c, direction, head, total, &where, call, t);
+        on_ciphertext(sk, pid, c, direction, head, total, call, t);
         half->position += total;
         return 0;
     }

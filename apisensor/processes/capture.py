@@ -252,7 +252,6 @@ def _state(library: Library) -> LibraryState:
         library.path,
         library.offsets,
         library.version,
-        0,
         library.attached,
         library.reason,
         library.delay_ms,

@@ -68,6 +68,3 @@ class Link:
         if not message:
             raise EOFError
         return message, descriptors
-
-    def close(self) -> None:
-        self._end.close()

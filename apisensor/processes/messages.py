@@ -21,8 +21,6 @@ class LibraryState(msgspec.Struct, frozen=True, tag="library"):
     """Where it was first seen."""
     offsets: dict[str, int]
     version: str | None
-    pid: int
-    """0: attached in all processes. Else: the functions of PER_PROCESS in this process."""
     attached: bool
     reason: str | None = None
     """Why it is not attached, one line."""
@@ -138,7 +136,6 @@ class PartParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ring_bytes: int = 0
     recording: RecordingHeader | None = None
     """Set when a recording is written ("recording" descriptor): nothing is analysed then."""
-    restarts: int = 0
 
 
 def parameters_from(text: str) -> PartParameters:

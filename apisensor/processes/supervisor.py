@@ -182,7 +182,6 @@ class Supervisor:
             skip_slots=SKIP_SLOTS,
             ring_bytes=self._settings.capture.ring_bytes,
             recording=self._recording[1] if self._recording else None,
-            restarts=part.restarts,
         )
         self._raise_epoch(part)
         command = [
