@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import selectors
 import shutil
@@ -62,12 +63,26 @@ def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
         time.sleep(_POLL_SECONDS)
 
 
+_PORTS = range(20_000, 32_000)
+"""Below the ports that Linux gives to clients (net.ipv4.ip_local_port_range): no connection takes one meanwhile."""
+_given = itertools.count(os.getpid() * 97)
+"""One step for each port given: none is given twice, and two test runs at once begin at different ones."""
+
+
 def free_port(address: str) -> int:
-    """A port that nobody listens on now; for servers that cannot tell which port they were given."""
+    """A port that nobody listens on now, another with each call; for servers that cannot tell which they were given."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    for _ in _PORTS:
+        port = _PORTS[next(_given) % len(_PORTS)]
+        with socket.socket(family) as probe:
+            # As servers do: connections that an earlier one has closed do not keep the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return port
+    raise PeerError(f"no free port on {address} from {_PORTS.start} to {_PORTS.stop - 1}")
 
 
 def listens(address: str, port: int) -> bool:

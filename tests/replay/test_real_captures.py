@@ -18,9 +18,10 @@ import pytest
 from apisensor.events.model import Address, Chunk, Close, Direction, End, Event, Gap, Open
 from apisensor.replay.packets import PacketCapture
 from apisensor.replay.source import ByteSource, open_file, recognise
+from tests.peers.process import free_port
 
 from .packets import Streams
-from .tcpdump import free_port, needs_tcpdump, tcpdump
+from .tcpdump import needs_tcpdump, tcpdump
 
 pytestmark = needs_tcpdump
 
@@ -89,7 +90,7 @@ def read(path: Path) -> tuple[PacketCapture, list[Event]]:
     ids=["ethernet", "nano", "cooked v2", "cooked v1"],
 )
 def test_one_connection(tmp_path: Path, address: str, options: list[str]) -> None:
-    port = free_port()
+    port = free_port("127.0.0.1")
     with tcpdump(tmp_path / "x.pcap", f"tcp port {port}", *options):
         client_port = converse(address, port)
     capture, told = read(tmp_path / "x.pcap")
@@ -104,7 +105,7 @@ def test_one_connection(tmp_path: Path, address: str, options: list[str]) -> Non
 
 
 def test_the_snapshot_length_leaves_gaps_of_exact_length(tmp_path: Path) -> None:
-    port = free_port()
+    port = free_port("127.0.0.1")
     with tcpdump(tmp_path / "x.pcap", f"tcp port {port}", "-i", "lo", "-s", "150"):
         converse("127.0.0.1", port)
     capture, told = read(tmp_path / "x.pcap")
@@ -137,7 +138,8 @@ def lossy() -> Iterator[list[str]]:
 
 def test_a_network_that_loses_packets(tmp_path: Path, lossy: list[str]) -> None:
     """Real retransmissions, selective acknowledgements and resegmented repeats."""
-    program = f"from tests.replay.test_real_captures import converse; converse('127.0.0.1', {free_port()})"
+    port = free_port("127.0.0.1")
+    program = f"from tests.replay.test_real_captures import converse; converse('127.0.0.1', {port})"
     with tcpdump(tmp_path / "x.pcap", "tcp", "-i", "lo", prefix=lossy):
         subprocess.run([*lossy, sys.executable, "-c", program], check=True, timeout=60)
     capture, told = read(tmp_path / "x.pcap")
@@ -151,7 +153,7 @@ def test_a_network_that_loses_packets(tmp_path: Path, lossy: list[str]) -> None:
 def captured(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A capture file of one conversation."""
     path = tmp_path_factory.mktemp("captured") / "x.pcap"
-    port = free_port()
+    port = free_port("127.0.0.1")
     with tcpdump(path, f"tcp port {port}", "-i", "lo"):
         converse("127.0.0.1", port)
     return path.read_bytes()
