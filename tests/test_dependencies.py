@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "apisensor"
 ORDER: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "settings loader",
+        "sections loader",
+        "settings",
         "events finder",
         "streams",
         "protocols",
@@ -23,15 +24,17 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "content",
         "redact",
         "enrich",
+        "inventory detect",
+        "store metrics",
         "export live",
-        "replay capture",
+        "replay capture web",
         "processes",
         "cli",
     )
 )
 """Along the path. Each may import what stands before it; what stands together does not import each other."""
 
-PURE = ("streams", "protocols", "transactions", "content")
+PURE = ("streams", "protocols", "transactions", "content", "inventory", "detect")
 """Time comes to these with the event, bytes as arguments: no clock, socket, thread or database."""
 IMPURE_MODULES = {
     *("asyncio", "concurrent", "multiprocessing", "queue", "subprocess", "threading"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from apisensor import settings as module
 from apisensor.cli.settings import example_file
-from apisensor.settings import TABLE, Settings, SettingsError, load_settings, load_with_sources, shown_default
+from apisensor.sections import Settings
+from apisensor.settings import TABLE, SettingsError, load_settings, load_with_sources, shown_default
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "settings.md"
 

@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from apisensor.live.filters import Filter, FilterError, compile_filter
-from apisensor.settings import Settings, load_settings
+from apisensor.sections import Settings
+from apisensor.settings import load_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -38,6 +38,7 @@ class PublicTransaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="ki
     client: Peer | None
     server: Peer | None
     auth: Auth | None
+    login_identity: str | None
     sensitive: list[Sensitive]
     binding: str | None
     process: Process | None

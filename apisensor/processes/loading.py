@@ -12,7 +12,7 @@ import msgspec
 
 import apisensor
 from apisensor.events.decode import LayoutError, check_layouts
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 
 LOADER_PYTHON = "/usr/bin/python3"
 """The distribution's Python: the only one that its bcc package can be imported by."""

@@ -11,7 +11,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 
 
 def _line(_logger: WrappedLogger, method: str, event: EventDict) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.finder.symbols import Found
 from apisensor.replay.model import RecordingHeader
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 
 
 class LibraryState(msgspec.Struct, frozen=True, tag="library"):

@@ -26,7 +26,8 @@ from apisensor.processes.loading import LoadError, load
 from apisensor.processes.supervisor import Supervisor
 from apisensor.redact.key import KeyFileError, load_or_create_key
 from apisensor.replay.model import RecordingHeader
-from apisensor.settings import Settings, SettingsError
+from apisensor.sections import Settings
+from apisensor.settings import SettingsError
 
 STOP_S = 8.0
 """How long the parts get to end: core sends its spans meanwhile (its own limit is shorter)."""

@@ -41,7 +41,7 @@ from apisensor.processes.messages import (
 from apisensor.processes.pages import make
 from apisensor.processes.privileges import FATAL, WRITE_FAILED
 from apisensor.replay.model import RecordingHeader
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before a part is started again: at once the first time, longer the more often it dies."""

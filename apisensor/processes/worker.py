@@ -32,7 +32,7 @@ from apisensor.processes.privileges import WRITE_FAILED, become, die_with_parent
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.recording import RecordingWriter
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 from apisensor.streams.limits import Limits
 from apisensor.transactions.analyzer import Analyzer
 from apisensor.transactions.counts import Count

@@ -46,6 +46,7 @@ def public(t: Transaction) -> dict[str, Any]:
         "client": None if t.client is None else {"address": t.client.address, "port": t.client.port},
         "server": None if t.server is None else {"address": t.server.address, "port": t.server.port},
         "auth": t.auth,
+        "login_identity": t.login_identity,
         "sensitive": t.sensitive,
         "binding": t.binding,
         "process": t.process,

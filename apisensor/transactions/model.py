@@ -207,5 +207,7 @@ class Transaction(msgspec.Struct, gc=False, array_like=True):
     """Of the traceparent; 1 (sampled) where the sensor made the ids."""
     trace_state: str = ""
     """The request's tracestate, as sent."""
+    login_identity: str | None = None
+    """Keyed hash of the user that a login body names (JSON or form); None: the request is no login."""
     wall_offset_ns: int = 0
     """Unix time minus event clock when the transaction ended; start_ns + wall_offset_ns is Unix time."""

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from apisensor.cli.main import cli
 from apisensor.cli.record import open_recording
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 
 
 class Recorder:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from apisensor.settings import TABLE, Settings, load_settings
+from apisensor.sections import Settings
+from apisensor.settings import TABLE, load_settings
 from tests.cli.invoke import apisensor
 
 

@@ -20,7 +20,7 @@ from apisensor.enrich.processes import ProcessTable
 from apisensor.processes import log
 from apisensor.processes.core import QUIET_S, Core
 from apisensor.processes.node_status import NodeStatus
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 from tests.peers.process import ROOT, Peer, program, wait_until
 from tests.peers.scenarios import BY_NAME
 from tests.sensor import STOP_SECONDS, Sensor, _user

@@ -16,7 +16,8 @@ from apisensor.cli.doctor.probes import probe
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.cli.output import page_console
 from apisensor.live.text import visible
-from apisensor.settings import Settings, SettingsError
+from apisensor.sections import Settings
+from apisensor.settings import SettingsError
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "unknown": "magenta"}
 

@@ -21,7 +21,7 @@ from apisensor.cli.doctor import bpf
 from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
 from apisensor.live.client import LiveClient
 from apisensor.live.server import LiveError
-from apisensor.settings import Settings
+from apisensor.sections import Settings
 
 T = TypeVar("T")
 

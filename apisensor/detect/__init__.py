@@ -1,0 +1,1 @@
+"""What is wrong: detectors over calls, and the findings they make. No clock, no database."""

@@ -1,0 +1,1 @@
+"""Metrics of calls and of the sensor itself, for Prometheus and OTLP."""

@@ -1,0 +1,1 @@
+"""The page and the REST API: reads the store, asks core through its socket."""
