@@ -1,0 +1,178 @@
+"""The two views of a call between processes of the node: found to be one call, so that it counts once (design.md).
+
+Both views name the same two ends and, in HTTP/2, the same stream; of HTTP/1.1's calls on one connection the order
+decides. Either may be first, as they come from different rings.
+
+    view       its twin may still come                                   waits
+    server     its client's address is one of this node                  TWIN_NS
+    client     its server has been seen to serve on this node            SLOW_NS: servers may finish later
+    client     else                                                      TWIN_NS: the first call of a server
+
+A server's view counts, with or without a twin; a client's view counts where no server's view came. Where an address is
+translated on the way (a Kubernetes service, a published port of a container) the ends differ, and both views count.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TypeVar
+
+import msgspec
+
+from apisensor.events.model import Address
+from apisensor.transactions.model import Transaction
+
+TWIN_NS = 500_000_000
+"""Two workers read their rings every 10 ms; a busy one may be some hundred behind."""
+SLOW_NS = 10_000_000_000
+HELD = 20_000
+"""Views that wait: what a node of 2,000 calls a second within itself has in SLOW_NS if none of them had a twin."""
+ADDRESSES = 4096
+"""Own addresses, and own servers, remembered; the one not seen for longest is forgotten."""
+
+_Place = tuple[str, Address, Address, int | None, str | None, str | None]
+"""Side, both ends, stream, method, path."""
+_Item = TypeVar("_Item")
+
+
+class View(msgspec.Struct, frozen=True, gc=False):
+    """A view whose turn it is."""
+
+    transaction: Transaction
+    counted: bool
+    """False: a client's view of a call of which the server's view counts."""
+    twin: Transaction | None
+    """The other view of the call, where it was seen."""
+
+
+class _Held:
+    """A view that waits; or `gone`, a server's view that went on alone and whose twin may still come."""
+
+    __slots__ = ("gone", "place", "transaction", "until_ns")
+
+    def __init__(self, place: _Place, transaction: Transaction, until_ns: int) -> None:
+        self.place = place
+        self.transaction: Transaction | None = transaction
+        """None: its twin has come, and only its place in line is left (to search for it there would cost more)."""
+        self.until_ns = until_ns
+        self.gone = False
+
+
+class Views:
+    """Joins views. Time is the event clock, ns."""
+
+    def __init__(self, *, held: int = HELD) -> None:
+        self._limit = held
+        self._waiting: dict[_Place, deque[_Held]] = {}
+        # Two lines, each in the order of its deadlines.
+        self._soon: deque[_Held] = deque()
+        self._late: deque[_Held] = deque()
+        self._own_addresses: OrderedDict[str, None] = OrderedDict()
+        self._own_servers: OrderedDict[Address, None] = OrderedDict()
+        self.joined = 0
+        """Calls of which both views were seen. A counter."""
+        self.overflowed = 0
+        """Views that went on before their time because too many waited. A counter."""
+
+    def __len__(self) -> int:
+        """Places in line."""
+        return len(self._soon) + len(self._late)
+
+    def offer(self, transaction: Transaction, now_ns: int) -> list[View]:
+        """Takes a view; returns those whose turn it is: perhaps this one, its twin, and others whose time is up."""
+        ready = self.expired(now_ns)
+        t = transaction
+        if t.client is None or t.server is None or t.side == "network":
+            ready.append(View(t, True, None))
+            return ready
+        if t.side == "server":
+            _remember(self._own_servers, t.server)
+        else:
+            _remember(self._own_addresses, t.client.address)
+        here = (t.client, t.server, t.stream_id, t.method, t.path)
+        if (found := self._take(("client" if t.side == "server" else "server", *here))) is not None:
+            twin, gone = found
+            self.joined += 1
+            server, client = (t, twin) if t.side == "server" else (twin, t)
+            if not gone:
+                ready.append(View(server, True, client))
+            ready.append(View(client, False, server))
+            return ready
+        wait_ns = self._wait(t.side, t.client, t.server)
+        if not wait_ns:
+            ready.append(View(t, True, None))
+            return ready
+        self._hold(_Held((t.side, *here), t, now_ns + wait_ns), self._soon if wait_ns == TWIN_NS else self._late)
+        while len(self) > self._limit:
+            self.overflowed += self._pass_on(self._late or self._soon, ready)
+        return ready
+
+    def expired(self, now_ns: int) -> list[View]:
+        """What has waited long enough. To be called now and then while nothing is offered."""
+        ready: list[View] = []
+        for line in (self._soon, self._late):
+            while line and line[0].until_ns <= now_ns:
+                self._pass_on(line, ready)
+        return ready
+
+    def drain(self) -> list[View]:
+        """Everything that waits, at the end."""
+        ready: list[View] = []
+        for line in (self._soon, self._late):
+            while line:
+                self._pass_on(line, ready)
+        return ready
+
+    def _wait(self, side: str, client: Address, server: Address) -> int:
+        if side == "client":
+            return SLOW_NS if server in self._own_servers else TWIN_NS
+        return TWIN_NS if client.address in self._own_addresses or is_loopback(client.address) else 0
+
+    def _hold(self, held: _Held, line: deque[_Held]) -> None:
+        line.append(held)
+        self._waiting.setdefault(held.place, deque()).append(held)
+
+    def _take(self, place: _Place) -> tuple[Transaction, bool] | None:
+        """The view that has waited here longest, and whether it has gone on already; it waits no more."""
+        if place not in self._waiting:
+            return None
+        held = self._waiting[place][0]
+        return self._forget(held), held.gone
+
+    def _forget(self, held: _Held) -> Transaction:
+        assert held.transaction is not None
+        same = self._waiting[held.place]
+        same.remove(held)
+        if not same:
+            del self._waiting[held.place]
+        transaction, held.transaction = held.transaction, None
+        return transaction
+
+    def _pass_on(self, line: deque[_Held], ready: list[View]) -> bool:
+        """Takes the first out of line; whether it had to go on alone. A server's view stays known a while."""
+        held = line.popleft()
+        if held.transaction is None:
+            return False
+        if held.gone:
+            self._forget(held)
+            return False
+        ready.append(View(held.transaction, True, None))
+        if line is self._soon and held.place[0] == "server":
+            held.gone = True
+            held.until_ns += SLOW_NS
+            self._late.append(held)
+        else:
+            self._forget(held)
+        return True
+
+
+def is_loopback(address: str) -> bool:
+    """Of 127.0.0.0/8 or ::1, as the kernel's addresses are written here."""
+    return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
+
+
+def _remember(known: OrderedDict[_Item, None], item: _Item) -> None:
+    known[item] = None
+    known.move_to_end(item)
+    if len(known) > ADDRESSES:
+        known.popitem(last=False)
