@@ -57,7 +57,8 @@ class TransactionPrinter:
         color: bool | None = None,
         width: int | None = None,
         queue_bytes: int = QUEUE_BYTES,
-        on_written: Callable[[int], object] | None = None,
+        on_writing: Callable[[int], object] = lambda _count: None,
+        on_written: Callable[[int], object] = lambda _count: None,
     ) -> None:
         """
         Args:
@@ -66,8 +67,9 @@ class TransactionPrinter:
             color: None: as the stream allows.
             width: places of a line; None: the terminal's, unbounded elsewhere.
             queue_bytes: that wait for a slow reader.
-            on_written: told how many transactions' lines were written, by the printer's own thread, at once: what
-                was not told when the process is killed was not written.
+            on_writing: told how many transactions' lines are to be written now, by the printer's own thread.
+            on_written: told, likewise, that so many were written. A process killed between the two may have written
+                some of them.
         """
         stream = sys.stdout if stream is None else stream
         self.format = format
@@ -87,7 +89,7 @@ class TransactionPrinter:
         self._queued = 0
         self._unsent = 0
         """Transactions that were queued when the reader went, until `write` has counted them as dropped."""
-        self._on_written = on_written
+        self._on_writing, self._on_written = on_writing, on_written
         self._queue_bytes = queue_bytes
         self._untold = 0
         self._closing = False
@@ -155,6 +157,7 @@ class TransactionPrinter:
             rest = memoryview(b"".join(line for line, _ in batch))
             counts = sum(count for _, count in batch)
             length = len(rest)
+            self._on_writing(counts)
             try:
                 while rest:
                     rest = rest[os.write(self._fd, rest) :]
@@ -165,8 +168,7 @@ class TransactionPrinter:
                     self._queued = 0
                     self.broken = True
                 return
-            if self._on_written is not None:
-                self._on_written(counts)
+            self._on_written(counts)
             with self._wake:
                 self._queued -= length
 

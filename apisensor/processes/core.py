@@ -80,7 +80,7 @@ class Core:
         self._selector = selectors.DefaultSelector()
         self._page = map_page(descriptors["page"], write=True)
         self._settle_predecessor()
-        self._printer = TransactionPrinter(format=parameters.output, on_written=self._written)
+        self._printer = TransactionPrinter(format=parameters.output, on_writing=self._writing, on_written=self._written)
         self._prints = parameters.output != "none"
         self._spans_before = self._page[CoreCount.SPANS_OFFERED]
         workers = parameters.settings.worker.count
@@ -114,6 +114,8 @@ class Core:
         page = self._page
         done = page[CoreCount.HANDLED] + page[CoreCount.NOT_PRINTED]
         page[CoreCount.LOST_IN_CORE] = page[CoreCount.RECEIVED] - done
+        page[CoreCount.PERHAPS_PRINTED] += page[CoreCount.PRINTING]
+        page[CoreCount.PRINTING] = 0
         page[CoreCount.SPANS_LOST_WITH_CORE] = page[CoreCount.SPANS_OFFERED] - page[CoreCount.SPANS_SETTLED]
 
     def _register(self, link: Link, handler: Callable[[Link], None]) -> None:
@@ -189,9 +191,13 @@ class Core:
         if not self._prints:
             self._page[CoreCount.HANDLED] += 1
 
+    def _writing(self, count: int) -> None:
+        """Lines go out (told by the printer's thread, the only one that writes these two counters then)."""
+        self._page[CoreCount.PRINTING] = count
+
     def _written(self, count: int) -> None:
-        """Lines are out (told by the printer's thread, the only one that writes this counter then)."""
         self._page[CoreCount.HANDLED] += count
+        self._page[CoreCount.PRINTING] = 0
 
     def _tick(self) -> None:
         now_ns = time.monotonic_ns()

@@ -28,6 +28,9 @@ class WorkerCount(enum.IntEnum):
     """Exchanges that could not be made transactions: an error in the sensor."""
     EVENTS = 67
     """Records read from the ring."""
+    RECORDS_IN_HAND = 68
+    """Records that killed workers had in hand, one at most each: taken, and perhaps not counted as begun. Nobody reads
+    them again, for they may be what the worker died of."""
 
 
 class CoreCount(enum.IntEnum):
@@ -51,6 +54,10 @@ class CoreCount(enum.IntEnum):
     """Spans sent or counted as dropped."""
     SPANS_LOST_WITH_CORE = 8
     """Spans that waited in the exporters of cores that died."""
+    PRINTING = 9
+    """Transactions whose lines are being written just now."""
+    PERHAPS_PRINTED = 10
+    """Of LOST_IN_CORE, those whose lines were being written when a core died: some may be out."""
 
 
 ACCOUNTED = 64
@@ -106,6 +113,7 @@ _NAMES: list[tuple[enum.IntEnum, str]] = [
     (CoreCount.LOST_WITH_WORKER, "core.lost.with_worker"),
     (CoreCount.NOT_PRINTED, "core.lost.not_printed"),
     (CoreCount.SPANS_LOST_WITH_CORE, "core.lost.spans"),
+    (WorkerCount.RECORDS_IN_HAND, "worker.lost.records_in_hand"),
     # Left out on purpose and counted exactly: a transaction that suffers from it says so itself.
     (Count.BYTES_LOST_SKIPPED, "worker.skipped_bytes"),
     (Count.BYTES_LOST_CALL_LIMIT, "worker.call_limit_bytes"),

@@ -82,6 +82,8 @@ class Outbox:
         self._packets: deque[bytes] = deque()
         self._pending = 0
         # Nothing is open in a new worker: whatever was begun and not sent is lost with its predecessor.
+        if page[WorkerCount.EVENTS] or page[Count.REQUESTS_BEGUN]:
+            page[WorkerCount.RECORDS_IN_HAND] += 1
         dropped = page[WorkerCount.DROPPED_CORE_BEHIND] + page[WorkerCount.FAILED]
         self._sent = self._told = page[Count.REQUESTS_BEGUN] - dropped
         page[WorkerCount.SENT] = self._sent
