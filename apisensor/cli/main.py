@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from apisensor.live.filters import FilterError
-from apisensor.live.server import LiveError
+from apisensor.live.listening import LiveError
 from apisensor.live.text import visible
 from apisensor.settings import SettingsError
 

@@ -7,14 +7,14 @@ import os
 import socket
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from apisensor.live import status as status_document
 from apisensor.live.filters import Filter
-from apisensor.live.public import Dropped, PublicTransaction, Refusal, decode_line
-from apisensor.live.server import LiveError
+from apisensor.live.listening import LiveError
+from apisensor.live.public import Dropped, PublicFinding, PublicTransaction, Refusal, decode_line
 from apisensor.live.status import Status
 
 LINE_BYTES = 16 << 20
@@ -69,17 +69,34 @@ class LiveClient:
         Raises:
             LiveError: the sensor does not answer, or is of another version.
         """
-        self._ask({"status": True})
+        line = self._answer("status", True)
+        try:
+            return status_document.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise LiveError(f"the sensor at {self._path} is of another version: its status is not understood") from None
+
+    def ask(self, question: str, value: object) -> dict[str, Any]:
+        """The answer to a question of core's (processes/answers.py lists them).
+
+        Raises:
+            LiveError: the sensor refused (its words), or does not answer.
+        """
+        answer: dict[str, Any] = msgspec.json.decode(self._answer(question, value))
+        return answer
+
+    def _answer(self, question: str, value: object) -> bytes:
+        """The one line that answers a question."""
+        self._ask({question: value})
         line = self._line()
         if line is None:
             raise LiveError(f"the sensor at {self._path} closed the connection")
         try:
-            kind = msgspec.json.decode(line, type=_Kind).kind
-            if kind == "error":
-                raise LiveError(f"the sensor refused: {msgspec.json.decode(line, type=Refusal).message}")
-            return status_document.decode(line)
+            if msgspec.json.decode(line, type=_Kind).kind != "error":
+                return line
+            refusal = msgspec.json.decode(line, type=Refusal)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise LiveError(f"the sensor at {self._path} is of another version: its status is not understood") from None
+            raise LiveError(f"the sensor at {self._path} is of another version: it is not understood") from None
+        raise LiveError(f"the sensor refused: {refusal.message}")
 
     def subscribe(self, wanted: Filter) -> None:
         """Subscribes; transactions() then gives what comes.
@@ -96,7 +113,7 @@ class LiveClient:
             raise LiveError(f"the sensor refused: {answer.message}")
         self._sock.settimeout(None)
 
-    def lines(self) -> Iterator[tuple[bytes, PublicTransaction | Dropped]]:
+    def lines(self) -> Iterator[tuple[bytes, PublicTransaction | PublicFinding | Dropped]]:
         """Each line as it was sent, newline included, and as an object; ends when the sensor ends.
 
         Raises:
@@ -106,7 +123,7 @@ class LiveClient:
             answer = self._decoded(line)
             if isinstance(answer, Refusal):
                 raise LiveError(f"the sensor ended the subscription: {answer.message}")
-            if isinstance(answer, PublicTransaction | Dropped):
+            if isinstance(answer, PublicTransaction | PublicFinding | Dropped):
                 yield line, answer
 
     def _ask(self, request: dict[str, object]) -> None:

@@ -74,7 +74,23 @@ class Refusal(msgspec.Struct, frozen=True, tag_field="kind", tag="error"):
     message: str
 
 
-Line = PublicTransaction | Dropped | Subscribed | Refusal
+class PublicFinding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="finding"):
+    """The documented object (docs/detection.md). Fields that a newer sensor adds are ignored."""
+
+    id: str
+    rule: str
+    severity: str
+    title: str
+    category: str | None
+    time: str
+    service: str | None = None
+    route: str | None = None
+    client: str | None = None
+    identity: str | None = None
+    count: int = 1
+
+
+Line = PublicTransaction | PublicFinding | Dropped | Subscribed | Refusal
 """What a subscriber is sent."""
 
 decode_line = msgspec.json.Decoder(Line).decode

@@ -1,35 +1,38 @@
-"""Core's Unix socket: live transactions and the status, as JSON lines.
+"""Core's Unix socket: live transactions and findings, and what else core is asked, as JSON lines.
 
-A client sends one line:
+A client sends one line, an object of one name:
 
     {"subscribe": {"status": ["5xx"]}}      an object of filters.Filter; {} for everything
-    {"status": true}
+    {"status": true}                        or another question that core has an `Answer` for
 
-and is answered with JSON lines: {"kind": "subscribed"}, then {"kind": "transaction"} as they happen and
-{"kind": "dropped", "count": n} where the client read too slowly; or one {"kind": "status"}; or one {"kind": "error",
-"message": ...}. A subscriber keeps its end open: closing it ends the subscription.
+and is answered with JSON lines: {"kind": "subscribed"}, then {"kind": "transaction"} and {"kind": "finding"} as they
+happen and {"kind": "dropped", "count": n} where the client read too slowly; or one object that is the answer; or one
+{"kind": "error", "message": ...}. A filter is for transactions: findings come to every subscriber. A subscriber keeps
+its end open: closing it ends the subscription.
 
 Clients are not trusted. None can make core wait, or hold more of its memory than `queue_bytes`.
 
     states of a client    asking --subscribe--> subscribed --its end closed, an error--> gone
-                          asking --status, anything wrong--> leaving --all written--> gone
+                          asking --a question, anything wrong--> waiting --answered--> leaving --all written--> gone
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import selectors
 import socket
-import stat
+import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import msgspec
 
 from apisensor.live import filters
-from apisensor.live.status import Status
+from apisensor.live.listening import LiveError
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import SCHEMA, Transaction
 
@@ -40,84 +43,57 @@ SEND_BUFFERS = 64
 """Lines handed to the kernel at once."""
 SEND_ROUNDS = 8
 """sendmsg calls for one client before the others have their turn."""
-BACKLOG = 16
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_UCRED = struct.Struct("iII")
+"""struct ucred: pid, uid, gid."""
 
 
-class LiveError(Exception):
-    """The live socket cannot be had. Its text is one line that says what to do."""
+class Asker(msgspec.Struct, frozen=True):
+    """Who asks, as the kernel says (SO_PEERCRED, unix(7))."""
+
+    pid: int
+    uid: int
 
 
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    subscribe: msgspec.Raw = msgspec.Raw(b"")
-    status: bool = False
+Reply = Callable[[dict[str, Any]], None]
+"""Takes the answer, an object with "kind"; now, or later in core's loop."""
+
+Answer = Callable[[bytes, Asker, Reply], None]
+"""Answers a question: (its JSON value, who asks, where the answer goes). What it cannot understand it raises as
+msgspec.MsgspecError, what it cannot do as LiveError."""
 
 
-def listen(path: str, group: int | None = None) -> socket.socket:
-    """The listening socket at `path`, mode 0660; what a dead sensor left there goes.
-
-    Args:
-        path: absolute; its directory exists.
-        group: numeric id of the group that may connect; None: the caller's.
-
-    Raises:
-        LiveError: another sensor listens there, something else lies there, or the directory is not writable.
-    """
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    try:
-        _remove_stale(path)
-        before = os.umask(0o117)
-        try:
-            listening.bind(path)
-        finally:
-            os.umask(before)
-        if group is not None:
-            os.chown(path, -1, group)
-        listening.listen(BACKLOG)
-    except OSError as error:
-        listening.close()
-        if error.errno == errno.EADDRINUSE:
-            raise LiveError(f"{path}: another sensor is starting on this node") from None
-        raise LiveError(f"{path}: the live socket cannot be made: {error.strerror or error}") from None
-    except LiveError:
-        listening.close()
-        raise
-    return listening
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise LiveError(f"{path}: is not a socket; remove it, or set general.runtime_directory")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            pass
-        except BlockingIOError:
-            raise LiveError(f"{path}: a sensor is already running on this node") from None
-        else:
-            raise LiveError(f"{path}: a sensor is already running on this node")
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
+def error(message: str) -> dict[str, Any]:
+    """The answer that says why there is none: one line."""
+    return {"kind": "error", "message": message[:500]}
 
 
 class _Client:
     """One connection: what it asked for and what waits for it."""
 
-    __slots__ = ("asked", "dropped", "leaving", "offset", "queue", "queued", "sock", "wanted", "writing")
+    __slots__ = (
+        "asked",
+        "dropped",
+        "leaving",
+        "offset",
+        "queue",
+        "queued",
+        "ready",
+        "sock",
+        "waiting",
+        "wanted",
+        "writing",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.asked = bytearray()
         self.wanted: filters.Predicate | None = None
         """Set once it has subscribed."""
+        self.waiting = False
+        """Has asked; its answer may come later."""
         self.leaving = False
         """Answered; goes when the answer is written."""
         self.writing = False
@@ -128,7 +104,9 @@ class _Client:
         self.offset = 0
         """Bytes of queue[0] that are sent."""
         self.dropped = 0
-        """Transactions dropped and not yet told."""
+        """Lines dropped and not yet told."""
+        self.ready: Callable[[int], None]
+        """What the selector calls."""
 
 
 class LiveServer:
@@ -138,7 +116,7 @@ class LiveServer:
         self,
         listening: socket.socket,
         selector: selectors.BaseSelector,
-        status: Callable[[], Status],
+        answers: Mapping[str, Answer],
         *,
         queue_bytes: int = 4 << 20,
         max_clients: int = 32,
@@ -147,13 +125,13 @@ class LiveServer:
         Args:
             listening: from `listen`, or any listening stream socket.
             selector: of the loop that calls `key.data(mask)`.
-            status: makes the status document; called for each request of it.
+            answers: name of a question: what answers it.
             queue_bytes: that wait for one client (settings live.subscriber_queue).
             max_clients: connections at once (settings live.max_clients).
         """
         self._listening = listening
         self._selector = selector
-        self._status = status
+        self._answers = answers
         self._queue_bytes = queue_bytes
         self._max_clients = max_clients
         self._clients: dict[int, _Client] = {}
@@ -172,13 +150,22 @@ class LiveServer:
             if client.wanted is None or not client.wanted(t):
                 continue
             line = line or json_line(t)
-            if client.queued + len(line) > self._queue_bytes:
-                client.dropped += 1
-                self._dropped += 1
-                continue
-            self._tell_dropped(client)
-            self._queue(client, line)
-            self._sent += 1
+            self._offer(client, line)
+
+    def publish_finding(self, line: bytes) -> None:
+        """Queues a finding, a line of JSON, for each subscriber."""
+        for client in tuple(self._subscribers):
+            self._offer(client, line)
+
+    def _offer(self, client: _Client, line: bytes) -> None:
+        """Queues a line for a subscriber that reads fast enough."""
+        if client.queued + len(line) > self._queue_bytes:
+            client.dropped += 1
+            self._dropped += 1
+            return
+        self._tell_dropped(client)
+        self._queue(client, line)
+        self._sent += 1
 
     def counters(self) -> dict[str, int]:
         """For the status and the metrics: what is served, dropped and refused since the start."""
@@ -218,12 +205,13 @@ class LiveServer:
         sock.setblocking(False)
         client = _Client(sock)
         self._clients[sock.fileno()] = client
-        self._selector.register(sock, selectors.EVENT_READ, lambda mask: self._ready(client, mask))
+        client.ready = functools.partial(self._ready, client)
+        self._watch(client)
 
     def _give_up_asking(self) -> bool:
         """Ends the oldest connection that has not asked for anything: idlers cannot keep others out."""
         for client in self._clients.values():
-            if client.wanted is None:
+            if client.wanted is None and not client.waiting:
                 self._refused += 1
                 self._end(client)
                 return True
@@ -246,7 +234,7 @@ class LiveServer:
         with sock:
             sock.setblocking(False)
             try:
-                sock.send(_error("too many subscribers (settings live.max_clients)"))
+                sock.send(_line(error("too many subscribers (settings live.max_clients)")))
             except OSError:
                 return
 
@@ -274,34 +262,40 @@ class LiveServer:
         elif not received:
             self._end(client)
         elif len(client.asked) > REQUEST_BYTES:
-            self._leave(client, _error(f"the request is longer than {REQUEST_BYTES} bytes"))
+            self._leave(client, error(f"the request is longer than {REQUEST_BYTES} bytes"))
 
     def _answer(self, client: _Client, line: bytes) -> None:
         client.asked = bytearray()
         try:
-            request = msgspec.json.decode(line, type=_Request)
-            if wanted := bytes(request.subscribe):
-                client.wanted = filters.compile_filter(filters.decode(wanted))
+            asked = _decode(line)
+            name = next(iter(asked)) if len(asked) == 1 else ""
+            if name == "subscribe":
+                client.wanted = filters.compile_filter(filters.decode(bytes(asked[name])))
                 self._subscribers.append(client)
-                self._queue(client, _encode({"kind": "subscribed", "schema": SCHEMA}) + b"\n")
-            elif request.status:
-                document = {"kind": "status", **msgspec.to_builtins(self._status())}
-                self._leave(client, _encode(document) + b"\n")
+                self._queue(client, _line({"kind": "subscribed", "schema": SCHEMA}))
+            elif name in self._answers:
+                client.waiting = True
+                self._answers[name](bytes(asked[name]), _asker(client.sock), lambda answer: self._leave(client, answer))
+                self._watch(client)
             else:
-                self._leave(client, _error('ask for {"subscribe": {}} or {"status": true}'))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self._leave(client, _error(f"the request is not understood: {error}"))
-        except filters.FilterError as error:
-            self._leave(client, _error(str(error)))
+                known = ", ".join(f'{{"{known}": ...}}' for known in ("subscribe", *self._answers))
+                self._leave(client, error(f"ask for one of {known}"))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as wrong:
+            self._leave(client, error(f"the request is not understood: {wrong}"))
+        except (filters.FilterError, LiveError) as wrong:
+            self._leave(client, error(str(wrong)))
 
-    def _leave(self, client: _Client, line: bytes) -> None:
+    def _leave(self, client: _Client, answer: dict[str, Any]) -> None:
+        """Answers, which is all that this client gets; it may have gone meanwhile."""
+        if client.sock.fileno() < 0 or client.leaving:
+            return
         client.leaving = True
-        self._queue(client, line)
+        self._queue(client, _line(answer))
 
     def _tell_dropped(self, client: _Client) -> None:
         if client.dropped:
             count, client.dropped = client.dropped, 0
-            self._queue(client, _encode({"kind": "dropped", "count": count}) + b"\n")
+            self._queue(client, _line({"kind": "dropped", "count": count}))
 
     def _queue(self, client: _Client, line: bytes) -> None:
         client.queue.append(line)
@@ -313,11 +307,19 @@ class LiveServer:
     def _watch(self, client: _Client) -> None:
         """Registers for what there is to wait for.
 
-        One that leaves is not read any more: a half-closed end is common (echo ... | nc -U), its answer still goes out.
+        One that has asked is not read any more: a half-closed end is common (echo ... | nc -U), its answer still goes
+        out.
         """
-        reading = 0 if client.leaving else selectors.EVENT_READ
-        writing = selectors.EVENT_WRITE if client.writing else 0
-        self._selector.modify(client.sock, reading | writing, self._selector.get_key(client.sock).data)
+        reading = 0 if client.leaving or client.waiting else selectors.EVENT_READ
+        events = reading | (selectors.EVENT_WRITE if client.writing else 0)
+        watched = client.sock in self._selector.get_map()
+        if not events:
+            if watched:
+                self._selector.unregister(client.sock)
+        elif watched:
+            self._selector.modify(client.sock, events, client.ready)
+        else:
+            self._selector.register(client.sock, events, client.ready)
 
     def _write(self, client: _Client) -> None:
         for _ in range(SEND_ROUNDS):
@@ -348,12 +350,18 @@ class LiveServer:
     def _end(self, client: _Client) -> None:
         if self._clients.pop(client.sock.fileno(), None) is None:
             return
-        self._selector.unregister(client.sock)
+        if client.sock in self._selector.get_map():
+            self._selector.unregister(client.sock)
         client.sock.close()
         if client in self._subscribers:
             self._subscribers.remove(client)
         client.queue.clear()
 
 
-def _error(message: str) -> bytes:
-    return _encode({"kind": "error", "message": message[:500]}) + b"\n"
+def _line(document: dict[str, Any]) -> bytes:
+    return _encode(document) + b"\n"
+
+
+def _asker(sock: socket.socket) -> Asker:
+    pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return Asker(pid, uid)

@@ -21,7 +21,7 @@ from typing import Literal
 
 import apisensor
 from apisensor.export import configuration
-from apisensor.live.server import LiveError, listen
+from apisensor.live.listening import LiveError, listen
 from apisensor.processes.loading import LoadError, load
 from apisensor.processes.supervisor import Supervisor
 from apisensor.redact.key import KeyFileError, load_or_create_key

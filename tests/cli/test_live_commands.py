@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from apisensor.live.client import LiveClient
-from apisensor.live.server import LiveError
+from apisensor.live.listening import LiveError
 from apisensor.transactions.json_form import json_line
 from tests.cli.invoke import COMMAND, apisensor, environment, one_line
 from tests.live.sensor import STATUS, Sensor

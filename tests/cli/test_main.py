@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from apisensor.cli import main as module
 from apisensor.cli.main import COMMANDS, cli, main
-from apisensor.live.server import LiveError
+from apisensor.live.listening import LiveError
 from tests.cli.invoke import COMMAND, apisensor, environment, one_line
 
 

@@ -9,7 +9,9 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from apisensor.live.server import LiveServer, listen
+from apisensor.live import answers
+from apisensor.live.listening import listen
+from apisensor.live.server import LiveServer
 from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
 from apisensor.transactions.model import Transaction
 
@@ -45,7 +47,9 @@ class Sensor:
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)
         self._running = True
-        self._server = LiveServer(listen(path), self.selector, lambda: self.status, queue_bytes=queue_bytes)
+        self._server = LiveServer(
+            listen(path), self.selector, {"status": answers.status(lambda: self.status)}, queue_bytes=queue_bytes
+        )
         self.selector.register(self._woken, selectors.EVENT_READ, self._publish)
         self.thread = threading.Thread(target=self._turn, daemon=True)
         self.thread.start()

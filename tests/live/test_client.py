@@ -14,8 +14,8 @@ import pytest
 from apisensor.live import client as module
 from apisensor.live.client import LiveClient
 from apisensor.live.filters import Filter
+from apisensor.live.listening import LiveError
 from apisensor.live.public import Dropped, PublicTransaction, view
-from apisensor.live.server import LiveError
 from apisensor.live.status import Status
 from tests.live.sensor import Sensor
 from tests.live.transactions import transaction

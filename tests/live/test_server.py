@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apisensor.live import answers
 from apisensor.live import server as module
-from apisensor.live.server import LiveError, LiveServer, listen
+from apisensor.live.listening import LiveError, listen
+from apisensor.live.server import Asker, LiveServer, Reply
 from apisensor.live.status import Part, Status, decode
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Transaction
@@ -31,7 +33,13 @@ class Loop:
     def __init__(self, path: Path, **limits: int) -> None:
         self.path = str(path / "live.sock")
         self.selector = selectors.DefaultSelector()
-        self.server = LiveServer(listen(self.path), self.selector, lambda: STATUS, **limits)
+        self.later: list[tuple[bytes, Asker, Reply]] = []
+        asked = {
+            "status": answers.status(lambda: STATUS),
+            "metrics": answers.metrics(lambda: "a_total 1\n"),
+            "later": lambda *question: self.later.append(question),
+        }
+        self.server = LiveServer(listen(self.path), self.selector, asked, **limits)
         self.sockets: list[socket.socket] = []
 
     def turn(self, most: int = 1000) -> int:
@@ -138,6 +146,52 @@ def test_nothing_is_encoded_where_nobody_wants_it(make: Callable[..., Loop], mon
     assert len(calls) == 1
 
 
+def test_an_answer_may_come_later(make: Callable[..., Loop]) -> None:
+    loop = make()
+    sock = loop.connect(b'{"later": {"a": 1}}\n')
+    sock.shutdown(socket.SHUT_WR)  # as `nc -U` does: it is still there to read
+    assert loop.turn() == 0
+    ((question, asker, reply),) = loop.later
+    assert msgspec.json.decode(question) == {"a": 1}
+    assert (asker.pid, asker.uid) == (os.getpid(), os.getuid())
+    reply({"kind": "result", "done": True})
+    loop.turn()
+    assert received(sock) == [{"kind": "result", "done": True}]
+    assert loop.server.counters()["live.clients"] == 0
+
+
+def test_an_answer_that_comes_when_its_asker_has_gone_goes_nowhere(make: Callable[..., Loop]) -> None:
+    loop = make()
+    loop.connect(b'{"later": 1}\n').close()
+    loop.later[0][2]({"kind": "result"})
+    loop.turn()
+    assert loop.server.counters()["live.clients"] == 0
+    loop.later[0][2]({"kind": "result"})
+    loop.turn()
+
+
+def test_who_waits_for_an_answer_is_not_turned_out_for_others(make: Callable[..., Loop]) -> None:
+    loop = make(max_clients=1)
+    waiting = loop.connect(b'{"later": 1}\n')
+    refused = loop.connect()
+    assert received(refused)[0]["kind"] == "error"
+    loop.later[0][2]({"kind": "result"})
+    loop.turn()
+    assert received(waiting) == [{"kind": "result"}]
+
+
+def test_metrics_are_text(make: Callable[..., Loop]) -> None:
+    assert received(make().connect(b'{"metrics": true}\n')) == [{"kind": "metrics", "text": "a_total 1\n"}]
+
+
+def test_findings_come_to_every_subscriber(make: Callable[..., Loop]) -> None:
+    loop = make()
+    sock = loop.connect(b'{"subscribe": {"status": ["5xx"]}}\n')
+    loop.server.publish_finding(b'{"kind":"finding","id":"1"}\n')
+    loop.turn()
+    assert [line["kind"] for line in received(sock)] == ["subscribed", "finding"]
+
+
 def test_status_is_one_document_and_ends(make: Callable[..., Loop]) -> None:
     loop = make()
     sock = loop.connect(b'{"status": true}\n')
@@ -177,12 +231,12 @@ def test_a_request_may_come_byte_by_byte(make: Callable[..., Loop]) -> None:
         (b"GET / HTTP/1.1\r\n", "not understood"),
         (b"\xff\xfe\n", "not understood"),
         (b"{}\n", "ask for"),
-        (b'{"status": false}\n', "ask for"),
+        (b'{"status": false}\n', "not understood"),
         (b'{"status": 1}\n', "not understood"),
         (b'{"subscribe": []}\n', "filter is not valid"),
         (b'{"subscribe": {"x": 1}}\n', "filter is not valid"),
         (b'{"subscribe": {"status": ["9xx"]}}\n', "allowed are"),
-        (b'{"reveal": true}\n', "not understood"),
+        (b'{"reveal": true}\n', "ask for one of"),
         (b"[" * 60_000 + b"\n", "not understood"),
         (b"x" * (module.REQUEST_BYTES + 1), "longer than"),
     ],

@@ -20,7 +20,7 @@ from apisensor.capture import uretprobe
 from apisensor.cli.doctor import bpf
 from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
 from apisensor.live.client import LiveClient
-from apisensor.live.server import LiveError
+from apisensor.live.listening import LiveError
 from apisensor.sections import Settings
 
 T = TypeVar("T")
