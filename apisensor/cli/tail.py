@@ -1,4 +1,4 @@
-"""`apisensor tail`: transactions as they happen, from the sensor that runs on this node."""
+"""`apisensor tail`: transactions and findings as they happen, from the sensor that runs on this node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from apisensor.cli.options import filter_from, filter_options, settings_from, settings_options
 from apisensor.cli.output import say, table, write_line
 from apisensor.live.client import LiveClient
-from apisensor.live.public import Dropped
+from apisensor.live.public import Dropped, PublicFinding, PublicTransaction
 
 
 @click.command(name="tail", short_help="Live transactions in the terminal, filterable.")
@@ -19,9 +19,9 @@ from apisensor.live.public import Dropped
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 @settings_options
 def command(count: int | None, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> int:
-    """Show the transactions of this node as they happen, until interrupted.
+    """Show the transactions and findings of this node as they happen, until interrupted.
 
-    Of the filters given all must hold; of several values of one, any is enough:
+    Filters are for transactions: of those given all must hold; of several values of one, any is enough:
     `apisensor tail --status 5xx --status none --host '*.example.com'`
     """
     wanted = filter_from(values)
@@ -38,9 +38,9 @@ def command(count: int | None, form: str, config: str | None, assignments: tuple
                 if form == "jsonl":
                     sys.stdout.buffer.write(line)
                 else:
-                    write_line(lines.transaction(event))
+                    write_line(lines.finding(event) if isinstance(event, PublicFinding) else lines.transaction(event))
                 sys.stdout.buffer.flush()
-                if count is not None:
+                if count is not None and isinstance(event, PublicTransaction):
                     count -= 1
                     if not count:
                         return 0

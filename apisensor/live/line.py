@@ -1,6 +1,7 @@
-"""One transaction as one line of a terminal.
+"""One transaction as one line of a terminal, and one finding.
 
     12:03:04.123 → curl/1234        GET    🔒 example.com/users?limit=5        200   12ms     0B  1.2k h2  192.0.2.7:443
+    12:03:04.130 ⚠ HIGH Repeated authentication failures of one identity (5 times) [shop POST /login] 5f0c...
 
 The arrow is the observed process's view: → it called, ← it served, · seen on the network. Where the line is narrow the
 least telling columns go first: peer, sizes, protocol, duration.
@@ -12,7 +13,7 @@ import calendar
 import functools
 import time
 
-from apisensor.live.public import PublicTransaction
+from apisensor.live.public import PublicFinding, PublicTransaction
 from apisensor.live.text import columns, duration, fit, pad, size, visible
 from apisensor.transactions.json_form import rfc3339
 
@@ -33,6 +34,7 @@ MAGENTA = "\x1b[35m"
 CYAN = "\x1b[36m"
 
 _STATUS_COLORS = {1: CYAN, 2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
+_SEVERITY_COLORS = {"info": CYAN, "low": CYAN, "medium": YELLOW, "high": RED, "critical": BOLD + RED}
 _OPTIONAL = (("peer", 22), ("sizes", 12), ("protocol", 9), ("duration", 7))
 """Columns that a narrow line leaves out, in this order, and the places each takes with its space."""
 
@@ -75,6 +77,17 @@ class LineFormat:
             parts.append(self._paint(pad(_peer(t), 21) if self.width else _peer(t), DIM))
         parts.extend(self._paint(mark, color) for mark, color in _marks(t))
         return " ".join(parts).rstrip()
+
+    def finding(self, f: PublicFinding) -> str:
+        """The line of a finding, never cut: what it says is what the reader is here for."""
+        where = [visible(text) for text in (f.service, f.route) if text]
+        who = [f"client {visible(f.client)}"] if f.client else []
+        about = ", ".join([" ".join(where), *who] if where else who)
+        times = f" ({f.count:,} times)" if f.count > 1 else ""
+        sign = "⚠" if self.unicode else "!"
+        told = f"{sign} {f.severity.upper()} {visible(f.title)}{times}"
+        parts = [self._paint(_local_time(f.time), DIM), self._paint(told, _SEVERITY_COLORS.get(f.severity, RED))]
+        return " ".join([*parts, *([f"[{about}]"] if about else []), self._paint(visible(f.id), DIM)])
 
     def note(self, text: str) -> str:
         """A line that is no transaction: what the sensor itself has to say."""

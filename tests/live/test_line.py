@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from apisensor.events.model import Address
 from apisensor.live.line import LineFormat
-from apisensor.live.public import PublicTransaction, decode_line, view
+from apisensor.live.public import PublicFinding, PublicTransaction, decode_line, view
 from apisensor.live.text import columns
 from apisensor.transactions.json_form import json_line, public
 from apisensor.transactions.model import Process, Transaction
@@ -125,3 +125,22 @@ def test_notes_are_escaped_and_cut() -> None:
 def test_a_time_of_another_form_is_shown_as_it_is() -> None:
     odd = msgspec.structs.replace(view(transaction()), start_time="yesterday\x1b")
     assert LineFormat(None, False).transaction(odd).startswith("yesterday\\x… ")
+
+
+def test_a_finding_says_what_where_and_who() -> None:
+    found = PublicFinding(
+        id="00ff",
+        rule="x",
+        severity="high",
+        title="Too many \x1b[2J failures",
+        category="API2:2023",
+        time="2026-01-02T03:04:05.678900000Z",
+        service="shop",
+        route="POST /login",
+        client="192.0.2.7",
+        count=12,
+    )
+    line = LineFormat(None, color=False).finding(found)
+    assert line.endswith(".678 ⚠ HIGH Too many \\x1b[2J failures (12 times) [shop POST /login, client 192.0.2.7] 00ff")
+    assert LineFormat(40, color=False, unicode=False).finding(found).endswith(" 00ff")
+    assert "\x1b[31m" in LineFormat(None, color=True).finding(found)
