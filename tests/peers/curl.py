@@ -164,5 +164,3 @@ class Curl:
 
         with ThreadPoolExecutor(self._concurrency) as pool:
             return [call for calls in pool.map(one, requests) for call in calls]
-
-

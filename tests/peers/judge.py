@@ -1,6 +1,6 @@
 """Runs scenarios under one sensor and prints the verdict of each; for whoever works on the sensor. Needs root.
 
-    python -m tests.peers.judge [--set SECTION.KEY=VALUE] [SCENARIO ...]
+python -m tests.peers.judge [--set SECTION.KEY=VALUE] [SCENARIO ...]
 """
 
 from __future__ import annotations

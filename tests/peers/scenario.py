@@ -1,10 +1,10 @@
 """Scenarios: a server, a client, how they talk, and a plan of what is asked. `scenarios` lists them.
 
-    truth = scenario.run(directory)                 # all at once
+truth = scenario.run(directory)                 # all at once
 
-    with scenario.start(directory) as run:          # or: both processes are up and have mapped their libraries,
-        ...                                         #     a sensor may look at run.pids,
-        truth = run.drive()                         #     then the calls are made
+with scenario.start(directory) as run:          # or: both processes are up and have mapped their libraries,
+    ...                                         #     a sensor may look at run.pids,
+    truth = run.drive()                         #     then the calls are made
 """
 
 from __future__ import annotations
