@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 
+from apisensor.content.bodies import BodyInsight
 from apisensor.content.credentials import Credential
 from apisensor.content.model import KINDS, PLACES
 from apisensor.transactions.model import Sensitive
@@ -26,11 +27,12 @@ class Source(enum.IntEnum):
 class Findings:
     """What has been found in an exchange so far."""
 
-    __slots__ = ("counts", "credentials", "traceparent", "tracestate")
+    __slots__ = ("anomalies", "counts", "credentials", "traceparent", "tracestate")
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], int] = {}
         """(place, kind) -> count."""
+        self.anomalies: list[str] = []
         self.credentials: list[tuple[Source, Credential]] = []
         self.traceparent: tuple[bytes, ...] = ()
         self.tracestate: tuple[bytes, ...] = ()
@@ -39,6 +41,13 @@ class Findings:
         """Adds finds of a kind; what is only to be hidden is not counted."""
         if kind:
             self.counts[place, kind] = self.counts.get((place, kind), 0) + number
+
+    def body(self, place: str, said: BodyInsight) -> None:
+        """Adds what a body says; of whom it names nothing."""
+        for kind, number in said.counts.items():
+            self.count(place, kind, number)
+        if said.anomaly is not None and said.anomaly not in self.anomalies:
+            self.anomalies.append(said.anomaly)
 
     def credential(self) -> Credential | None:
         """The one that says who called."""

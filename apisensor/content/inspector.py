@@ -55,19 +55,26 @@ class Inspector:
         request_headers, request_body = self._section(request.headers, "request.header", findings, pending, True)
         request_trailers, _ = self._section(request.trailers, "request.header", findings, pending, False)
         response_headers = response_trailers = _NO_MARKS
+        user = None
         if request.body and request.headers is not None:
-            _count_body(request.body, request_body, "request.body", findings)
+            whole = len(request.body) == request.body_size
+            said = request_body.look(request.body, whole=whole, of_request=True)
+            user = said.user
+            findings.body("request.body", said)
         if response is not None:
             response_headers, body = self._section(response.headers, "response.header", findings, pending, False)
             response_trailers, _ = self._section(response.trailers, "response.header", findings, pending, False)
             if response.body and response.headers is not None:
-                _count_body(response.body, body, "response.body", findings)
+                whole = len(response.body) == response.body_size
+                findings.body("response.body", body.look(response.body, whole=whole, of_request=False))
         if pending or request.target is not None:
             target = self._by_shape(request.target or b"", pending, findings)
         credential = findings.credential()
         return Insight(
             auth_scheme=None if credential is None else credential.scheme,
             identity=None if credential is None else credential.identity,
+            login_user=user,
+            anomalies=findings.anomalies,
             traceparent=findings.traceparent,
             tracestate=findings.tracestate,
             sensitive=findings.sensitive() if findings.counts else [],
@@ -203,8 +210,3 @@ def _mark(index: int, in_name: Spans, in_value: Spans, place: str, marks: FieldM
         for _, _, kind in spans:
             findings.count(place, kind)
     return True
-
-
-def _count_body(body: bytes, form: BodyForm, place: str, findings: Findings) -> None:
-    for kind, number in form.count(body).items():
-        findings.count(place, kind, number)

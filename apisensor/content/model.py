@@ -49,6 +49,10 @@ class Insight(msgspec.Struct, frozen=True, gc=False):
     """Public name: "basic", "bearer", "api_key", "cookie", ...; None: the request carried no credential."""
     identity: bytes | None = None
     """Who it was, raw (docs/redaction.md says how it is chosen); None where the scheme names nobody."""
+    login_user: bytes | None = None
+    """User field of a login body, raw; None: the request is no login."""
+    anomalies: list[str] = []
+    """What kept bodies from being looked at (codings.ANOMALIES)."""
     traceparent: tuple[bytes, ...] = ()
     """Values of the request's traceparent fields, raw: there should be one."""
     tracestate: tuple[bytes, ...] = ()
@@ -65,5 +69,5 @@ class Insight(msgspec.Struct, frozen=True, gc=False):
     response_trailers: FieldMarks = {}
 
     def __repr__(self) -> str:
-        """Without the identity, so that no log or traceback shows it."""
+        """Without identities, so that no log or traceback shows it."""
         return f"Insight(auth_scheme={self.auth_scheme!r}, sensitive={self.sensitive!r})"

@@ -51,6 +51,9 @@ class Redactor:
         request_trailers = text.fields(request.trailers, insight.request_trailers) or []
         response_headers = None if response is None else text.fields(response.headers, insight.response_headers)
         response_trailers = None if response is None else text.fields(response.trailers, insight.response_trailers)
+        anomalies = exchange.anomalies
+        if text.invalid or insight.anomalies:
+            anomalies = [*anomalies, *insight.anomalies, *([INVALID_UTF8] if text.invalid else [])]
         return Transaction(
             id=span_id,
             protocol=exchange.protocol,
@@ -79,7 +82,7 @@ class Redactor:
             trace_id=self._ids.trace_id() if parent is None else parent.trace_id,
             span_id=span_id,
             parent_span_id=None if parent is None else parent.parent_id,
-            anomalies=[*exchange.anomalies, INVALID_UTF8] if text.invalid else exchange.anomalies,
+            anomalies=anomalies,
             incomplete_reason=exchange.incomplete_reason,
             stream_id=exchange.stream_id,
             conn_id=None if exchange.connection is None else f"{exchange.connection:x}",
@@ -87,6 +90,7 @@ class Redactor:
             encrypted=exchange.tls,
             trace_flags=1 if parent is None else parent.flags,
             trace_state=tracestate(insight.tracestate) if parent is not None and insight.tracestate else "",
+            login_identity=None if insight.login_user is None else self._identity(insight.login_user),
         )
 
     def _auth(self, insight: Insight) -> Auth | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from apisensor.content import codings
 from apisensor.protocols.anomalies import ANOMALIES
+from apisensor.redact.redactor import INVALID_UTF8
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "anomalies.md"
 
 
-def test_document_lists_each_anomaly_of_the_parsers() -> None:
+def test_document_lists_each_anomaly_and_no_other() -> None:
     rows = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE))
-    assert {name: rows.get(name) for name in ANOMALIES} == ANOMALIES
+    assert rows.pop(INVALID_UTF8)
+    assert rows == {**ANOMALIES, **codings.ANOMALIES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from apisensor.content import codings, logins
 from apisensor.content.bodies import FINDS_PER_SHAPE
 from apisensor.content.inspector import inspect
 from apisensor.content.model import KINDS, PLACES
@@ -31,6 +32,11 @@ def test_words_and_numbers() -> None:
     for word in (MARKER, INVALID_UTF8):
         assert f"`{word}`" in TEXT
     assert f"{FINDS_PER_SHAPE:,} finds" in TEXT
+    assert f"up to {codings.STACKED} of them" in TEXT
+    assert f"first {codings.DECODED_BYTES:,} bytes" in TEXT
+    assert f"{codings.RATIO} times what" in TEXT
+    assert f"({codings.RATIO_FROM:,} bytes always)" in TEXT
+    assert f"at most {logins.LARGEST:,} bytes long" in TEXT
 
 
 def test_examples() -> None:

@@ -7,13 +7,14 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from apisensor.content import codings
 from apisensor.content.inspector import Inspector
 from apisensor.events.model import Address, Binding
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import INVALID_UTF8, Redactor
 from apisensor.redact.text import LINES_KEPT
 from apisensor.transactions.model import Auth, Exchange, Header, Request, Sensitive, Transaction
-from tests.content.exchanges import exchange
+from tests.content.exchanges import FORM, exchange
 from tests.content.tokens import basic, jwt
 
 KEY = bytes(range(32))
@@ -235,3 +236,19 @@ def test_seeded_ids_repeat_and_random_ones_do_not() -> None:
     out = [redactor.transaction(raw, insight) for _ in range(2000)]
     assert len({one.id for one in out}) == len({one.trace_id for one in out}) == 2000
     assert all(one.id == one.span_id and len(one.id) == 16 and len(one.trace_id) == 32 for one in out)
+
+
+def test_a_user_is_the_same_in_a_login_form_and_in_basic_authentication() -> None:
+    by_form = transaction(exchange([FORM], body=b"username=alice&password=x"))
+    by_header = transaction(exchange([(b"Authorization", basic("alice", "other"))]))
+    assert by_header.auth is not None
+    assert by_form.login_identity == by_header.auth.identity
+    assert by_form.login_identity == hmac.new(KEY, b"alice", hashlib.sha256).hexdigest()[:32]
+    assert (by_form.auth, by_header.login_identity) == (None, None)
+    assert "alice" not in repr(by_form)
+
+
+def test_what_kept_a_body_from_being_looked_at_is_said() -> None:
+    raw = exchange([(b"Content-Encoding", b"compress"), (b"X-Note", b"\xff")], body=b"x", anomalies=["odd"])
+    assert transaction(raw).anomalies == ["odd", codings.UNKNOWN, INVALID_UTF8]
+    assert raw.anomalies == ["odd"]
