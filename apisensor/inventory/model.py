@@ -14,6 +14,10 @@ Side = Literal["server", "client"]
 """server: calls served on this node, keyed by service. client: calls that leave it, keyed by destination."""
 
 
+OTHER = "OTHER"
+"""Where what does not fit is counted: a dictionary's further keys, methods that are not known."""
+
+
 class EndpointKey(msgspec.Struct, frozen=True, gc=False):
     """What makes an endpoint one (design.md): a Host header does not."""
 
@@ -77,7 +81,7 @@ class Profile(msgspec.Struct, gc=False):
     grpc_statuses: dict[str, int] = {}
     protocols: dict[str, int] = {}
     auth: dict[str, int] = {}
-    """Auth.scheme, "none" where the request carried no credential."""
+    """Auth.scheme, "none" where the request carried no credential, "unknown" where part of its head was not seen."""
     open_successes: int = 0
     """Calls without any credential that were answered with 2xx."""
     sensitive_in: dict[str, int] = {}
