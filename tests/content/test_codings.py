@@ -73,7 +73,9 @@ def test_broken(coder: tuple[str, Callable[[bytes], bytes]]) -> None:
     name, encode = coder
     body = encode(LONG)
     middle = len(body) * 3 // 4
-    text, anomaly = decoded(body[:middle] + b"\xff\x00broken" * 20_000, (name,), True)
+    # zstd reads a whole block before it says anything; what zlib takes for codes must not reach the size limit.
+    junk = b"\xff\x00broken" * (20_000 if name == "zstd" else 20)
+    text, anomaly = decoded(body[:middle] + junk, (name,), True)
     assert anomaly == codings.INVALID
     assert len(text) > 50_000
     assert LONG[:50_000] == text[:50_000]
