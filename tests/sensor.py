@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -74,6 +75,7 @@ class Sensor:
         self._settings = [
             f"--set=general.runtime_directory={self.directory}/run",
             f"--set=general.state_directory={self.directory}/state",
+            "--set=web.port=0",
             *_user(),
             *(f"--set={setting}" for setting in settings),
         ]
@@ -140,6 +142,34 @@ class Sensor:
         self._read("finding")
         return list(self._unexpected)
 
+    @property
+    def settings(self) -> list[str]:
+        """--set options with which other commands find this sensor."""
+        return list(self._settings)
+
+    def page(self) -> tuple[str, str]:
+        """Address and login token of the page, from the line that `run` printed."""
+        with self._lock:
+            found = [re.search(r"page: (http://\S+)/login\?token=(\S+)", line) for line in self._log]
+        match = next((match for match in found if match is not None), None)
+        if match is None:
+            raise SensorError(f"the sensor has printed no link to its page:\n{self.log()}")
+        return match.group(1), match.group(2)
+
+    def command(self, *arguments: str, input: bytes | None = None) -> str:
+        """What another command prints, run beside this sensor.
+
+        Raises:
+            SensorError: it failed.
+        """
+        done = subprocess.run(
+            [*_COMMAND, *arguments, *self._settings],
+            cwd=ROOT, env=self._environment, input=input, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise SensorError(f"{' '.join(arguments)}: {done.stderr.decode(errors='replace')}")
+        return done.stdout.decode()
+
     def log(self, lines: int = 40) -> str:
         """The end of the sensor's standard error."""
         with self._lock:
@@ -191,17 +221,7 @@ class Sensor:
         Raises:
             SensorError: the command failed.
         """
-        done = subprocess.run(
-            [*_COMMAND, "status", "--format", "json", *self._settings],
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            timeout=30,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise SensorError(f"status: {done.stderr.decode(errors='replace')}")
-        document: dict[str, Any] = json.loads(done.stdout)
+        document: dict[str, Any] = json.loads(self.command("status", "--format", "json"))
         return document
 
     def wait_for_report(self) -> None:

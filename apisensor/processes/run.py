@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import pwd
 import selectors
 import signal
 import socket
@@ -23,11 +24,14 @@ import apisensor
 from apisensor.export import configuration
 from apisensor.live.listening import LiveError, listen
 from apisensor.processes.loading import LoadError, load
-from apisensor.processes.supervisor import Supervisor
+from apisensor.processes.supervisor import Page, Supervisor
 from apisensor.redact.key import KeyFileError, load_or_create_key
 from apisensor.replay.model import RecordingHeader
 from apisensor.sections import Settings
 from apisensor.settings import SettingsError
+from apisensor.web import listening as web_listening
+from apisensor.web.listening import ListenError
+from apisensor.web.token import TokenFileError, link, load_or_create_token
 
 STOP_S = 8.0
 """How long the parts get to end: core sends its spans meanwhile (its own limit is shorter)."""
@@ -43,12 +47,14 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
         with _only_one(settings):
             if settings.export.enabled:
                 configuration.read(os.environ)  # for its errors: said at once, and not by a core that starts in vain
-            key = load_or_create_key(settings.redact.key_file or f"{settings.general.state_directory}/identity.key")
+            _make_state_folders(settings)
+            key = load_or_create_key(settings.key_file)
+            page = _page(settings)
             kernel = load(settings)
-            live = listen(settings.live_socket, _group(settings))
-            supervisor = Supervisor(settings, kernel, key=key, live=live, output=output)
-            return _supervise(supervisor, None, None)
-    except (StartError, LoadError, LiveError, KeyFileError, SettingsError) as error:
+            live = listen(settings.live_socket, _account(settings).pw_gid)
+            supervisor = Supervisor(settings, kernel, key=key, live=live, page=page, output=output)
+            return _supervise(supervisor, _invitation(settings, page, output))
+    except (StartError, LoadError, LiveError, KeyFileError, TokenFileError, ListenError, SettingsError) as error:
         return _refuse(str(error))
 
 
@@ -70,7 +76,8 @@ def record(settings: Settings, descriptor: int, *, duration: float | None, max_b
         supervisor = Supervisor(settings, kernel, key=os.urandom(32), recording=(descriptor, header))
         for pid in _running(settings):
             supervisor.disown(pid)
-        return _supervise(supervisor, duration, (descriptor, max_bytes) if max_bytes is not None else None)
+        limit = (descriptor, max_bytes) if max_bytes is not None else None
+        return _supervise(supervisor, duration=duration, limit=limit)
     except (StartError, LoadError) as error:
         return _refuse(str(error))
 
@@ -85,12 +92,10 @@ def _need_root() -> None:
         raise StartError("this needs root: run it with sudo (`apisensor doctor` says what is needed for what)")
 
 
-def _group(settings: Settings) -> int:
-    """Group that may use the live socket."""
-    import pwd  # noqa: PLC0415
-
+def _account(settings: Settings) -> pwd.struct_passwd:
+    """The unprivileged parts' user; its group may use the live socket, and read the store and the login token."""
     try:
-        return pwd.getpwnam(settings.general.user).pw_gid
+        return pwd.getpwnam(settings.general.user)
     except KeyError:
         raise StartError(
             f"there is no user {settings.general.user}: useradd --system --no-create-home {settings.general.user}, "
@@ -98,15 +103,44 @@ def _group(settings: Settings) -> int:
         ) from None
 
 
+def _make_state_folders(settings: Settings) -> None:
+    """The state directory, in which root keeps its secrets and the sensor's group may look; and in it the one folder that
+    core may write."""
+    account, state, store = _account(settings), settings.general.state_directory, os.path.dirname(settings.store_file)
+    for folder, uid in ((state, 0), (store, account.pw_uid)):
+        try:
+            if not os.path.isdir(folder):
+                os.makedirs(folder, mode=0o750, exist_ok=True)
+                os.chown(folder, uid, account.pw_gid)
+        except OSError as error:
+            raise StartError(f"{folder}: {error.strerror}: set general.state_directory to another folder") from error
+
+
+def _page(settings: Settings) -> Page | None:
+    if not (settings.web.enabled and settings.store.enabled):
+        return None
+    token = load_or_create_token(settings.token_file, _account(settings).pw_gid)
+    return Page(web_listening.listen(settings), token)
+
+
+def _invitation(settings: Settings, page: Page | None, output: str) -> str | None:
+    """Where the page is. With the token only for a person: the output of a service is kept in a log."""
+    if page is None:
+        return None
+    if output == "none":
+        address = web_listening.authority(*web_listening.place(page.listening))
+        return f"page: http://{address}/ (`apisensor page` prints the link that logs in)"
+    return f"page: {link(settings, page.listening, page.token)}"
+
+
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
     """Holds the node's lock. Raises StartError where another `run` has it."""
     _need_root()
-    _group(settings)
+    _account(settings)
     directory = settings.general.runtime_directory
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)
-        os.makedirs(settings.general.state_directory, mode=0o750, exist_ok=True)
         lock = os.open(f"{directory}/run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StartError(
@@ -147,8 +181,21 @@ def _notify(state: str) -> None:
             sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
-def _supervise(supervisor: Supervisor, duration: float | None, limit: tuple[int, int] | None) -> int:
-    """Runs the supervisor's loop until a signal, the time or the size is there. Returns the exit status."""
+def _supervise(
+    supervisor: Supervisor,
+    invitation: str | None = None,
+    *,
+    duration: float | None = None,
+    limit: tuple[int, int] | None = None,
+) -> int:
+    """Runs the supervisor's loop until a signal, the time or the size is there. Returns the exit status.
+
+    Args:
+        supervisor: with its parts made.
+        invitation: a line for the log once all is ready.
+        duration: seconds.
+        limit: a descriptor and the size of its file in bytes.
+    """
     stopping: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda which, _frame: stopping.append(which))
@@ -170,6 +217,8 @@ def _supervise(supervisor: Supervisor, duration: float | None, limit: tuple[int,
             if supervisor.ready and not told:
                 told = True
                 supervisor.log.info(f"ready ({supervisor.describe()})")
+                if invitation is not None:
+                    supervisor.log.info(invitation)
                 _notify("READY=1")
             if end is not None and time.monotonic() >= end:
                 break

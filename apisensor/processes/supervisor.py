@@ -2,7 +2,7 @@
 
 capture --- finder        each pair is a link of which `run` keeps both ends,
    |  \\                    so what was sent to a dead part waits for its successor
-   |   core
+   |   core - - - web       web asks core through its socket, as `apisensor tail` does
 workers -'
 """
 
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -53,6 +53,13 @@ START_TRIES = 3
 """A part that dies so often before it was ever ready ends the sensor."""
 
 
+class Page(NamedTuple):
+    """What the web part serves with: kept by `run`, so that a restarted one has the same address and token."""
+
+    listening: socket.socket
+    token: str
+
+
 class Part:
     """One part: how it is started, and how it is."""
 
@@ -82,6 +89,7 @@ class Supervisor:
         *,
         key: bytes = b"",
         live: socket.socket | None = None,
+        page: Page | None = None,
         output: Literal["table", "jsonl", "none"] = "none",
         recording: tuple[int, RecordingHeader] | None = None,
     ) -> None:
@@ -101,9 +109,9 @@ class Supervisor:
         """Core has ended by itself: nobody reads what it prints."""
         self._next_report = 0.0
         self._selector: selectors.BaseSelector | None = None
-        self._parts = self._make_parts(key, live)
+        self._parts = self._make_parts(key, live, page)
 
-    def _make_parts(self, key: bytes, live: socket.socket | None) -> list[Part]:
+    def _make_parts(self, key: bytes, live: socket.socket | None, page: Page | None) -> list[Part]:
         general, descriptors = self._settings.general, self._kernel.descriptors
         finder_link, core_link = pair(), pair()
         self._sockets = [*finder_link, *core_link]
@@ -139,7 +147,13 @@ class Supervisor:
             else Part("core", "core", general.user, sink),
             *workers,
             Part("capture", "capture", general.user, capture),
+            *([] if page is None else [self._web(page)]),
         ]
+
+    def _web(self, page: Page) -> Part:
+        self._sockets.append(page.listening)
+        given = {"web": page.listening.fileno(), "token": _in_memory(page.token.encode())}
+        return Part("web", "web", self._settings.general.user, given)
 
     @property
     def ready(self) -> bool:
@@ -302,6 +316,6 @@ class Supervisor:
 
 def _in_memory(content: bytes) -> int:
     """A descriptor from which the bytes can be read: nothing secret goes into an argument list or a file."""
-    descriptor = os.memfd_create("apisensor-key", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("apisensor-secret", os.MFD_CLOEXEC)
     os.write(descriptor, content)
     return descriptor

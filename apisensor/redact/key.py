@@ -30,6 +30,22 @@ def load_or_create_key(path: str | os.PathLike[str]) -> bytes:
         raise KeyFileError(f"identity key {file}: {error.strerror or error}") from error
 
 
+def load_key(path: str | os.PathLike[str]) -> bytes:
+    """The key in the file `path`.
+
+    Raises:
+        KeyFileError: there is none, or it cannot be used.
+    """
+    file = Path(path)
+    try:
+        key = _load(file)
+    except OSError as error:
+        raise KeyFileError(f"identity key {file}: {error.strerror or error}") from error
+    if key is None:
+        raise KeyFileError(f"identity key {file}: there is none; the first `apisensor run` makes it")
+    return key
+
+
 def _load(file: Path) -> bytes | None:
     try:
         # Without waiting for the writer of a FIFO that somebody put there. Symbolic links are followed: Kubernetes

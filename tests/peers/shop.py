@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.content.tokens import with_check_digit
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import url
 from tests.peers.process import ROOT, Peer
@@ -31,7 +32,7 @@ class Shop:
         self.tls, self.certificate = tls, certificate
         self.password = f"pw-{secrets.token_hex(12)}"
         self.token = f"tok-{secrets.token_hex(16)}"
-        self.card = _card()
+        self.card = with_check_digit(f"400000{secrets.randbelow(10**9):09}")
         self._log = directory / "served.jsonl"
         options = {
             "log": str(self._log),
@@ -71,10 +72,3 @@ class Shop:
 
     def stop(self) -> None:
         self._peer.stop()
-
-
-def _card() -> str:
-    """A Visa number that nobody has: random digits behind a test prefix, its check digit right (ISO/IEC 7812-1)."""
-    digits = [4, 0, 0, 0, 0, 0] + [secrets.randbelow(10) for _ in range(9)]
-    doubled = [sum(divmod(2 * digit, 10)) if index % 2 == 0 else digit for index, digit in enumerate(digits)]
-    return "".join(map(str, [*digits, -sum(doubled) % 10]))

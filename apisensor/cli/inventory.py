@@ -1,0 +1,198 @@
+"""`apisensor inventory`: the APIs of this node, from the store; also while the sensor runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from apisensor.cli import stored
+from apisensor.cli.options import settings_options
+from apisensor.cli.output import page_console
+from apisensor.cli.stored import cell
+from apisensor.inventory import openapi, table
+from apisensor.live.text import duration, size
+from apisensor.store.model import LARGEST_PAGE, EndpointDetail, EndpointQuery, EndpointRow
+from apisensor.store.reader import StoreReader
+
+SHOWN = 20
+"""Lines of a part of a page for a person; --format json has all."""
+
+_FILTERS = (
+    click.option("--search", metavar="TEXT", help="Part of the route or of its owner, any case."),
+    click.option("--owner", metavar="NAME", help="Service, or destination of calls that leave the node."),
+    click.option("--side", type=click.Choice(["server", "client"]), help="Served here, or called elsewhere."),
+    click.option("--method", metavar="METHOD", help="GET, POST, ..."),
+    click.option("--sensitive", is_flag=True, help="Only those that carry sensitive data."),
+    click.option("--unauthenticated", is_flag=True, help="Only those that served calls without credentials."),
+    click.option("--errors", is_flag=True, help="Only those with errors."),
+)
+_FILTER_NAMES = ("search", "owner", "side", "method", "sensitive", "unauthenticated", "errors")
+
+
+def _filtered(command: Any) -> Any:
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+@click.group(name="inventory", short_help="The APIs of this node: list, show, export.")
+def command() -> None:
+    """What APIs there are, who calls them, how they authenticate and what sensitive data they carry."""
+
+
+@command.command(name="list", short_help="Endpoints, filterable.")
+@_filtered
+@click.option(
+    "--sort",
+    type=click.Choice(["owner", "last_seen", "count", "errors", "latency", "first_seen"]),
+    default="owner",
+    show_default=True,
+)
+@click.option("-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Endpoints shown.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@settings_options
+def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
+    """List endpoints: a service (or destination), a method, a route template."""
+    with stored.reader(config, assignments) as store:
+        rows, more = _rows(store, values, limit)
+    if form == "json":
+        stored.print_json(rows)
+        return
+    console = page_console()
+    console.print(_list_page(rows) if rows else "no endpoint matches")
+    if more:
+        console.print(Text(f"the first {len(rows)}; -n shows more, --search narrows", "dim"))
+
+
+@command.command(short_help="One endpoint with everything that is known of it.")
+@click.argument("id_", metavar="ID")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@settings_options
+def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) -> None:
+    """Show one endpoint. ID may be one that it had before a route template was learnt."""
+    with stored.reader(config, assignments) as store:
+        detail = store.endpoint(id_)
+    if detail is None:
+        raise click.ClickException(f"no endpoint has the id {id_!r}: `apisensor inventory list` shows those there are")
+    if form == "json":
+        stored.print_json(detail)
+    else:
+        page_console().print(_detail_page(detail))
+
+
+@command.command(short_help="The inventory as OpenAPI 3.1, CSV or JSON.")
+@_filtered
+@click.option("--format", "form", type=click.Choice(["openapi", "csv", "json"]), default="openapi", show_default=True)
+@settings_options
+def export(form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
+    """Write the inventory to standard output. Of OpenAPI: one document, with one server for each owner."""
+    with stored.reader(config, assignments) as store:
+        rows, _ = _rows(store, values, None)
+        if form == "csv":
+            click.echo(table.csv(rows), nl=False)
+            return
+        details = [detail for row in rows if (detail := store.endpoint(row.id)) is not None]
+    stored.print_json(openapi.document(details) if form == "openapi" else details)
+
+
+def _rows(store: StoreReader, values: dict[str, Any], limit: int | None) -> tuple[list[EndpointRow], bool]:
+    """Endpoints that match, all or the first ones, and whether there are more."""
+    rows: list[EndpointRow] = []
+    cursor = None
+    while True:
+        most = LARGEST_PAGE if limit is None else min(LARGEST_PAGE, limit - len(rows))
+        asked: EndpointQuery = stored.query(EndpointQuery, {**values, "cursor": cursor, "limit": most})
+        page = store.endpoints(asked)
+        rows += page.rows
+        cursor = page.next
+        if cursor is None or (limit is not None and len(rows) >= limit):
+            return rows, cursor is not None
+
+
+def _list_page(rows: list[EndpointRow]) -> Table:
+    right = ("calls", "errors", "p95", "callers")
+    made = stored.table(
+        "id", "owner", "method", "route", "calls", "errors", "p95", "auth", "sensitive", "callers", "seen",
+        right=right, fold=("route",),
+    )  # fmt: skip
+    for row in rows:
+        made.add_row(
+            cell(row.id, "dim"),
+            cell(f"→ {row.owner}" if row.side == "client" else row.owner),
+            cell(row.method),
+            cell(row.route, "bold"),
+            cell(f"{row.count:,}"),
+            cell(f"{row.error_rate:.1%}" if row.errors else "", "red"),
+            cell(duration(row.p95_ms)),
+            cell(", ".join(row.auth), "yellow" if row.unauthenticated else ""),
+            cell(", ".join(row.sensitive), "magenta"),
+            cell(f"{row.callers:,}"),
+            cell(stored.since(row.last_seen)),
+        )
+    return made
+
+
+def _detail_page(detail: EndpointDetail) -> Group:
+    row, profile = detail.row, detail.profile
+    blocks: list[RenderableType] = [
+        Text.assemble((f"{row.method} ", "bold"), cell(row.route, "bold"), "  ", cell(row.owner), f"  ({row.side})"),
+        Text(f"  id {row.id}" + (f", before {', '.join(detail.old_ids)}" if detail.old_ids else ""), "dim"),
+        Text(f"  {row.count:,} calls, {row.errors:,} errors, first {row.first_seen[:19]}Z, last {row.last_seen[:19]}Z"),
+        Text(f"  over TLS {profile.encrypted:,}, incomplete {profile.incomplete:,}, unanswered {profile.unanswered:,}"),
+    ]
+    counted = {
+        "Statuses": profile.statuses,
+        "gRPC statuses": profile.grpc_statuses,
+        "Authentication": profile.auth,
+        "Sensitive data in": profile.sensitive_in,
+        "Sensitive data out": profile.sensitive_out,
+        "Hosts": profile.hosts,
+        "Content types": profile.content_types,
+        "Query parameters": profile.query_names,
+        "Anomalies": profile.anomalies,
+    }
+    for title, counts in counted.items():
+        if counts:
+            blocks += [Text(f"\n{title}", "bold"), _counts(counts)]
+    blocks += [Text("\nQuantiles", "bold"), _quantiles(detail), Text("\nCallers", "bold"), _callers(detail)]
+    return Group(*blocks)
+
+
+def _counts(counts: dict[str, int]) -> Table:
+    made = stored.table("", "", right=("",))
+    made.show_header = False
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    for name, count in ordered[:SHOWN]:
+        made.add_row(cell(f"  {count:>10,}"), cell(name))
+    if len(ordered) > SHOWN:
+        made.add_row(cell(""), Text(f"and {len(ordered) - SHOWN} more", "dim"))
+    return made
+
+
+def _quantiles(detail: EndpointDetail) -> Table:
+    shown = {"latency_ms": ("latency", duration), "request_bytes": ("request", _bytes), "response_bytes": ("response", _bytes)}
+    columns = ("p50", "p90", "p95", "p99", "max")
+    made = stored.table("", *columns, right=columns)
+    for name, (title, form) in shown.items():
+        values = detail.quantiles[name]
+        made.add_row(cell(f"  {title}"), *(cell(form(values[column])) for column in columns))
+    return made
+
+
+def _bytes(value: float | None) -> str:
+    return size(None if value is None else round(value))
+
+
+def _callers(detail: EndpointDetail) -> Table:
+    made = stored.table("  calls", "identity", "scheme", "service", "address", right=("  calls",))
+    callers = sorted(detail.profile.callers.values(), key=lambda caller: -caller.count)
+    for caller in callers[:SHOWN]:
+        values = (caller.identity, caller.scheme, caller.service, caller.address)
+        made.add_row(cell(f"{caller.count:,}"), *(cell(value) for value in values))
+    if len(callers) > SHOWN:
+        made.add_row(cell(""), Text(f"and {len(callers) - SHOWN} more", "dim"))
+    return made

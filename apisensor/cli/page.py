@@ -1,0 +1,22 @@
+"""`apisensor page`: the link that logs a browser in to the page."""
+
+from __future__ import annotations
+
+import click
+
+from apisensor.cli.options import settings_from, settings_options
+from apisensor.web.listening import authority
+from apisensor.web.token import TokenFileError, load_token
+
+
+@click.command(name="page", short_help="The link that logs a browser in to the page.")
+@settings_options
+def command(config: str | None, assignments: tuple[str, ...]) -> None:
+    """Print the link to the page, with the login token: for root and the sensor's group. Whoever has it sees what the
+    sensor keeps."""
+    settings = settings_from(config, assignments)
+    try:
+        token = load_token(settings.token_file)
+    except TokenFileError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"http://{authority(settings.web.address, settings.web.port)}/login?token={token}")

@@ -1,0 +1,97 @@
+"""What becomes of a transaction beyond being shown: its route, the inventory, findings, the store. Core's, and replay's.
+
+    route ──> (shown, exported) ──> views ──counted──> inventory ──> detection ──> findings
+                                       └─────────────────────────────────────────────┴──> store
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from apisensor.detect.call import call_of
+from apisensor.detect.detection import Detection
+from apisensor.detect.model import Finding
+from apisensor.enrich.views import View, Views
+from apisensor.inventory.inventory import Inventory
+from apisensor.sections import Settings
+from apisensor.store.service import StoreService
+from apisensor.transactions.model import Transaction
+
+FLUSH_NS = 1_000_000_000
+"""How often what is new in the inventory goes to the store: once for an endpoint, however many calls it had."""
+
+
+class Calls:
+    """Not shared between threads. Time is the event clock, ns."""
+
+    def __init__(
+        self, settings: Settings, *, store: StoreService | None, on_finding: Callable[[Finding], None]
+    ) -> None:
+        """`on_finding` is given each finding when it is new, and again when it grows."""
+        limits = settings.inventory
+        self._store, self._on_finding = store, on_finding
+        self._views = Views()
+        self._inventory = Inventory(
+            max_endpoints=limits.max_endpoints,
+            max_literals=limits.max_literals,
+            known=store.endpoints() if store is not None else (),
+            aliases=store.aliases() if store is not None else (),
+        )
+        self._detection = Detection(settings.detect)
+        if store is not None:
+            self._detection.restore(store.findings())
+        self._next_flush_ns = 0
+
+    def route(self, transaction: Transaction) -> None:
+        """Gives the transaction its route template, where one is known."""
+        self._inventory.route(transaction)
+
+    def offer(self, transaction: Transaction, now_ns: int) -> None:
+        """Takes a transaction that is finished: attributed, and shown."""
+        self._take(self._views.offer(transaction, now_ns))
+
+    def tick(self, now_ns: int) -> None:
+        """To be called several times a second."""
+        self._take(self._views.expired(now_ns))
+        if now_ns >= self._next_flush_ns:
+            self._next_flush_ns = now_ns + FLUSH_NS
+            self._flush()
+
+    def close(self) -> None:
+        """Counts what waits, at the end."""
+        self._take(self._views.drain())
+        self._flush()
+
+    def counters(self) -> dict[str, int]:
+        """For the status and the metrics."""
+        return {
+            "core.views_waiting": len(self._views),
+            "core.views_joined": self._views.joined,
+            "core.views_overflowed": self._views.overflowed,
+            **self._inventory.counters(),
+            **self._detection.counters(),
+        }
+
+    def _take(self, views: Iterable[View]) -> None:
+        for view in views:
+            if view.counted:
+                self._count(view)
+            elif self._store is not None:
+                assert view.twin is not None
+                self._store.put(view.transaction, self._inventory.endpoint_of(view.twin), False)
+
+    def _count(self, view: View) -> None:
+        t = view.transaction
+        caller = view.twin.process.service if view.twin is not None and view.twin.process is not None else None
+        endpoint = self._inventory.observe(t, caller)
+        if self._store is not None:
+            self._store.put(t, endpoint, True)
+        for finding in self._detection.observe(call_of(t, endpoint, self._inventory.owner_of(t))):
+            if self._store is not None:
+                self._store.finding(finding)
+            self._on_finding(finding)
+
+    def _flush(self) -> None:
+        delta = self._inventory.flush()
+        if self._store is not None:
+            self._store.inventory(delta)

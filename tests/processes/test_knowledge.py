@@ -1,0 +1,349 @@
+"""A scenario with real servers and clients; afterwards inventory, findings and metrics equal what the servers logged, and
+no secret that was sent is anywhere in what the sensor keeps, shows or sends."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import secrets
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from apisensor.store.model import EndpointQuery, EndpointRow, FindingQuery, TransactionQuery
+from apisensor.store.reader import StoreReader
+from tests.export.receivers import HttpReceiver
+from tests.peers.certificates import Certificate
+from tests.peers.process import wait_until
+from tests.peers.scenarios import BY_NAME
+from tests.peers.shop import Shop
+from tests.sensor import Sensor
+from tests.truth import Call
+
+pytestmark = pytest.mark.kernel
+
+USERS = 60
+ORDERS = 40
+FAILURES = 30
+SCANNED = 50
+OTHERS = ("curl-nginx-50", "node-https-50")
+"""Scenarios of other servers that run beside: nginx, and Node.js with OpenSSL of its own."""
+
+
+class Told:
+    """What was done, and what the sensor knows afterwards."""
+
+    def __init__(self, sensor: Sensor, shop: Shop, plain: Shop, others: dict[str, list[Call]], otlp: HttpReceiver) -> None:
+        self.sensor, self.shop, self.plain, self.others, self.otlp = sensor, shop, plain, others, otlp
+        self.store = StoreReader(f"{sensor.directory}/state/store/apisensor.db")
+        address, token = sensor.page()
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {token}"
+        self.address = address
+
+    def get(self, path: str) -> requests.Response:
+        response = self.session.get(self.address + path, timeout=20)
+        response.raise_for_status()
+        return response
+
+    def endpoints(self, owner: str) -> list[EndpointRow]:
+        return self.store.endpoints(EndpointQuery(owner=owner, limit=500)).rows
+
+    def counted(self, owner: str) -> Counter[tuple[str, str, int]]:
+        """(method, route, status): calls, as the inventory has them."""
+        counts: Counter[tuple[str, str, int]] = Counter()
+        for row in self.endpoints(owner):
+            detail = self.store.endpoint(row.id)
+            assert detail is not None
+            for status, count in detail.profile.statuses.items():
+                counts[row.method, row.route, int(status)] += count
+        return counts
+
+
+def use(shop: Shop) -> None:
+    """Ordinary use by several people, one of whom mistypes twice; a scan; an attack that succeeds."""
+    with requests.Session() as session:
+        session.verify, session.trust_env = str(shop.certificate.certificate), False
+        bearer = {"Authorization": f"Bearer {shop.token}"}
+        for number in range(1, USERS + 1):
+            session.get(f"{shop.base}/api/users/{number}", headers=bearer)
+        session.get(f"{shop.base}/api/users/9999", headers=bearer)
+        session.get(f"{shop.base}/api/users/7")
+        for _ in range(5):
+            session.get(f"{shop.base}/api/users/me", headers=bearer)
+        for _ in range(ORDERS):
+            session.get(f"{shop.base}/api/orders/{uuid.uuid4()}")
+        for _ in range(3):
+            session.post(f"{shop.base}/api/payments", json={"card": shop.card, "amount": 5})
+        for coding in ("gzip", "deflate", "br", "zstd"):
+            session.get(f"{shop.base}/api/reports/{coding}", headers={"Accept-Encoding": coding}, stream=True).raw.read()
+        for _ in range(10):
+            session.get(f"{shop.base}/health")
+        for _ in range(SCANNED):
+            session.get(f"{shop.base}/{secrets.token_hex(4)}/{secrets.token_hex(3)}.php")
+        for password in ("one typo", "another", shop.password):
+            session.post(f"{shop.base}/login", data={"user": "alice", "password": password})
+        # Secrets where they do not belong.
+        hidden = quote(shop.token, safe="")
+        session.get(f"{shop.base}/go?access_token={hidden}", allow_redirects=False, headers={"Referer": f"https://a.example/?token={hidden}"})
+        session.get(f"{shop.base}/reset/{shop.token}")
+        packed = gzip.compress(json.dumps({"card": shop.card, "password": shop.password}).encode())
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json", "Cookie": f"session={shop.token}"}
+        session.post(f"{shop.base}/api/payments", data=packed, headers=headers)
+    with requests.Session() as session:
+        session.verify, session.trust_env = str(shop.certificate.certificate), False
+        for attempt in range(FAILURES):
+            session.post(f"{shop.base}/login", json={"user": "mallory", "password": f"guess{attempt}"})
+        session.post(f"{shop.base}/login", json={"user": "mallory", "password": shop.password})
+
+
+def use_in_the_clear(shop: Shop) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        session.get(f"{shop.base}/api/users/1", headers={"Authorization": f"Bearer {shop.token}"})
+        session.post(f"{shop.base}/login", data={"user": "bob", "password": shop.password})
+
+
+@pytest.fixture(scope="module")
+def told(certificate: Certificate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    place = tmp_path_factory.mktemp("knowledge")
+    otlp = HttpReceiver()
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{otlp.port}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRIC_EXPORT_INTERVAL": "2000",
+    }
+    with Sensor(environment=environment) as sensor:
+        shop = Shop(place / "shop", certificate)
+        plain = Shop(place / "plain", certificate, tls=False, service="plain-shop")
+        try:
+            others = {name: BY_NAME[name].run(place / name).calls for name in OTHERS}
+            use(shop)
+            use_in_the_clear(plain)
+        finally:
+            shop.stop()
+            plain.stop()
+        served = len(shop.served()) + len(plain.served())
+        sensor.wait_until(lambda found: sum(_is_shops(t) for t in found if t["side"] == "server") >= served)
+        known = Told(sensor, shop, plain, others, otlp)
+        expected = served + sum(call.role == "server" for calls in others.values() for call in calls)
+        wait_until(lambda: known.store.facts().transactions >= 2 * expected, 20, "the store to have all views")
+        wait_until(lambda: _calls(known) >= expected, 20, "the inventory to have all calls")
+        yield known
+        otlp.close()
+
+
+def _is_shops(transaction: dict[str, Any]) -> bool:
+    return ((transaction["process"] or {}).get("service") or "").endswith("shop")
+
+
+def _calls(known: Told) -> int:
+    overview = known.store.overview(24, None)
+    return overview.calls
+
+
+def expected(shop: Shop) -> Counter[tuple[str, str, int]]:
+    """What the shop's own router counted, on routes that it has."""
+    counted: Counter[tuple[str, str, int]] = Counter()
+    for (method, route, status), count in shop.counted().items():
+        if route is not None:
+            counted[method, route, status] += count
+    return counted
+
+
+def test_every_route_has_exactly_the_calls_that_its_server_served(told: Told) -> None:
+    assert told.counted("shop") == expected(told.shop)
+    assert told.counted("plain-shop") == expected(told.plain)
+
+
+def test_a_scan_adds_no_endpoints_and_is_counted(told: Told) -> None:
+    unknown = sum(count for (_, route, _), count in told.shop.counted().items() if route is None)
+    assert unknown == SCANNED + 1
+    assert told.store.overview(24, None).unmatched["shop"] == unknown
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_servers_have_the_statuses_they_logged(told: Told, name: str) -> None:
+    calls = [call for call in told.others[name] if call.role == "server"]
+    pids = {call.pid for call in calls}
+    services = {t["process"]["service"] for t in told.sensor.transactions if t["process"] and t["process"]["pid"] in pids}
+    (service,) = services
+    counted = Counter(status for (_, _, status), count in told.counted(service).items() for _ in range(count))
+    unmatched = told.store.overview(24, None).unmatched.get(service, 0)
+    logged = Counter(call.status for call in calls)
+    assert counted <= logged
+    assert logged.total() - counted.total() == unmatched
+    assert set(logged - counted) <= {404, 405, 410, 501, 301, 400, 401, 403}
+
+
+def test_what_an_endpoint_carries_and_who_calls_it(told: Told) -> None:
+    rows = {(row.method, row.route): row for row in told.endpoints("shop")}
+    user = told.store.endpoint(rows["GET", "/api/users/{id}"].id)
+    assert user is not None
+    assert user.profile.auth == {"bearer": USERS + 1, "none": 1}
+    assert user.profile.sensitive_out == {"email": USERS}
+    assert user.profile.encrypted == USERS + 2
+    assert user.profile.open_successes == 0
+    assert not user.row.unauthenticated
+    order = told.store.endpoint(rows["GET", "/api/orders/{uuid}"].id)
+    assert order is not None
+    assert order.profile.open_successes == ORDERS
+    assert order.row.unauthenticated
+    pay = told.store.endpoint(rows["POST", "/api/payments"].id)
+    assert pay is not None
+    assert pay.profile.sensitive_in["credit_card"] == 4
+    for coding in ("gzip", "deflate", "br", "zstd"):
+        report = told.store.endpoint(rows["GET", f"/api/reports/{coding}"].id)
+        assert report is not None
+        assert report.profile.sensitive_out == {"credit_card": 1}, coding
+
+
+def identity(told: Told, user: str) -> str:
+    return told.sensor.command("identity", "hash", user).strip()
+
+
+def test_the_brute_force_is_found_in_time_and_the_mistyping_user_is_not(told: Told) -> None:
+    mallory, alice = identity(told, "mallory"), identity(told, "alice")
+    assert told.sensor.command("identity", "hash", "-", input=b"alice\n").strip() == alice
+    records = told.store.findings(FindingQuery(identity=mallory)).rows
+    rules = {record.finding.rule: record.finding for record in records}
+    found = rules["auth-failures-identity"]
+    failures = sorted(
+        (t for t in told.sensor.transactions if t["login_identity"] == mallory and t["status"] == 401 and t["side"] == "server"),
+        key=lambda t: str(t["start_time"]),
+    )
+    assert len(failures) == FAILURES
+    assert found.count == FAILURES
+    assert found.client == "127.0.0.1"
+    assert found.service == "shop"
+    fifth = failures[4]
+    assert found.time_ns - _unix_ns(fifth["start_time"]) <= 2_000_000_000
+    assert "login-after-failures" in rules
+    assert told.store.findings(FindingQuery(identity=alice)).rows == []
+    printed = {finding["rule"] for finding in told.sensor.findings}
+    assert {"auth-failures-identity", "login-after-failures", "credentials-over-plaintext"} <= printed
+    assert len(told.store.finding_transactions(found.id)) >= 5
+
+
+def _unix_ns(stamp: str) -> int:
+    from datetime import datetime  # noqa: PLC0415
+
+    return int(datetime.fromisoformat(stamp[:26] + "+00:00").timestamp() * 1e9)
+
+
+def test_credentials_in_the_clear_are_found(told: Told) -> None:
+    records = told.store.findings(FindingQuery(rule="credentials-over-plaintext")).rows
+    about = {record.finding.route for record in records if record.finding.service == "plain-shop"}
+    assert about == {"GET /api/users/{id}", "POST /login"}
+    assert not [record for record in records if record.finding.service == "shop"]
+
+
+def test_metrics_equal_what_the_servers_served(told: Told) -> None:
+    counts: Counter[tuple[str, str, int]] = Counter()
+    text = told.get("/metrics").text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = sample.labels
+            if sample.name == "http_server_request_duration_seconds_count" and labels["service_name"] == "shop":
+                if "http_route" in labels:
+                    key = (labels["http_request_method"], labels["http_route"], int(labels["http_response_status_code"]))
+                    counts[key] += int(sample.value)
+    # A route is learnt with its first answer: the call before it has none in its span and metric.
+    for key, count in expected(told.shop).items():
+        assert count - 1 <= counts[key] <= count, key
+    total = sum(
+        int(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "http_server_request_duration_seconds_count" and sample.labels["service_name"] == "shop"
+    )
+    assert total == len(told.shop.served())
+
+
+def test_triage_is_kept_with_who_and_why(told: Told) -> None:
+    finding = told.store.findings(FindingQuery(rule="login-after-failures")).rows[0].finding
+    told.sensor.command("findings", "set", finding.id, "acknowledged", "-m", "we know him")
+    record = told.store.finding(finding.id)
+    assert record is not None
+    assert record.state == "acknowledged"
+    assert [(event.who, event.state) for event in record.events][0] == ("sensor", "open")
+    assert (record.events[-1].who, record.events[-1].comment) == ("root", "we know him")
+    shown = told.sensor.command("findings", "show", finding.id)
+    assert "we know him" in shown
+    answer = told.session.post(
+        f"{told.address}/api/v1/findings/{finding.id}/state", json={"state": "closed", "comment": "done"}, timeout=20
+    )
+    assert answer.status_code == 200, answer.text
+    assert told.store.finding(finding.id).state == "closed"  # type: ignore[union-attr]
+
+
+def test_exports_are_what_they_say(told: Told) -> None:
+    from openapi_spec_validator import validate  # noqa: PLC0415
+
+    document = json.loads(told.sensor.command("inventory", "export", "--owner", "shop"))
+    validate(document)
+    assert "/api/users/{id}" in " ".join(document["paths"])
+    csv = told.sensor.command("inventory", "export", "--format", "csv")
+    assert "/api/orders/{uuid}" in csv
+    lines = told.sensor.command("findings", "export").splitlines()
+    assert {json.loads(line)["class_uid"] for line in lines} == {2004}
+    listed = told.sensor.command("inventory", "list", "--owner", "shop")
+    assert "/api/users/me" in listed
+
+
+def _everything(told: Told) -> Iterator[tuple[str, bytes]]:
+    """All that the sensor keeps, shows and sends."""
+    for file in sorted(Path(told.sensor.directory).rglob("*")):
+        if file.is_file() and file.name not in ("identity.key", "web.token"):
+            yield str(file), file.read_bytes()
+    cursor = None
+    while True:
+        page = told.store.transactions(TransactionQuery(all_views=True, limit=500, cursor=cursor))
+        for row in page.rows:
+            yield "stored transaction", msgspec.json.encode(told.store.transaction(row.id))
+        cursor = page.next
+        if cursor is None:
+            break
+    for row in told.store.endpoints(EndpointQuery(limit=500)).rows:
+        yield "stored endpoint", msgspec.json.encode(told.store.endpoint(row.id))
+    for record in told.store.findings(FindingQuery(limit=500)).rows:
+        yield "stored finding", msgspec.json.encode(record)
+    yield "output", msgspec.json.encode([told.sensor.transactions, told.sensor.findings])
+    yield "log", told.sensor.log(10_000).encode()
+    for path in ("overview?hours=24", "endpoints?limit=500", "transactions?limit=500", "findings?limit=500", "status"):
+        yield f"api {path}", told.get(f"/api/v1/{path}").content
+    yield "metrics", told.get("/metrics").content
+    for command in (["inventory", "export", "--format", form] for form in ("openapi", "csv", "json")):
+        yield " ".join(command), told.sensor.command(*command).encode()
+    for command in (["findings", "export", "--format", form] for form in ("ocsf", "sarif", "csv", "json")):
+        yield " ".join(command), told.sensor.command(*command).encode()
+    yield "status", json.dumps(told.sensor.status()).encode()
+    for span in told.otlp.spans:
+        yield "otlp span", span.SerializeToString()
+
+
+def test_no_secret_is_anywhere(told: Told) -> None:
+    found = []
+    places = Counter[str]()
+    needles = {}
+    for secret in (*told.shop.secrets, *told.plain.secrets):
+        needles[secret.encode()] = secret
+        needles[quote(secret, safe="").encode()] = secret
+        for shift in range(3):
+            inside = base64.b64encode(b"\0" * shift + secret.encode())
+            needles[inside[-(-shift * 4 // 3) + (shift > 0) :].rstrip(b"=")[:-1]] = secret
+    for place, content in _everything(told):
+        places[place] += 1
+        found += [(place, needle, content[max(0, content.find(needle) - 60) :][:160]) for needle in needles if needle in content]
+    assert not found, found[:5]
+    assert places["stored transaction"] > 2 * len(told.shop.served())
+    assert places["otlp span"] > 2 * len(told.shop.served())
