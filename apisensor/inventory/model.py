@@ -109,6 +109,11 @@ class EndpointDelta(msgspec.Struct, gc=False):
     key: EndpointKey
     profile: Profile
     """Of the calls since the last flush only."""
+    walled: bool = False
+    """Nothing but what a wall before the API says to everybody was seen of its route (401, a redirect): such routes
+    teach the templates nothing. To be given back at the start, as it was told last."""
+    rpc: bool = False
+    """Its route is a path as it is (gRPC), no template. To be given back at the start, too."""
 
 
 class Alias(msgspec.Struct, frozen=True, gc=False):

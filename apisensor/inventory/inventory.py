@@ -1,0 +1,297 @@
+"""Transactions in, endpoints out: which there are, and what is new of each since it was last asked.
+
+    observe: owner -> its tree of templates -> node of the path -> endpoint of the method -> counted in its profile
+                                   `-> nothing like it: minted where the answer says that it exists, else unmatched
+
+Known paths are found in one dictionary (`_paths`); the tree is asked only for those that are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from apisensor.inventory import profile, tree
+from apisensor.inventory.endpoint import Endpoint, endpoint_id
+from apisensor.inventory.evidence import Evidence, evidence, method_of
+from apisensor.inventory.model import OTHER, Alias, EndpointDelta, EndpointKey, InventoryDelta, Profile, Side, Unmatched
+from apisensor.inventory.owners import Destinations, Served, server_owner
+from apisensor.inventory.routes import bare, is_rpc, segments, template_segments
+from apisensor.inventory.tree import Node
+from apisensor.transactions.model import Transaction
+
+PATHS_KEPT = 16_384
+"""Paths whose template is remembered, of all owners; then it begins anew. 4 MB."""
+LONGEST_PATH_KEPT = 256
+"""Longer paths go through the tree each time."""
+ENDPOINTS_PER_OWNER = 5_000
+"""One owner's share. Kubernetes has 1,100, GitHub 1,000; a server that answers anything with 200 stops here."""
+WALLED_PER_OWNER = 100
+"""Endpoints of one owner of which nothing but a wall's answers was seen (401 and its like)."""
+UNMATCHED_OWNERS = 1_000
+"""Owners with calls that match nothing, between two flushes; further ones are counted under OTHER."""
+
+
+class Owner:
+    """Templates of one owner."""
+
+    __slots__ = ("endpoints", "name", "root", "rpc", "side", "walled")
+
+    def __init__(self, side: Side, name: str) -> None:
+        self.side: Side = side
+        self.name = name
+        self.root = Node()
+        self.rpc: dict[str, Node] = {}
+        """Routes that are paths as they are: gRPC."""
+        self.endpoints = 0
+        self.walled = 0
+
+
+class Inventory:
+    """All endpoints of the node."""
+
+    def __init__(
+        self,
+        max_endpoints: int,
+        max_literals: int,
+        known: Iterable[tuple[str, EndpointKey]] = (),
+        aliases: Iterable[Alias] = (),
+        walled: Collection[str] = frozenset(),
+        rpc: Collection[str] = frozenset(),
+    ) -> None:
+        """
+        Args:
+            max_endpoints: Endpoints kept; what the store has is taken even beyond.
+            max_literals: Words in one place of a path that are too many for words.
+            known: Endpoints in the store, in any order.
+            aliases: Of the store; what they replaced is passed over.
+            walled: Ids of known endpoints whose latest delta said `walled`.
+            rpc: Ids of known endpoints whose delta said `rpc`.
+        """
+        self._max_endpoints = max_endpoints
+        self._max_literals = max_literals
+        self._owners: dict[Side, dict[str, Owner]] = {"server": {}, "client": {}}
+        self._destinations = Destinations()
+        self._served = Served()
+        self._paths: dict[tuple[Owner, str], Node] = {}
+        self._changed: list[Endpoint] = []
+        """Endpoints with a profile; some may have become part of others since, and have none."""
+        self._aliases: dict[str, str] = {}
+        self._unmatched: dict[tuple[Side, str], Unmatched] = {}
+        self._endpoints = self._merged = self._refused = self._unmatched_calls = 0
+        replaced = {alias.old for alias in aliases}
+        for id, key in known:
+            if id not in replaced:
+                self._restore(id, key, id in walled, id in rpc)
+
+    def route(self, t: Transaction) -> None:
+        """Sets the route where its template is known. Both views of a call inside the node get the same."""
+        if t.path is None:
+            return
+        owner = self._routing_owner(t)
+        node = None if owner is None else self._node(owner, bare(t.path))
+        if node is not None and node.endpoints is not None:
+            t.route = node.route
+
+    def observe(self, t: Transaction, caller_service: str | None = None) -> str | None:
+        """Counts a call, once: of two views of a call inside the node the server's is to be given.
+
+        Returns:
+            Id of its endpoint; None where it belongs to none.
+        """
+        side, name = self._owner_name(t)
+        owner = self._owners[side].get(name)
+        path = None if t.path is None else bare(t.path)
+        if path is None or t.method is None:
+            self._count_unmatched(side, name, t)
+            return None
+        method = method_of(t)
+        node = None if owner is None else self._node(owner, path)
+        endpoint = None if node is None or node.endpoints is None else node.endpoints.get(method)
+        if node is None or endpoint is None or not node.confirmed:
+            says = evidence(t)
+            if says > Evidence.NONE and (endpoint is None or says is Evidence.ANSWERED):
+                endpoint = self._mint(t, owner or Owner(side, name), path, method, says) or endpoint
+            if endpoint is None:
+                self._count_unmatched(side, name, t)
+                return None
+        profile.add(self._news(endpoint), t, caller_service)
+        return endpoint.id
+
+    def flush(self) -> InventoryDelta:
+        """What is new since the last flush, for the store to write."""
+        endpoints = []
+        for endpoint in self._changed:
+            if endpoint.profile is not None:
+                walled, rpc = self._standing(endpoint.key)
+                endpoints.append(EndpointDelta(endpoint.id, endpoint.key, endpoint.profile, walled=walled, rpc=rpc))
+                endpoint.profile = None
+        aliases = [Alias(old, self._resolved(new)) for old, new in self._aliases.items()]
+        delta = InventoryDelta(endpoints, aliases, list(self._unmatched.values()))
+        self._changed, self._aliases, self._unmatched = [], {}, {}
+        return delta
+
+    def counters(self) -> dict[str, int]:
+        """What there is and what was given up, since the start."""
+        return {
+            "inventory.endpoints": self._endpoints,
+            "inventory.merged": self._merged,
+            "inventory.refused": self._refused,
+            "inventory.unmatched": self._unmatched_calls,
+            "inventory.destinations_refused": self._destinations.refused,
+        }
+
+    def _owner_name(self, t: Transaction) -> tuple[Side, str]:
+        if t.side == "client":
+            return "client", self._destinations.owner(t, self._owners["client"])
+        name = server_owner(t)
+        if t.side == "server":
+            self._served.note(t, name)
+        return "server", name
+
+    def _routing_owner(self, t: Transaction) -> Owner | None:
+        if t.side == "client" and (name := self._served.owner(t)) is not None:
+            return self._owners["server"].get(name)
+        side, name = self._owner_name(t)
+        return self._owners[side].get(name)
+
+    def _node(self, owner: Owner, path: str) -> Node | None:
+        node = self._paths.get((owner, path))
+        if node is not None:
+            return node
+        node = owner.rpc.get(path)
+        if node is None:
+            parts = segments(path)
+            node = None if parts is None else tree.find(owner.root, parts)
+        if node is not None and node.route is not None and len(path) <= LONGEST_PATH_KEPT:
+            if len(self._paths) >= PATHS_KEPT:
+                self._paths.clear()
+            self._paths[owner, path] = node
+        return node
+
+    def _news(self, endpoint: Endpoint) -> Profile:
+        """The profile since the last flush."""
+        if endpoint.profile is None:
+            endpoint.profile = Profile()
+            self._changed.append(endpoint)
+        return endpoint.profile
+
+    def _count_unmatched(self, side: Side, name: str, t: Transaction) -> None:
+        self._unmatched_calls += 1
+        key = (side, name)
+        if key not in self._unmatched and len(self._unmatched) >= UNMATCHED_OWNERS:
+            key = (side, OTHER)
+        unmatched = self._unmatched.get(key)
+        if unmatched is None:
+            unmatched = self._unmatched[key] = Unmatched(*key, count=0, statuses={})
+        unmatched.count += 1
+        status = profile.NO_RESPONSE if t.status is None else str(t.status)
+        profile.bump(unmatched.statuses, status, profile.LIMITS["statuses"])
+
+    def _mint(self, t: Transaction, owner: Owner, path: str, method: str, says: Evidence) -> Endpoint | None:
+        """Adds an endpoint, or the evidence that one exists. None where there is no room, or the path is none."""
+        place = path if is_rpc(t.protocol, t.method, path) or path in owner.rpc else segments(path)
+        if place is None:
+            return None
+        confirmed = says is Evidence.ANSWERED
+        node = self._node(owner, path)
+        if node is None or not node.endpoints or method not in node.endpoints:
+            walled = not confirmed and not (node is not None and node.confirmed)
+            if (
+                self._endpoints >= self._max_endpoints
+                or owner.endpoints >= ENDPOINTS_PER_OWNER
+                or (walled and owner.walled >= WALLED_PER_OWNER)
+            ):
+                self._refused += 1
+                return None
+            if self._register(owner) and owner.side == "client":
+                self._destinations.made(t)
+        return self._place(owner, place, method, confirmed)
+
+    def _register(self, owner: Owner) -> bool:
+        """Makes the owner known. False: it was."""
+        owners = self._owners[owner.side]
+        return owners.setdefault(owner.name, owner) is owner and owner.endpoints == 0
+
+    def _place(self, owner: Owner, place: str | tuple[str, ...], method: str, confirmed: bool) -> Endpoint:
+        """The endpoint in a place (segments, or a text that is the route as it is), made where there is none."""
+        moved: list[Node] = []
+        if isinstance(place, str):
+            node = owner.rpc.get(place) or self._add_rpc(owner, place)
+        else:
+            node = tree.find(owner.root, place) or Node()
+        if confirmed and not node.confirmed:
+            owner.walled -= len(node.endpoints or ())
+        if isinstance(place, str):
+            node.confirmed = node.confirmed or confirmed
+        else:
+            node, moved = tree.insert(owner.root, place, confirmed, self._max_literals)
+        if node.endpoints is None:
+            node.endpoints = {}
+        endpoint = node.endpoints.get(method)
+        if endpoint is None:
+            assert node.route is not None
+            key = EndpointKey(owner.side, owner.name, method, node.route)
+            endpoint = node.endpoints[method] = Endpoint(endpoint_id(key), key)
+            self._endpoints += 1
+            owner.endpoints += 1
+            owner.walled += not node.confirmed
+        if moved:
+            self._rename(owner, moved)
+        return endpoint
+
+    def _add_rpc(self, owner: Owner, route: str) -> Node:
+        """A route that is a path as it is. What came to it without saying that it is gRPC moves there."""
+        node = owner.rpc[route] = Node()
+        node.route = route
+        found = tree.find(owner.root, segments(route) or ())
+        if found is not None and found.route == route:
+            node.endpoints, node.confirmed = found.endpoints, found.confirmed
+            found.endpoints, found.route = None, None
+            self._paths.clear()
+        return node
+
+    def _rename(self, owner: Owner, moved: list[Node]) -> None:
+        """Gives the endpoints of these nodes the keys that their routes make."""
+        self._paths.clear()
+        for node in moved:
+            assert node.route is not None
+            for method, endpoint in (node.endpoints or {}).items():
+                for part in endpoint.former:
+                    if part.profile is not None:
+                        profile.merge(self._news(endpoint), part.profile)
+                        part.profile = None
+                self._news(endpoint)  # the store writes the row that the aliases lead to
+                for old in endpoint.rename(EndpointKey(owner.side, owner.name, method, node.route)):
+                    self._alias(old, endpoint.id)
+        before = owner.endpoints
+        everything = [*tree.nodes(owner.root), *owner.rpc.values()]
+        owner.endpoints = sum(len(node.endpoints or ()) for node in everything)
+        owner.walled = sum(len(node.endpoints or ()) for node in everything if not node.confirmed)
+        self._endpoints += owner.endpoints - before
+
+    def _alias(self, old: str, new: str) -> None:
+        self._aliases[old] = new
+        self._merged += 1
+
+    def _resolved(self, id: str) -> str:
+        """The id at the end of what was replaced since the last flush."""
+        while id in self._aliases:
+            id = self._aliases[id]
+        return id
+
+    def _standing(self, key: EndpointKey) -> tuple[bool, bool]:
+        """Whether only a wall's answers were seen of it, and whether its route is a path as it is."""
+        owner = self._owners[key.side][key.owner]
+        rpc = owner.rpc.get(key.route)
+        node = rpc or tree.find(owner.root, template_segments(key.route))
+        return node is not None and not node.confirmed, rpc is not None
+
+    def _restore(self, id: str, key: EndpointKey, walled: bool, rpc: bool) -> None:
+        """Takes an endpoint of the store as it is, or as it is to be with the limit of today."""
+        owner = self._owners[key.side].get(key.owner) or Owner(key.side, key.owner)
+        self._register(owner)
+        as_it_is = rpc or is_rpc("", key.method, key.route)
+        endpoint = self._place(owner, key.route if as_it_is else template_segments(key.route), key.method, not walled)
+        if endpoint.id != id:
+            self._news(endpoint)
+            self._alias(id, endpoint.id)
