@@ -24,6 +24,9 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
     """Opaque cursor for the rows that follow; None: there are none."""
     total: int | None = None
     """Rows that match in all; None where counting them would cost more than the page."""
+    searched_to: str | None = None
+    """RFC 3339: the page ends early, for it would take too long to look at more than it did; `next` goes on with what
+    is older than this."""
 
 
 class EndpointQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +82,17 @@ class EndpointDetail(msgspec.Struct, frozen=True, kw_only=True):
     quantiles: dict[str, dict[str, float | None]]
     """ "latency_ms", "request_bytes", "response_bytes": {"p50", "p90", "p95", "p99", "max"}."""
     old_ids: list[str]
+
+
+class OwnerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has endpoints, or calls that belong to none."""
+
+    side: Side
+    owner: str
+    endpoints: int
+    calls: int
+    errors: int
+    unmatched: int
 
 
 class TrafficPoint(msgspec.Struct, frozen=True):

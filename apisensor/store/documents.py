@@ -1,0 +1,133 @@
+"""Transactions as they lie in the database: their public JSON, compressed with a dictionary that lies beside them.
+
+Documents are small and alike, which is what zstandard's dictionaries are for: they make a document four times smaller
+than compression alone. A dictionary is trained from samples out of which everything that tells one call from another
+was taken (addresses, ids, identities, paths), and is kept as long as the database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import zstandard
+
+from apisensor.store.model import Document
+
+LEVEL = 3
+"""zstandard's default; higher ones cost twice the time for a twentieth of the size."""
+DICTIONARY_BYTES = 16 * 1024
+SAMPLES = 600
+"""For one training, some 50 times the dictionary's size: less is refused by the trainer where documents are small."""
+FIRST_TRAINING = 1_000
+TRAINING_FACTOR = 30
+"""A dictionary is trained after 1,000 transactions, 30,000, 900,000 ...: early, and again when more was seen; the
+number of dictionaries grows with the logarithm of what was stored."""
+LARGEST_DOCUMENT = 16 * 1024 * 1024
+"""Bytes of one document, decompressed: far above what limits of heads allow; a damaged frame may claim anything."""
+
+Load = Callable[[int], bytes | None]
+"""Number of a dictionary: its bytes."""
+
+_BLANK = ("id", "authority", "path", "login_identity", "trace_id", "span_id", "parent_span_id", "start_time", "conn_id")
+_encode = msgspec.json.Encoder().encode
+_decode: Callable[[bytes], Document] = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def pack(text: str | None) -> bytes | str | None:
+    """Hexadecimal text as bytes, half as long; other text as it is."""
+    if text is None:
+        return None
+    try:
+        packed = bytes.fromhex(text)
+    except ValueError:
+        return text
+    return packed if packed.hex() == text else text
+
+
+def unpack(value: bytes | str | None) -> str | None:
+    """What pack was given."""
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def sample(document: Document) -> bytes:
+    """What a dictionary may learn from: names, header fields, programs; not whose call it was or what it asked for."""
+    blanked = {name: None if name in _BLANK else value for name, value in document.items()}
+    for name in ("client", "server"):
+        if blanked[name] is not None:
+            blanked[name] = {"address": "", "port": 0}
+    if blanked["auth"] is not None:
+        blanked["auth"] = {"scheme": blanked["auth"].scheme, "identity": ""}
+    if blanked["process"] is not None:
+        blanked["process"] = msgspec.structs.replace(blanked["process"], pid=0, command_line="")
+    return _encode(blanked)
+
+
+class Decoder:
+    """Documents out of frames; dictionaries are loaded when a frame names them."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._known: dict[int, zstandard.ZstdDecompressor] = {}
+
+    def json(self, body: bytes) -> bytes:
+        """
+        Raises:
+            zstandard.ZstdError: it is no frame, or its dictionary is gone.
+        """
+        number = zstandard.get_frame_parameters(body).dict_id
+        decompressor = self._known.get(number)
+        if decompressor is None:
+            data = self._load(number) if number else None
+            if number and data is None:
+                raise zstandard.ZstdError(f"dictionary {number} is missing")
+            decompressor = self._known[number] = zstandard.ZstdDecompressor(
+                dict_data=None if data is None else zstandard.ZstdCompressionDict(data)
+            )
+        return decompressor.decompress(body, max_output_size=LARGEST_DOCUMENT)
+
+    def document(self, body: bytes) -> Document:
+        return _decode(self.json(body))
+
+
+class Encoder:
+    """Frames out of documents; trains dictionaries while it goes."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        newest = connection.execute(
+            "SELECT since_seq, body FROM dictionaries ORDER BY since_seq DESC LIMIT 1"
+        ).fetchone()
+        self._next = FIRST_TRAINING if newest is None else max(FIRST_TRAINING, newest[0]) * TRAINING_FACTOR
+        self._samples: list[bytes | bytearray | memoryview] = []
+        self._use(None if newest is None else newest[1])
+
+    def _use(self, dictionary: bytes | None) -> None:
+        data = None if dictionary is None else zstandard.ZstdCompressionDict(dictionary)
+        if data is not None:
+            data.precompute_compress(level=LEVEL)
+        # The database has checksums of neither, but a page of garbage should not become a wrong document.
+        self._compress = zstandard.ZstdCompressor(level=LEVEL, dict_data=data, write_checksum=True).compress
+
+    def encode(self, document: Document, seq: int) -> bytes:
+        # The samples are spread over the last half of the way to the training.
+        if seq * 2 >= self._next and len(self._samples) < SAMPLES and seq % max(1, self._next // 2 // SAMPLES) == 0:
+            self._samples.append(sample(document))
+        return self._compress(_encode(document))
+
+    def train(self, seq: int) -> None:
+        """A new dictionary, where it is time. Within a transaction of the database."""
+        if seq < self._next:
+            return
+        self._next = seq * TRAINING_FACTOR
+        samples, self._samples = self._samples, []
+        if len(samples) < SAMPLES // 2:
+            return
+        dictionary = zstandard.train_dictionary(DICTIONARY_BYTES, samples, k=256, d=8)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO dictionaries VALUES (?, ?, ?)",
+            (dictionary.dict_id(), seq, dictionary.as_bytes()),
+        )
+        self._use(dictionary.as_bytes())

@@ -1,0 +1,182 @@
+"""The writer's side of the inventory: profiles merged into rows, aliases followed, traffic added to its buckets."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import get_args
+
+from apisensor.inventory import histogram, profile
+from apisensor.inventory.model import Alias, EndpointDelta, EndpointKey, Side
+from apisensor.store import profiles, traffic
+from apisensor.store.documents import pack
+from apisensor.store.pending import Bucket, OwnerHour, Pending
+from apisensor.store.traffic import ENDPOINT_STEP, HOUR, TOTAL_STEP
+
+MOVE_ROWS = 2_000
+"""Transactions of merged endpoints that are given the new id in one commit, and at most one segment beyond; until all
+have it, readers look for both."""
+
+_COLUMNS = ("id", "side", "owner", "method", "route", *profiles.LISTED)
+_INSERT = f"INSERT INTO endpoints ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"
+_UPDATE = f"UPDATE endpoints SET {','.join(f'{name} = ?' for name in profiles.LISTED)} WHERE n = ?"
+_OWNER = """INSERT INTO owners VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (side, owner) DO UPDATE SET
+    endpoints = endpoints + excluded.endpoints, calls = calls + excluded.calls, errors = errors + excluded.errors,
+    unmatched = unmatched + excluded.unmatched"""
+_HOUR = """INSERT INTO owner_hours VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, side, owner) DO UPDATE SET
+    calls = calls + excluded.calls, errors = errors + excluded.errors, unmatched = unmatched + excluded.unmatched"""
+
+
+class Endpoints:
+    """All methods that change something: within a transaction of the database."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def keys(self) -> list[tuple[str, EndpointKey]]:
+        sides = {side: side for side in get_args(Side)}
+        rows = self._connection.execute("SELECT id, side, owner, method, route FROM endpoints")
+        return [(i, EndpointKey(sides[side], owner, method, route)) for i, side, owner, method, route in rows]
+
+    def aliases(self) -> list[Alias]:
+        return [Alias(old, new) for old, new in self._connection.execute("SELECT old, new FROM aliases")]
+
+    def apply(self, pending: Pending) -> None:
+        """Writes everything that is pending; the caller forgets it after the commit."""
+        for delta in pending.endpoints.values():
+            self._merge(self.resolve(delta.id), delta)
+        self._buckets(pending.buckets)
+        self._hours(pending.hours)
+        for alias in pending.aliases:
+            self._alias(alias.old, alias.new)
+
+    def resolve(self, endpoint: str) -> str:
+        """The id it has today. Chains are one step long: `_alias` shortens them."""
+        row = self._connection.execute("SELECT new FROM aliases WHERE old = ?", (endpoint,)).fetchone()
+        return endpoint if row is None else row[0]
+
+    def _n(self, endpoint: str) -> int | None:
+        row = self._connection.execute("SELECT n FROM endpoints WHERE id = ?", (endpoint,)).fetchone()
+        return None if row is None else row[0]
+
+    def _merge(self, endpoint: str, delta: EndpointDelta) -> None:
+        n = self._n(endpoint)
+        if n is None:
+            self._new(endpoint, delta)
+            return
+        body = self._connection.execute("SELECT body FROM profiles WHERE n = ?", (n,)).fetchone()[0]
+        merged = profile.merge(profiles.decode(body), delta.profile)
+        self._connection.execute(_UPDATE, (*profiles.listed(merged), n))
+        self._connection.execute("UPDATE profiles SET body = ? WHERE n = ?", (profiles.encode(merged), n))
+
+    def _new(self, endpoint: str, delta: EndpointDelta) -> None:
+        key = delta.key
+        values = (endpoint, key.side, key.owner, key.method, key.route, *profiles.listed(delta.profile))
+        n = self._connection.execute(_INSERT, values).lastrowid
+        self._connection.execute("INSERT INTO profiles VALUES (?, ?)", (n, profiles.encode(delta.profile)))
+        self._connection.execute(_OWNER, (key.side, key.owner, 1, 0, 0, 0))
+        # Aliases may have come before the endpoint that they lead to.
+        for (old,) in self._connection.execute("SELECT old FROM aliases WHERE new = ?", (endpoint,)).fetchall():
+            self._absorb(old, endpoint)
+
+    def _alias(self, old: str, new: str) -> None:
+        new = self.resolve(new)
+        if old == new:
+            return
+        execute = self._connection.execute
+        execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, 0)", (old, new))
+        # What led to the old one leads to the new one from now on; its transactions may be under any of these ids.
+        execute("UPDATE aliases SET new = ?, moved = 0 WHERE new = ?", (new, old))
+        execute("UPDATE findings SET endpoint = ? WHERE endpoint = ?", (new, old))
+        self._absorb(old, new)
+
+    def _absorb(self, old: str, new: str) -> None:
+        """Moves the old endpoint's row into the new one's, where both are."""
+        execute = self._connection.execute
+        source = execute(
+            "SELECT n, side, owner, method, route, body FROM endpoints JOIN profiles USING (n) WHERE id = ?", (old,)
+        ).fetchone()
+        target = self._n(new)
+        if source is None or target is None:
+            return
+        n, side, owner, method, route, body = source
+        key = EndpointKey(side, owner, method, route)
+        self._merge(new, EndpointDelta(new, key, profiles.decode(body)))
+        execute("DELETE FROM endpoints WHERE n = ?", (n,))
+        execute("DELETE FROM profiles WHERE n = ?", (n,))
+        execute(_OWNER, (side, owner, -1, 0, 0, 0))
+        self._move_buckets(n, target)
+
+    def _move_buckets(self, source: int, target: int) -> None:
+        for step in (ENDPOINT_STEP, HOUR):
+            # The key begins with the time, and times are known: so many look-ups, and no index for a rare thing.
+            first = self._connection.execute("SELECT min(time), max(time) FROM buckets WHERE step = ?", (step,))
+            begin, end = first.fetchone()
+            for time in () if begin is None else range(begin, end + 1, step):
+                row = self._connection.execute(
+                    "DELETE FROM buckets WHERE step = ? AND time = ? AND endpoint = ? RETURNING count, errors, latency",
+                    (step, time, source),
+                ).fetchone()
+                if row is not None:
+                    self._bucket(step, time, target, Bucket(row[0], row[1], traffic.decode(row[2])))
+
+    def move_transactions(self) -> bool:
+        """Gives transactions of one merged endpoint its new id, MOVE_ROWS at most. True: there is more to do."""
+        execute = self._connection.execute
+        row = execute("SELECT old, new FROM aliases WHERE moved = 0 LIMIT 1").fetchone()
+        if row is None:
+            return False
+        old, new = pack(row[0]), pack(row[1])
+        room = MOVE_ROWS
+        for (segment,) in execute("SELECT segment FROM segments ORDER BY segment").fetchall():
+            room -= execute(
+                "UPDATE transactions INDEXED BY transactions_endpoint SET endpoint = ? "
+                "WHERE segment = ? AND endpoint = ?",
+                (new, segment, old),
+            ).rowcount
+            if room <= 0:
+                return True
+        execute("UPDATE evidence SET endpoint = ? WHERE endpoint = ?", (new, old))
+        execute("UPDATE aliases SET moved = 1 WHERE old = ?", (row[0],))
+        return True
+
+    def _buckets(self, buckets: dict[tuple[str, int], Bucket]) -> None:
+        hours: dict[tuple[str, int], Bucket] = {}
+        for (endpoint, time), bucket in buckets.items():
+            n = self._n(self.resolve(endpoint)) if endpoint else 0
+            if n is None:
+                continue
+            self._bucket(ENDPOINT_STEP if endpoint else TOTAL_STEP, time, n, bucket)
+            hour = hours.setdefault((endpoint, time // HOUR * HOUR), Bucket())
+            hour.count += bucket.count
+            hour.errors += bucket.errors
+            histogram.merge(hour.latency, bucket.latency)
+        for (endpoint, time), bucket in hours.items():
+            n = self._n(self.resolve(endpoint)) if endpoint else 0
+            if n is not None:
+                self._bucket(HOUR, time, n, bucket)
+
+    def _bucket(self, step: int, time: int, n: int, more: Bucket) -> None:
+        execute = self._connection.execute
+        key = (step, time, n)
+        row = execute(
+            "SELECT count, errors, latency FROM buckets WHERE step = ? AND time = ? AND endpoint = ?", key
+        ).fetchone()
+        if row is None:
+            values = (*key, more.count, more.errors, traffic.encode(more.latency))
+            execute("INSERT INTO buckets VALUES (?, ?, ?, ?, ?, ?)", values)
+            return
+        latency = traffic.decode(row[2])
+        histogram.merge(latency, more.latency)
+        execute(
+            "UPDATE buckets SET count = ?, errors = ?, latency = ? WHERE step = ? AND time = ? AND endpoint = ?",
+            (row[0] + more.count, row[1] + more.errors, traffic.encode(latency), *key),
+        )
+
+    def _hours(self, hours: dict[tuple[int, str, str], OwnerHour]) -> None:
+        def rows() -> Iterable[tuple[int, str, str, int, int, int]]:
+            return [(*key, value.calls, value.errors, value.unmatched) for key, value in hours.items()]
+
+        self._connection.executemany(_HOUR, rows())
+        owners = ((side, owner, 0, calls, errors, lost) for _, side, owner, calls, errors, lost in rows())
+        self._connection.executemany(_OWNER, owners)

@@ -1,0 +1,319 @@
+"""Keeps a writer working: gathers what one commit takes, and decides what an error means. Used by the store's thread.
+
+| error | what happens |
+|---|---|
+| disk full, I/O error | the commit's transactions are lost and counted; inventory and findings wait; tried again |
+| another process has the database locked | everything waits, the queue fills |
+| not a database, garbage pages | set aside, a new one begun, the commit repeated |
+| cannot be opened | as disk full; opened again |
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+import zstandard
+
+from apisensor.detect.model import Finding
+from apisensor.inventory.model import InventoryDelta
+from apisensor.sections import Store
+from apisensor.store.commands import Command, Done, Failed, SetState
+from apisensor.store.errors import Cause, StoreError, cause_of
+from apisensor.store.opening import set_aside, unavailable
+from apisensor.store.pending import Pending
+from apisensor.store.purge import Steps
+from apisensor.store.transactions import Stored
+from apisensor.store.writer import Writer
+
+T = TypeVar("T")
+
+COMMIT_BYTES = 512 * 1024
+"""Of transactions in one commit, as the queue counts them: some 200. No commit is long, and the smallest store has room
+for one."""
+INVENTORY_S = 2.0
+"""Deltas of the same endpoint are merged for so long: each write costs some 0.1 ms."""
+RETRY_S = 2.0
+"""Between attempts while the disk is full or the database cannot be opened."""
+LOOK_S = 10.0
+"""Between looks whether the file is still where it was."""
+RETENTION_STEPS = 40
+"""After one round: 20,000 transactions, far more than a round brings."""
+PURGE_S = 0.1
+"""A purge gives way to other work after so long."""
+MAX_FINDINGS = 2_000
+"""Findings that wait while nothing can be written, some 4 KiB each."""
+MAX_NOTES = 20
+
+LOSSES = ("disk_full", "io_error", "not_allowed", "damaged", "newer", "busy", "encode_error", "internal", "shutdown")
+_FAILURES: dict[Cause, str] = {
+    "disk_full": "the disk is full",
+    "io_error": "the disk does not take writes",
+    "not_allowed": "the store may not be written",
+    "damaged": "the store is damaged and could not be set aside",
+    "newer": "the store was written by a newer apisensor",
+    "busy": "another process has the store locked",
+}
+
+Reply = Callable[[Done | Failed], None]
+
+
+class Keeper:
+    def __init__(self, path: str, settings: Store, now_ns: Callable[[], int]) -> None:
+        self._path = path
+        self._settings = settings
+        self._now_ns = now_ns
+        self._writer: Writer | None = None
+        self._items: list[Stored] = []
+        self._bytes = 0
+        self._pending = Pending()
+        self._findings: dict[str, Finding] = {}
+        self._purges: list[tuple[Steps, Reply]] = []
+        self._lost = dict.fromkeys(LOSSES, 0)
+        self._lost_findings = 0
+        self._stored = self._deleted = self._commits = self._set_aside = 0
+        self._failing: tuple[Cause, int, str] | None = None
+        """Cause, since when (Unix time, ns), the error's own words."""
+        self._lost_before = 0
+        self._retry_at = self._inventory_at = self._look_at = 0.0
+        self._said: list[str] = []
+        try:
+            self._writer = self._open()
+        except StoreError as error:
+            self.failed(error)
+
+    # What the service asks.
+
+    @property
+    def ready(self) -> bool:
+        """False: what is in hand waits, and so must the queue."""
+        return self._failing is None or self._failing[0] != "busy" or self._bytes < COMMIT_BYTES
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._purges)
+
+    def counters(self) -> dict[str, int]:
+        return {
+            "store.stored": self._stored,
+            "store.deleted": self._deleted,
+            "store.commits": self._commits,
+            "store.set_aside": self._set_aside,
+            "store.lost.inventory": self._pending.lost_calls,
+            "store.lost.control": self._lost_findings + self._pending.lost_aliases,
+            **{f"store.lost.{cause}": count for cause, count in self._lost.items()},
+        }
+
+    def notes(self) -> list[str]:
+        said = list(self._said)
+        if self._failing is not None:
+            cause, since_ns, text = self._failing
+            lost = sum(self._lost.values()) - self._lost_before
+            said.append(f"{_FAILURES[cause]} since {clock(since_ns)}; {lost:,} transactions not stored ({text})")
+        if self._writer is not None and self._writer.retention.full_of_inventory:
+            said.append("store.max_bytes leaves no room beside the inventory: no transaction is kept for long")
+        return said
+
+    def read(self, ask: Callable[[Writer], T], otherwise: T) -> T:
+        """What the database knows; `otherwise` where it cannot be read."""
+        if self._writer is None:
+            return otherwise
+        try:
+            return ask(self._writer)
+        except (sqlite3.Error, msgspec.MsgspecError, zstandard.ZstdError) as error:
+            self.failed(error)
+            return otherwise
+
+    def lose(self, cause: str, transactions: int) -> None:
+        self._lost[cause] += transactions
+
+    # What comes.
+
+    def put(self, item: Stored, size: int) -> None:
+        self._items.append(item)
+        self._bytes += size
+        if self._bytes >= COMMIT_BYTES:
+            self.flush()
+
+    def inventory(self, delta: InventoryDelta) -> None:
+        self._pending.add(delta, self._now_ns() // 1_000_000_000)
+
+    def finding(self, finding: Finding) -> None:
+        if finding.id not in self._findings and len(self._findings) >= MAX_FINDINGS:
+            self._lost_findings += 1
+            return
+        self._findings[finding.id] = finding
+
+    def execute(self, command: Command, reply: Reply) -> None:
+        """Everything that came before the command is written before it."""
+        self.flush(all_of_it=True)
+        if self._writer is None or self._failing is not None:
+            reply(Failed("the store cannot be written now: " + "; ".join(self.notes())))
+            return
+        try:
+            if isinstance(command, SetState):
+                reply(self._writer.set_state(command, self._now_ns()))
+            else:
+                self._purges.append((self._writer.purge(command), reply))
+        except StoreError as error:
+            reply(Failed(str(error)))
+        except sqlite3.Error as error:
+            self.failed(error)
+            reply(Failed(f"the store could not do it: {error}"))
+
+    # What is done.
+
+    def flush(self, all_of_it: bool = False) -> None:
+        """One commit, if there is something for it. all_of_it: the inventory's deltas do not wait for more."""
+        now = time.monotonic()
+        due = all_of_it or now >= self._inventory_at
+        if not (self._items or self._findings or (due and self._pending)):
+            return
+        if self._failing is not None and now < self._retry_at and not all_of_it:
+            self._give_up_items(self._failing[0])
+            return
+        try:
+            if self._writer is None:
+                self._writer = self._open()
+            self._write(self._writer, due)
+        except (sqlite3.Error, StoreError, msgspec.MsgspecError, zstandard.ZstdError, OSError) as error:
+            self.failed(error)
+            return
+        if due:
+            self._inventory_at = now + INVENTORY_S
+
+    def _write(self, writer: Writer, due: bool) -> None:
+        failed = writer.write(self._items, self._pending if due else None, self._findings.values())
+        self._commits += 1
+        self._stored += len(self._items) - failed
+        self._lost["encode_error"] += failed
+        self._items, self._bytes, self._findings = [], 0, {}
+        if due:
+            self._pending = self._pending.emptied()
+        if self._failing is not None:
+            cause, since_ns, _ = self._failing
+            lost = sum(self._lost.values()) - self._lost_before
+            self._failing = None
+            self._say(
+                f"{_FAILURES[cause]}: from {clock(since_ns)} to {clock(self._now_ns())}, "
+                f"{lost:,} transactions were not stored"
+            )
+
+    def tend(self) -> None:
+        """Retention, merged endpoints, purges: a bounded part of each."""
+        writer = self._writer
+        if writer is None or self._failing is not None:
+            return
+        deleted = writer.retention.deleted
+        for _ in range(RETENTION_STEPS):
+            if not writer.retention.step(self._now_ns()):
+                break
+        self._deleted += writer.retention.deleted - deleted
+        writer.move_transactions()
+        self._purge()
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            if not writer.in_place():
+                self._shut()
+                self._writer = self._open()
+                self._say(f"the store's file was removed or replaced at {clock(self._now_ns())}; a new one is written")
+
+    def _purge(self) -> None:
+        end = time.monotonic() + PURGE_S
+        while self._purges and time.monotonic() < end:
+            steps, reply = self._purges[0]
+            try:
+                next(steps)
+            except StopIteration as stop:
+                self._purges.pop(0)
+                reply(stop.value)
+            except (sqlite3.Error, StoreError) as error:
+                self._purges.pop(0)
+                reply(Failed(f"the purge stopped: {error}"))
+                if isinstance(error, sqlite3.Error):
+                    raise
+
+    def close(self) -> None:
+        for _, reply in self._purges:
+            reply(Failed("the sensor stops; what was not deleted yet is still there"))
+        self._purges = []
+        if self._items:
+            self._give_up_items("shutdown")
+        self._shut()
+
+    # What went wrong.
+
+    def failed(self, error: Exception) -> None:
+        """An error of the database, decided on."""
+        if isinstance(error, StoreError):
+            cause: Cause = error.cause or "io_error"
+        elif isinstance(error, sqlite3.Error):
+            cause = cause_of(error)
+        elif isinstance(error, OSError):
+            cause = unavailable(self._path, error).cause or "io_error"
+        else:
+            # A profile or a frame that cannot be read: pages of garbage.
+            cause = "damaged"
+        if cause == "damaged" and self._begin_anew(error):
+            return
+        if self._failing is None:
+            self._lost_before = sum(self._lost.values())
+            self._failing = (cause, self._now_ns(), str(error))
+        self._retry_at = time.monotonic() + RETRY_S
+        if cause != "busy":
+            self._give_up_items(cause)
+        if cause not in ("busy", "disk_full"):
+            self._shut()
+
+    def surprised(self, error: Exception) -> None:
+        """A mistake of ours: what was in hand is given up, so that it cannot happen again with the same."""
+        self._give_up_items("internal")
+        self._lost_findings += len(self._findings)
+        self._findings = {}
+        self._pending = Pending()
+        self._say(f"the store gave up a commit at {clock(self._now_ns())}: {type(error).__name__}: {error}")
+
+    def _begin_anew(self, error: Exception) -> bool:
+        self._shut()
+        try:
+            aside = set_aside(self._path, self._now_ns() // 1_000_000_000)
+            self._writer = self._open()
+            self._set_aside += 1
+            text = f"a damaged database was set aside as {aside} at {clock(self._now_ns())}, a new one begun ({error})"
+            self._say(text)
+            self._writer.note(text, self._now_ns())
+            if self._items or self._findings or self._pending:
+                self._write(self._writer, True)
+        except (OSError, sqlite3.Error, StoreError) as again:
+            if isinstance(again, StoreError) and again.cause == "damaged":
+                return False
+            self.failed(again if not _damaged(again) else OSError(str(again)))
+        return True
+
+    def _open(self) -> Writer:
+        return Writer(self._path, self._settings)
+
+    def _shut(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _give_up_items(self, cause: str) -> None:
+        self._lost[cause] += len(self._items)
+        self._items, self._bytes = [], 0
+
+    def _say(self, text: str) -> None:
+        self._said = [*self._said[-MAX_NOTES + 1 :], text]
+
+
+def _damaged(error: Exception) -> bool:
+    return isinstance(error, sqlite3.Error) and cause_of(error) == "damaged"
+
+
+def clock(unix_ns: int) -> str:
+    """For people: to the second, UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_ns // 1_000_000_000))
