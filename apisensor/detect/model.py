@@ -50,7 +50,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     response_bytes: int | None
     encrypted: bool
     loopback: bool
-    """Both ends are on a loopback address: nothing crossed a wire."""
+    """Both ends are on a loopback address, or on the same one: nothing crossed a wire. False where one is not known."""
     sensitive: list[Sensitive]
     anomalies: list[str]
 
@@ -82,9 +82,11 @@ class Finding(msgspec.Struct, gc=False, kw_only=True):
     route: str | None = None
     """ "METHOD /route" of that endpoint."""
     identity: str | None = None
+    """Keyed hash of whom it is about."""
     first_ns: int
     """Unix time of the first call that belongs to it, ns."""
     last_ns: int
+    """Unix time of the latest call that belongs to it, ns."""
     time_ns: int
     """Unix time at which it was found: the end of the call that crossed the threshold."""
     count: int
