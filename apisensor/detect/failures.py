@@ -31,8 +31,10 @@ SPRAYED = 1.5
 """Failures of each identity from which on several passwords go through the names; below it is one try each."""
 
 SEES = frozenset(
-    "time_ns transaction trace_id endpoint service method route path status grpc_status client scheme identity "
-    "login_identity".split()
+    (
+        *("time_ns", "transaction", "trace_id", "endpoint", "service", "method", "route", "path"),
+        *("status", "grpc_status", "client", "scheme", "identity", "login_identity"),
+    )
 )
 """Fields of Call that this memory and outcomes.py read."""
 

@@ -10,9 +10,12 @@ from apisensor.detect.tracked import Tracked
 from apisensor.sections import Detect
 
 PROVEN = frozenset(
-    "digest hawk hmac hmac-sha256 mac signature aws aws4-hmac-sha256 aws4-ecdsa-p256-sha256 goog1 goog4-hmac-sha256 "
-    "goog4-rsa-sha256 sharedkey sharedkeylite negotiate kerberos ntlm mutual scram-sha-1 scram-sha-256 hoba dpop vapid "
-    "acs oauth".split()
+    (
+        *("digest", "hawk", "hmac", "hmac-sha256", "mac", "signature", "aws", "aws4-hmac-sha256"),
+        *("aws4-ecdsa-p256-sha256", "goog1", "goog4-hmac-sha256", "goog4-rsa-sha256", "sharedkey", "sharedkeylite"),
+        *("negotiate", "kerberos", "ntlm", "mutual", "scram-sha-1", "scram-sha-256", "hoba", "dpop", "vapid", "acs"),
+        "oauth",
+    )
 )
 """Schemes that prove a secret without sending it; docs/redaction.md lists all schemes."""
 

@@ -2,8 +2,8 @@
 
 Bytes of responses are added up in windows of event time, for each identity and each client. When a window is over, its
 sum joins the baseline of who took it, and the part of the endpoint that most came from joins that endpoint's baseline:
-what one caller usually takes there in a window. Of two baselines a finding exceeds those that are warm, and at least one must be: a new
-caller is measured by the endpoint's, a new endpoint objects to nothing. Without any warm baseline nothing is said.
+what one caller usually takes there in a window. Of the two a finding exceeds those that are warm, and at least one must
+be: a new caller is measured by the endpoint's, a new endpoint objects to nothing. Without a warm one nothing is said.
 """
 
 from __future__ import annotations
