@@ -1,0 +1,253 @@
+"""A node with a little of everything, made of arithmetic: the same on each run but for the time it ends at."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from apisensor.detect.model import Finding, Severity, State
+from apisensor.events.model import Address
+from apisensor.inventory.model import Caller, Profile, Side
+from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
+from apisensor.store.model import Document, EndpointDetail, EndpointRow, FindingEvent, FindingRecord, TransactionRow
+from apisensor.transactions.json_form import public, rfc3339
+from apisensor.transactions.model import Auth, Process, Sensitive, Tls, Transaction
+from tests.live.transactions import transaction
+
+HOSTILE = (
+    "/<script>document.title='owned'</script>",
+    '/"><img src=x onerror=document.title="owned">',
+    "/pay\u202egnp.exe\u200b\x1b[2J\x07",
+    "/'-confirm`1`-{{7*7}}${7*7}",
+)
+"""What attackers write where they may choose: as markup, as an attribute, bidirectional and control characters."""
+
+_ENDPOINTS: tuple[tuple[Side, str, str, str, str, tuple[str, ...], int], ...] = (
+    ("server", "checkout", "POST", "/api/v2/orders", "bearer", ("credit_card", "email"), 18_204),
+    ("server", "checkout", "GET", "/api/v2/orders/{id}", "bearer", ("email",), 96_310),
+    ("server", "checkout", "DELETE", "/api/v2/orders/{id}", "bearer", (), 812),
+    ("server", "checkout", "GET", "/api/v2/orders/{id}/items/{item}", "bearer", (), 41_022),
+    ("server", "checkout", "GET", "/healthz", "none", (), 201_600),
+    ("server", "accounts", "POST", "/login", "none", ("password",), 7_311),
+    ("server", "accounts", "GET", "/users/me", "cookie", ("email", "phone"), 33_871),
+    ("server", "accounts", "GET", "/users/{id}", "cookie", ("email", "phone", "date_of_birth"), 58_119),
+    ("server", "accounts", "PATCH", "/users/{id}", "cookie", ("email",), 1_204),
+    ("server", "accounts", "GET", "/internal/export/users.csv", "none", ("email", "iban"), 42),
+    ("server", "accounts", "POST", "/password/reset", "none", ("email",), 318),
+    ("server", "catalog", "GET", "/products", "none", (), 412_889),
+    ("server", "catalog", "GET", "/products/{id}", "none", (), 871_204),
+    ("server", "catalog", "GET", "/search", "none", (), 120_381),
+    ("server", "catalog", "POST", "/graphql", "bearer", (), 64_023),
+    ("server", "payments", "POST", "/payments.v1.Charges/Create", "bearer", ("credit_card",), 17_988),
+    ("server", "payments", "POST", "/payments.v1.Charges/Refund", "bearer", (), 411),
+    ("server", "admin", "GET", "/admin/debug/vars", "basic", (), 96),
+    ("server", "admin", "POST", "/admin/flags/{name}", "basic", (), 31),
+    ("client", "api.stripe.com:443", "POST", "/v1/charges", "bearer", (), 17_904),
+    ("client", "api.stripe.com:443", "GET", "/v1/charges/{id}", "bearer", (), 2_201),
+    ("client", "hooks.example.net:80", "POST", "/notify/{id}", "basic", ("email",), 1_877),
+    *(("server", "catalog", "GET", path, "none", (), 1) for path in HOSTILE),
+)
+
+FINDINGS: tuple[tuple[str, Severity, str, str | None, State, int, int], ...] = (
+    ("auth-failures-identity", "high", "Repeated authentication failures of one identity", "API2:2023", "open", 5, 46),
+    ("auth-success-after-failures", "critical", "A login succeeded after repeated failures", "API2:2023", "open", 5, 1),
+    ("response-volume", "high", "Far more data sent to one client than before", "API6:2023", "open", 9, 1_284),
+    ("plaintext-credentials", "medium", "Credentials over plaintext HTTP", "API8:2023", "acknowledged", 21, 1_877),
+    ("plaintext-credentials", "medium", "Credentials over plaintext HTTP", "API8:2023", "open", 17, 127),
+    ("auth-failures-client", "medium", "Many authentication failures from one client", "API2:2023", "closed", 5, 203),
+    ("response-volume", "low", "More data from one endpoint than before", None, "false_positive", 11, 77),
+)
+"""rule, severity, title, category, state, index of its endpoint, count."""
+
+
+def hashed(text: str, digits: int = 16) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def endpoint_id(index: int) -> str:
+    return hashed(f"endpoint {index}")
+
+
+def endpoints(now: int) -> list[EndpointDetail]:
+    return [_endpoint(index, now) for index in range(len(_ENDPOINTS))]
+
+
+def _endpoint(index: int, now: int) -> EndpointDetail:
+    side, owner, method, route, auth, sensitive, count = _ENDPOINTS[index]
+    errors = count // (40 + 17 * index) if index % 3 == 0 else 0
+    first, last = (now - 86_400 * (1 + index % 9) + 77 * index), now - 13 * index * index
+    if index % 7 == 6:
+        first = now - 3600 * (index % 5 + 1)
+    p50 = 3.2 + (index * 37 % 29) * 2.1
+    quantiles = {
+        "latency_ms": {"p50": p50, "p90": p50 * 2.4, "p95": p50 * 3.1, "p99": p50 * 8.7, "max": p50 * 31},
+        "request_bytes": {"p50": 312.0, "p90": 980.0, "p95": 1204.0, "p99": 4096.0, "max": 18_233.0},
+        "response_bytes": {"p50": 1820.0, "p90": 8_122.0, "p95": 14_022.0, "p99": 91_000.0, "max": 2_400_113.0},
+    }
+    row = EndpointRow(
+        id=endpoint_id(index), side=side, owner=owner, method=method, route=route, count=count, errors=errors,
+        error_rate=errors / count, p50_ms=p50 if count > 1 else None, p95_ms=p50 * 3.1 if count > 1 else None,
+        auth=[auth], unauthenticated=auth == "none", sensitive=sorted(sensitive), callers=1 + index % 6,
+        first_seen=rfc3339(first * 10**9), last_seen=rfc3339(last * 10**9),
+    )  # fmt: skip
+    callers = {
+        str(n): Caller(
+            hashed(f"identity {index} {n}", 32) if auth != "none" else None,
+            ("frontend", "mobile-gateway", None)[n % 3], f"10.0.{index}.{n + 4}", auth, max(1, count // (n + 2)),
+            first * 10**9, last * 10**9,
+        )
+        for n in range(1 + index % 6)
+    }  # fmt: skip
+    profile = Profile(
+        count=count, errors=errors, incomplete=count // 9_000, unanswered=count // 20_000,
+        encrypted=0 if ":80" in owner else count, first_ns=first * 10**9, last_ns=last * 10**9,
+        statuses={
+            name: n
+            for name, n in {"200": count - errors - count // 50, "404": count // 70, "401": count // 180, "500": errors}
+            .items() if n
+        },
+        grpc_statuses={"0": count - 3, "16": 3} if route.startswith("/payments.") else {},
+        protocols={"h2": count} if route.startswith("/payments.") else {"http/1.1": count},
+        auth={auth: count}, open_successes=count if auth == "none" else 0,
+        sensitive_in={kind: count // 3 for kind in sensitive[:1]}, sensitive_out={kind: count // 2 for kind in sensitive},
+        hosts={f"{owner}.example.com": count} if index != 12 else {"shop.example.com": count - 2, '"><b>evil': 2},
+        content_types={"application/json": count}, query_names={"page": count // 4} if method == "GET" else {},
+        anomalies={"body-not-captured": 3} if index % 4 == 0 else {}, callers=callers,
+    )  # fmt: skip
+    return EndpointDetail(
+        row=row, profile=profile, quantiles=quantiles, old_ids=[hashed(f"old {index}")] if "{id}" in route else []
+    )
+
+
+def call(index: int, now: int) -> Transaction:
+    """The `index`-th newest call of the node."""
+    number = index * 7 % len(_ENDPOINTS)
+    side, owner, method, route, auth, sensitive, _ = _ENDPOINTS[number]
+    status = (200, 200, 201, 200, 404, 200, 500, 200, 401, None)[index % 10]
+    path = route.replace("{id}", str(1000 + index)).replace("{item}", "7").replace("{name}", "beta")
+    complete = status is not None
+    changes: dict[str, Any] = {
+        "id": hashed(f"transaction {index}"),
+        "span_id": hashed(f"transaction {index}"),
+        "trace_id": hashed(f"trace {index // 2}", 32),
+        "protocol": "grpc" if route.startswith("/payments.") else "http/1.1",
+        "side": side,
+        "method": method,
+        "authority": owner if side == "client" else f"{owner}.example.com",
+        "path": path + ("?page=2&token=[redacted]" if index % 4 == 1 else ""),
+        "route": route,
+        "status": status,
+        "response_body_size": 1820 + index if complete else None,
+        "duration_ns": 4_000_000 + index * 1_234_567 % 90_000_000 if complete else None,
+        "ttfb_ns": 3_000_000 + index * 1_234_567 % 60_000_000 if complete else None,
+        "response_headers": [("content-type", "application/json"), ("server", "nginx")] if complete else None,
+        "request_headers": [
+            ("host", f"{owner}.example.com"),
+            ("user-agent", "curl/7.88.1"),
+            ("authorization", "Bearer [redacted]"),
+            ("x-note", HOSTILE[index % len(HOSTILE)]),
+        ],
+        "auth": None if auth == "none" else Auth(auth, hashed(f"identity {number} 0", 32)),
+        "sensitive": [Sensitive(kind, "response.body", 1) for kind in sensitive],
+        "client": Address(f"10.0.{number}.4", 40_000 + index),
+        "server": Address("10.0.0.7", 443),
+        "incomplete_reason": None if complete else "response_not_seen",
+        "anomalies": ["bare-lf"] if index % 9 == 0 else [],
+        "encrypted": ":80" not in owner,
+        "scheme": "http" if ":80" in owner else "https",
+        "tls": None if ":80" in owner else Tls("openssl", "3.0.11"),
+        "process": Process(
+            pid=4242 + number, executable="/usr/sbin/nginx", command_line="nginx: worker process " + HOSTILE[1],
+            user="www-data", container=hashed(owner, 64), service=owner if side == "server" else "checkout",
+            runtime="podman",
+        ),
+        "pid": 4242 + number,
+        "start_ns": 1_000_000_000,
+        "wall_offset_ns": (now - index * 11) * 10**9 - 1_000_000_000,
+    }  # fmt: skip
+    return transaction(**changes)
+
+
+def row_of(t: Transaction) -> TransactionRow:
+    document = public(t)
+    number = next(index for index, entry in enumerate(_ENDPOINTS) if entry[2:4] == (t.method, t.route))
+    return TransactionRow(
+        id=t.id, time=document["start_time"], side=t.side, service=t.process.service if t.process else None,
+        method=t.method, path=t.path, route=t.route, status=t.status, duration_ms=document["duration_ms"],
+        client=t.client.address if t.client else None, identity=t.auth.identity if t.auth else None,
+        endpoint=endpoint_id(number), complete=t.incomplete_reason is None,
+        sensitive=sorted({found.kind for found in t.sensitive}), anomalies=t.anomalies,
+    )  # fmt: skip
+
+
+def document_of(t: Transaction) -> Document:
+    return dict(public(t))
+
+
+def findings(now: int) -> list[FindingRecord]:
+    found = []
+    for index, (rule, severity, title, category, state, endpoint, count) in enumerate(FINDINGS):
+        side, owner, method, route, auth, *_ = _ENDPOINTS[endpoint]
+        first, last = now - 3_000 * (index + 1), now - 400 * (index + 1)
+        evidence: dict[str, str | int | float | list[str]] = {
+            "failures": count,
+            "window_seconds": 300,
+            "rate": 0.731,
+            "statuses": ["401", "403"],
+            "path": HOSTILE[index % len(HOSTILE)],
+        }
+        opened = FindingEvent(time=rfc3339(first * 10**9), who="sensor", state="open", comment="")
+        later = FindingEvent(time=rfc3339(last * 10**9), who="alice", state=state, comment=f"Looked at it. {HOSTILE[0]}")
+        found.append(
+            FindingRecord(
+                finding=Finding(
+                    id=hashed(f"finding {index}"), rule=rule, severity=severity, title=title, category=category,
+                    key=f"{index}", evidence=evidence, transactions=[hashed(f"transaction {n}") for n in range(3)],
+                    trace_ids=[hashed(f"trace {n}", 32) for n in range(2)], client=f"10.0.{endpoint}.4",
+                    server="10.0.0.7:443", service=owner, endpoint=endpoint_id(endpoint), route=f"{method} {route}",
+                    identity=hashed(f"identity {endpoint} 0", 32) if auth != "none" else None,
+                    first_ns=first * 10**9, last_ns=last * 10**9, time_ns=(first + 60) * 10**9, count=count,
+                ),
+                state=state,
+                events=[opened] if state == "open" else [opened, later],
+            )
+        )  # fmt: skip
+        assert side
+    return found
+
+
+def status(now: int) -> Status:
+    """Of a sensor that lost a little and does not see everything."""
+    return Status(
+        version="1.2.3",
+        started=float(now - 260_000),
+        parts=[
+            Part(name="run", pid=100, user="root", uptime_seconds=260_000.0, memory_bytes=30_000_000),
+            Part(name="capture", pid=101, user="apisensor", uptime_seconds=260_000.0, memory_bytes=41_000_000),
+            Part(name="worker-0", pid=102, user="nobody", uptime_seconds=3_700.0, restarts=1, last_exit="signal 9",
+                 memory_bytes=88_000_000),
+            Part(name="core", pid=103, user="apisensor", uptime_seconds=260_000.0, memory_bytes=120_000_000),
+            Part(name="web", pid=None, user="apisensor", restarts=2, last_exit="exit status 1"),
+        ],
+        counters={
+            "kernel.lost.ring_full": 17, "kernel.lost.copy_fault": 0, "worker.lost.limit": 2, "kernel.events": 81_233_112,
+            "worker.transactions": 2_123_456, "live.sent": 91_233, "live.dropped": 12,
+        },
+        libraries=[
+            LibraryStatus(path="/usr/lib/x86_64-linux-gnu/libssl.so.3", library="openssl", version="3.0.11", probes=12,
+                          processes=3),
+            LibraryStatus(path="/usr/lib/x86_64-linux-gnu/libgnutls.so.30", library="gnutls", reason="not hooked yet"),
+        ],
+        processes=[
+            ProcessStatus(pid=7, executable="/usr/sbin/nginx", service="checkout", container=hashed("checkout", 64),
+                          libraries=["/usr/lib/x86_64-linux-gnu/libssl.so.3"], attached=True, transactions=912_233,
+                          plaintext_bytes=81_233_122_000, encrypted_bytes=82_000_120_133),
+            ProcessStatus(pid=8, executable="/usr/bin/python3", service="accounts", attached=True, transactions=81_002,
+                          plaintext_bytes=912_331_222, encrypted_bytes=931_222_111),
+            ProcessStatus(pid=9, executable="/opt/<b>caddy</b>\x1b[2J", encrypted_bytes=5_000_000,
+                          note="blind spot: no known TLS library is mapped, its HTTPS is not seen"),
+        ],
+        export={"endpoint": "grpc http://127.0.0.1:4317", "state": "sending", "offered": 91_000, "sent": 90_988,
+                "queued": 12, "last_error": None},
+        notes=["sockets: sock tracepoints", "slowest attachment to a library: 4.2 ms after it was first seen"],
+    )  # fmt: skip
