@@ -21,6 +21,7 @@ from apisensor.store.model import (
     TrafficPoint,
     TransactionRow,
 )
+from apisensor.transactions.model import INCOMPLETE_REASONS
 from apisensor.web.bodies import (
     MAX_COMMENT,
     MAX_WHO,
@@ -31,6 +32,7 @@ from apisensor.web.bodies import (
     Owners,
     StateChange,
     TransactionRows,
+    Vocabulary,
     endpoint_body,
     finding_body,
     health_body,
@@ -167,6 +169,10 @@ async def status(asked: Asked) -> HealthBody:
 
 async def facts(asked: Asked) -> StoreFacts:
     return await asked.sources.store.ask(lambda reader: reader.facts())
+
+
+async def vocabulary(_: Asked) -> Vocabulary:
+    return Vocabulary(INCOMPLETE_REASONS)
 
 
 async def live(asked: Asked) -> AsyncIterator[bytes]:

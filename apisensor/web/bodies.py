@@ -107,6 +107,12 @@ class Owners(msgspec.Struct, frozen=True):
     owners: list[str]
 
 
+class Vocabulary(msgspec.Struct, frozen=True):
+    """What names mean that other answers use."""
+
+    incomplete_reasons: dict[str, str]
+
+
 class HealthBody(msgspec.Struct, frozen=True, kw_only=True):
     """How the sensor is, and what it does not see."""
 

@@ -30,6 +30,7 @@ from apisensor.web.bodies import (
     Owners,
     StateChange,
     TransactionRows,
+    Vocabulary,
 )
 from apisensor.web.parameters import Nothing, OverviewParameters, TrafficParameters
 
@@ -151,6 +152,12 @@ ROUTES: tuple[Route, ...] = (
         answer=answers.facts,
         returns=StoreFacts,
         does="How the store is: its size, and what it holds.",
+    ),
+    Route(
+        path="/vocabulary",
+        answer=answers.vocabulary,
+        returns=Vocabulary,
+        does="What names mean that other answers use.",
     ),
     Route(
         path="/live",

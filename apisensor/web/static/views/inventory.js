@@ -1,0 +1,49 @@
+// The API inventory: search, filters, order.
+
+import { get } from "../api.js";
+import { endpointColumns, endpointHref } from "../columns.js";
+import { add, h } from "../dom.js";
+import { change } from "../router.js";
+import { chip, choice, empty, heading, load, pager, place, search, table } from "../parts.js";
+
+const LIMIT = 50;
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "OTHER"];
+const FILTERS = ["search", "side", "owner", "method", "sensitive", "unauthenticated", "errors"];
+
+function nothing(query) {
+  if (!FILTERS.some((name) => query[name])) {
+    return empty("No endpoint yet", "Every HTTP call that a process of this node makes or serves adds its endpoint. ", h("a", { href: "/health" }, "Health"), " says what is seen of each process.");
+  }
+  return h("div", null, empty("No endpoint fits", "Fewer filters show more."),
+    h("p", { class: "empty" }, h("button", { type: "button", onclick: () => change(Object.fromEntries(FILTERS.map((name) => [name, null]))) }, "Remove all filters")));
+}
+
+export function show(view, { query, signal }) {
+  const owner = choice("Service or destination", "owner", [["", "All services"], ...(query.owner ? [[query.owner, query.owner]] : [])], query);
+  const rows = place("table-tall", "panel", "flush");
+  add(view,
+    heading("Inventory"),
+    h("div", { class: "bar-row", role: "search" },
+      search("Search routes and services  ( / )", query),
+      owner,
+      choice("Method", "method", [["", "All methods"], ...METHODS.map((name) => [name, name])], query),
+      chip("Served here", "side", "server", query),
+      chip("Outgoing", "side", "client", query),
+      chip("Sensitive data", "sensitive", "true", query),
+      chip("No authentication", "unauthenticated", "true", query),
+      chip("With errors", "errors", "true", query)),
+    rows);
+
+  get(["owners"], {}, signal).then(({ owners }) => {
+    add(owner, owners.filter((name) => name !== query.owner).map((name) => h("option", { value: name }, name)));
+  }, () => null);
+  load(rows, signal, async () => {
+    const { at: _, ...asked } = query;
+    const page = await get(["endpoints"], { ...asked, limit: LIMIT }, signal);
+    if (!page.rows.length) return nothing(query);
+    return [
+      table({ caption: "Endpoints", columns: endpointColumns, rows: page.rows, href: endpointHref, sorted: query.sort ?? "owner" }),
+      pager(page, query, LIMIT),
+    ];
+  });
+}

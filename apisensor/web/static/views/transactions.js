@@ -1,0 +1,39 @@
+// Stored transactions, the newest first.
+
+import { get } from "../api.js";
+import { transactionColumns, transactionHref } from "../columns.js";
+import { add, h } from "../dom.js";
+import { change } from "../router.js";
+import { chip, empty, heading, load, pager, place, raw, search, table } from "../parts.js";
+
+const LIMIT = 50;
+const GIVEN = { endpoint: "Endpoint", identity: "Identity", client: "Client", trace_id: "Trace", service: "Service", method: "Method" };
+
+function given(query) {
+  return Object.entries(GIVEN).filter(([name]) => query[name]).map(([name, text]) =>
+    h("button", { type: "button", class: "chip", "aria-pressed": "true", title: "Remove this filter", onclick: () => change({ [name]: null }) },
+      `${text}: `, raw(query[name].slice(0, 40)), " ×"));
+}
+
+export function show(view, { query, signal }) {
+  const rows = place("table-tall", "panel", "flush");
+  add(view,
+    heading("Transactions", h("span", { class: "muted" }, "Stored ones; ", h("a", { href: "/live" }, "Live"), " shows them as they happen")),
+    h("div", { class: "bar-row", role: "search" },
+      search("Search paths  ( / )", query),
+      ["2xx", "4xx", "5xx"].map((status) => chip(status, "status", status, query)),
+      chip("No response", "status", "none", query),
+      chip("Both views of a call", "all_views", "true", query),
+      given(query)),
+    rows);
+  load(rows, signal, async () => {
+    const { at: _, ...asked } = query;
+    const page = await get(["transactions"], { ...asked, limit: LIMIT }, signal);
+    if (!page.rows.length) {
+      return Object.keys(asked).length
+        ? empty("No stored transaction fits", "Fewer filters show more.")
+        : empty("No transaction is stored yet", "Make a call on this node, such as ", h("code", null, "curl https://..."), ".");
+    }
+    return [table({ caption: "Transactions", columns: transactionColumns, rows: page.rows, href: transactionHref }), pager(page, query, LIMIT)];
+  });
+}
