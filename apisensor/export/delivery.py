@@ -24,7 +24,7 @@ import msgspec
 from apisensor.export.outcome import Accepted, Outcome, Refused, Retryable, Sender, one_line
 
 CAUSES = ("queue_full", "rejected", "refused", "retries_exhausted", "encode_error", "shutdown")
-"""Why a span was dropped; docs/export.md explains each, a test compares."""
+"""Why a span or data point was dropped; docs/export.md explains each, a test compares."""
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 5.0
@@ -41,8 +41,9 @@ LAST_JOIN_S = 1.0
 
 class Batch(msgspec.Struct, frozen=True):
     request: bytes
-    """Encoded ExportTraceServiceRequest."""
-    spans: int
+    """Encoded, of the sender's signal."""
+    items: int
+    """Spans or data points in it; all counts are in these."""
 
 
 class Deliveries(msgspec.Struct, frozen=True):
@@ -67,7 +68,7 @@ class Delivery:
         *,
         timeout_s: float,
         export_timeout_s: float,
-        crowded_spans: int,
+        crowded_items: int,
         secrets: tuple[str, ...] = (),
         first_backoff_s: float = FIRST_BACKOFF_S,
         longest_backoff_s: float = LONGEST_BACKOFF_S,
@@ -76,14 +77,14 @@ class Delivery:
         """
         Args:
             timeout_s: of one request.
-            export_timeout_s: how long a batch may wait once more than crowded_spans are queued.
+            export_timeout_s: how long a batch may wait once more than crowded_items are queued.
             secrets: strings that never appear in last_error.
             clock: monotonic seconds.
         """
         self._sender = sender
         self._timeout_s = timeout_s
         self._export_timeout_s = export_timeout_s
-        self._crowded_spans = crowded_spans
+        self._crowded_items = crowded_items
         self._secrets = secrets
         self._first_backoff_s = first_backoff_s
         self._longest_backoff_s = longest_backoff_s
@@ -91,8 +92,8 @@ class Delivery:
         self._changed = threading.Condition()
         # All below is guarded by _changed.
         self._queue: deque[tuple[float, Batch]] = deque()
-        self.spans = 0
-        """Spans in the queue, the batch in flight included. Reading it without the lock gives a recent value."""
+        self.items = 0
+        """Items in the queue, the batch in flight included. Reading it without the lock gives a recent value."""
         self.bytes = 0
         self._sent = 0
         self._dropped = dict.fromkeys(CAUSES, 0)
@@ -110,15 +111,15 @@ class Delivery:
         """Queues a batch; the caller has checked that there is room. Never blocks on the network."""
         with self._changed:
             if self._closing:
-                self._dropped["shutdown"] += batch.spans
+                self._dropped["shutdown"] += batch.items
                 return
             self._queue.append((self._clock(), batch))
-            self.spans += batch.spans
+            self.items += batch.items
             self.bytes += len(batch.request)
             self._changed.notify_all()
 
     def drop(self, cause: str, error: str | None = None) -> None:
-        """Counts one span that never got into a batch."""
+        """Counts one item that never got into a batch."""
         with self._changed:
             self._dropped[cause] += 1
             if error is not None:
@@ -129,7 +130,7 @@ class Delivery:
             return Deliveries(
                 sent=self._sent,
                 dropped=dict(self._dropped),
-                queued=self.spans,
+                queued=self.items,
                 queued_bytes=self.bytes,
                 requests=self._requests,
                 retries=self._retries,
@@ -155,9 +156,9 @@ class Delivery:
         self._thread.join(timeout_s)
         with self._changed:
             self._closed = True
-            self._dropped["shutdown"] += self.spans
+            self._dropped["shutdown"] += self.items
             self._queue.clear()
-            self.spans = self.bytes = 0
+            self.items = self.bytes = 0
             self._changed.notify_all()
         self._sender.close()
         self._thread.join(LAST_JOIN_S)
@@ -191,22 +192,22 @@ class Delivery:
         if isinstance(outcome, Retryable):
             self._retries += 1
             self._failures += 1
-            if self.spans > self._crowded_spans and self._clock() - queued_at > self._export_timeout_s:
-                self._dropped["retries_exhausted"] += batch.spans
+            if self.items > self._crowded_items and self._clock() - queued_at > self._export_timeout_s:
+                self._dropped["retries_exhausted"] += batch.items
                 self._remove_head(batch)
             return
         self._failures = 0
         if isinstance(outcome, Accepted):
-            rejected = min(outcome.rejected, batch.spans)
-            self._sent += batch.spans - rejected
+            rejected = min(outcome.rejected, batch.items)
+            self._sent += batch.items - rejected
             self._dropped["rejected"] += rejected
         else:
-            self._dropped["refused"] += batch.spans
+            self._dropped["refused"] += batch.items
         self._remove_head(batch)
 
     def _remove_head(self, batch: Batch) -> None:
         self._queue.popleft()
-        self.spans -= batch.spans
+        self.items -= batch.items
         self.bytes -= len(batch.request)
 
     def _back_off(self, outcome: Retryable) -> None:

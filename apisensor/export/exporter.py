@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import msgspec
 
 from apisensor.export import configuration
-from apisensor.export.configuration import Configuration, Otlp
+from apisensor.export.configuration import Configuration
 from apisensor.export.delivery import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, Batch, Delivery
 from apisensor.export.outcome import Sender
+from apisensor.export.receiver import destination, open_sender, secrets
 from apisensor.export.resource import ResourceEncoder, export_request
 from apisensor.export.span import SpanEncoder
 from apisensor.transactions.model import Transaction
@@ -23,8 +22,6 @@ QUEUE_BYTES = 64 * 1024 * 1024
 """Bound of the queue in bytes, beside the one in spans, for spans that are unusually long."""
 GROUP_BYTES = 256
 """Encoded scope, schema and lengths around the spans of one resource; a little less in truth."""
-SECRET_CHARACTERS = 4
-"""Header values shorter than this are not looked for in error messages: they would be found in any word."""
 
 
 class ExportStats(msgspec.Struct, frozen=True):
@@ -78,7 +75,7 @@ class Exporter:
             sender,
             timeout_s=config.otlp.timeout_s,
             export_timeout_s=config.export_timeout_s,
-            crowded_spans=config.queue_spans - config.batch_spans,
+            crowded_items=config.queue_spans - config.batch_spans,
             secrets=secrets(config.otlp),
             first_backoff_s=first_backoff_s,
             longest_backoff_s=longest_backoff_s,
@@ -118,7 +115,7 @@ class Exporter:
             if self._closed:
                 delivery.drop("shutdown")
             elif (
-                self._open_spans + delivery.spans >= self._queue_spans
+                self._open_spans + delivery.items >= self._queue_spans
                 or self._open_bytes + delivery.bytes >= QUEUE_BYTES
             ):
                 delivery.drop("queue_full")
@@ -180,34 +177,3 @@ class Exporter:
             self._hand_over()
         self._closed = True
         self._delivery.close(timeout_s)
-
-
-def open_sender(otlp: Otlp) -> Sender:
-    """The sender for the protocol. Imported here: gRPC costs 20 MB that a node exporting over HTTP need not pay."""
-    if otlp.protocol == "grpc":
-        # gRPC's core would write connection failures to standard error, where only the sensor's own log belongs; they
-        # are in ExportStats.last_error. It reads the variable when it is first imported.
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        from apisensor.export.grpc_sender import GrpcSender  # noqa: PLC0415
-
-        return GrpcSender(otlp)
-    from apisensor.export.http_sender import HttpSender  # noqa: PLC0415
-
-    return HttpSender(otlp)
-
-
-def destination(otlp: Otlp) -> str:
-    """Protocol and endpoint for a line of status, without user, password and query."""
-    if "://" not in otlp.endpoint:
-        return f"{otlp.protocol} {'https' if otlp.secure else 'http'}://{otlp.endpoint}"
-    parts = urlsplit(otlp.endpoint)
-    return f"{otlp.protocol} {parts._replace(netloc=parts.netloc.rpartition('@')[2], query='').geturl()}"
-
-
-def secrets(otlp: Otlp) -> tuple[str, ...]:
-    """What must not appear in an error message: header values, their words, and the endpoint's password and query."""
-    parts = urlsplit(otlp.endpoint)
-    candidates = {parts.password or "", parts.query}
-    for _, value in otlp.headers:
-        candidates.update((value, *value.split()))
-    return tuple(sorted((c for c in candidates if len(c) >= SECRET_CHARACTERS), key=len, reverse=True))

@@ -10,10 +10,8 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from apisensor.export.configuration import Otlp
+from apisensor.export.otlp import Otlp
 from apisensor.export.outcome import Outcome, Refused, Retryable, accepted
-
-METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 RETRYABLE = frozenset(
     {
@@ -76,7 +74,10 @@ class GrpcSender:
         else:
             self._channel = grpc.insecure_channel(otlp.endpoint, options=OPTIONS, compression=compression)
         self._metadata = otlp.headers
-        self._export: Any = self._channel.unary_unary(METHOD, request_serializer=None, response_deserializer=None)
+        self._signal = otlp.signal
+        self._export: Any = self._channel.unary_unary(
+            otlp.signal.method, request_serializer=None, response_deserializer=None
+        )
 
     def send(self, request: bytes, timeout_s: float) -> Outcome:
         try:
@@ -85,7 +86,7 @@ class GrpcSender:
             return self._failure(error)
         except ValueError as error:  # the channel was closed
             return Retryable(f"gRPC: {error}")
-        return accepted(response)
+        return accepted(self._signal, response)
 
     @staticmethod
     def _failure(error: Any) -> Outcome:

@@ -13,7 +13,7 @@ import urllib3
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
-from apisensor.export.configuration import Otlp
+from apisensor.export.otlp import Otlp
 from apisensor.export.outcome import Outcome, Refused, Retryable, accepted
 
 RETRYABLE = frozenset({429, 502, 503, 504})
@@ -23,7 +23,7 @@ RESPONSE_BYTES = 65_536
 """Read of an answer; a receiver that says more is cut off."""
 
 GZIP_LEVEL = 1
-"""Spans repeat themselves so much that level 9 saves little over level 1, at several times the CPU."""
+"""Spans and metrics repeat themselves so much that level 9 saves little over level 1, at several times the CPU."""
 
 
 def retry_after(value: str | None, unix_time: float) -> float | None:
@@ -63,6 +63,7 @@ class HttpSender:
     def __init__(self, otlp: Otlp, unix_time: Callable[[], float] = time.time) -> None:
         """unix_time: the clock that a Retry-After date is compared with."""
         self._url = otlp.endpoint
+        self._signal = otlp.signal
         self._gzip = otlp.gzip
         self._unix_time = unix_time
         self._session = requests.Session()
@@ -91,7 +92,7 @@ class HttpSender:
             # urllib3's own exceptions come through raw.read.
             return Retryable(f"HTTP: {_cause(error)}")
         if 200 <= status < 300:
-            return accepted(answer)
+            return accepted(self._signal, answer)
         message = f"HTTP {status} {reason}{_status_message(answer)}"
         if status in RETRYABLE:
             return Retryable(message, retry_after(headers.get("Retry-After"), self._unix_time()))

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import msgspec
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from apisensor.export.signal import Signal
 
 MESSAGE_CHARACTERS = 300
 """Of a receiver's own words; they are for one line on a status page."""
@@ -16,7 +17,7 @@ class Accepted(msgspec.Struct, frozen=True):
     """The receiver took the request. Never sent again, whatever it rejected of it."""
 
     rejected: int = 0
-    """Spans the receiver says it rejected (partial success)."""
+    """Spans or data points the receiver says it rejected (partial success)."""
     message: str = ""
 
 
@@ -38,7 +39,7 @@ Outcome = Accepted | Retryable | Refused
 
 
 class Sender(Protocol):
-    """Sends one encoded ExportTraceServiceRequest. Used by one thread; close may come from another."""
+    """Sends one encoded request of its signal. Used by one thread; close may come from another."""
 
     def send(self, request: bytes, timeout_s: float) -> Outcome:
         """Blocks up to about timeout_s. Failures are outcomes, not exceptions."""
@@ -47,13 +48,13 @@ class Sender(Protocol):
         """Ends a send that is under way, soon."""
 
 
-def accepted(response: bytes) -> Accepted:
-    """A successful response's ExportTraceServiceResponse. One that cannot be decoded still means success."""
+def accepted(signal: Signal, response: bytes) -> Accepted:
+    """What a successful response says. One that cannot be decoded still means success."""
     try:
-        partial = ExportTraceServiceResponse.FromString(response).partial_success
+        rejected, message = signal.partial_success(response)
     except DecodeError:
-        return Accepted(message="the receiver's answer is no ExportTraceServiceResponse")
-    return Accepted(rejected=max(0, partial.rejected_spans), message=partial.error_message)
+        return Accepted(message=f"the receiver's answer is no {signal.response}")
+    return Accepted(rejected=max(0, rejected), message=message)
 
 
 def one_line(message: str, secrets: tuple[str, ...]) -> str:

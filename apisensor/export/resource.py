@@ -1,8 +1,8 @@
 """Process -> OTLP Resource, and spans grouped by it -> ExportTraceServiceRequest.
 
-    ExportTraceServiceRequest { repeated ResourceSpans resource_spans = 1; }
-    ResourceSpans { Resource resource = 1; ScopeSpans scope_spans = 2; string schema_url = 3; }
-    ScopeSpans { InstrumentationScope scope = 1 { name = 1; version = 2 }; repeated Span spans = 2; schema_url = 3; }
+ExportTraceServiceRequest { repeated ResourceSpans resource_spans = 1; }
+ResourceSpans { Resource resource = 1; ScopeSpans scope_spans = 2; string schema_url = 3; }
+ScopeSpans { InstrumentationScope scope = 1 { name = 1; version = 2 }; repeated Span spans = 2; schema_url = 3; }
 """
 
 from __future__ import annotations
@@ -37,10 +37,32 @@ _TEXTS = {
 """Field of Process: its attribute."""
 EXECUTABLE_NAME = StringAttribute("process.executable.name", 1)
 
-OBSERVED = frozenset(
-    {"service.name", PID.key, EXECUTABLE_NAME.key, *(attribute.key for attribute in _TEXTS.values())}
-)
+OBSERVED = frozenset({"service.name", PID.key, EXECUTABLE_NAME.key, *(attribute.key for attribute in _TEXTS.values())})
 """What the sensor says about the observed process; the sensor's own environment cannot."""
+
+
+UNKNOWN_SERVICE = "unknown_service"
+"""Where nothing names the service; with ":EXECUTABLE" where that is known (semantic conventions, service.name)."""
+
+
+def _executable_name(process: Process) -> str:
+    return PurePosixPath(process.executable).name if process.executable else ""
+
+
+def service_name(process: Process | None) -> str:
+    """service.name of an observed process."""
+    if process is None:
+        return UNKNOWN_SERVICE
+    if process.service:
+        return process.service
+    executable = _executable_name(process)
+    return f"{UNKNOWN_SERVICE}:{executable}" if executable else UNKNOWN_SERVICE
+
+
+def described(common: Mapping[str, str]) -> dict[str, str]:
+    """Attributes of every resource: common, e.g. host.name, without those in OBSERVED; and the sensor's own name."""
+    attributes = {"telemetry.distro.name": "apisensor", "telemetry.distro.version": VERSION, **common}
+    return {key: value for key, value in attributes.items() if key not in OBSERVED}
 
 
 class ResourceEncoder:
@@ -48,10 +70,7 @@ class ResourceEncoder:
 
     def __init__(self, common: Mapping[str, str]) -> None:
         """common: attributes of every resource, e.g. host.name; those in OBSERVED are left out."""
-        described = {"telemetry.distro.name": "apisensor", "telemetry.distro.version": VERSION, **common}
-        self._common = b"".join(
-            StringAttribute(key, 1)(value) for key, value in described.items() if key not in OBSERVED
-        )
+        self._common = b"".join(StringAttribute(key, 1)(value) for key, value in described(common).items())
         self._encoded: dict[Process | None, bytes] = {}
 
     def encode(self, process: Process | None) -> bytes:
@@ -66,12 +85,9 @@ class ResourceEncoder:
 
     def _attributes(self, process: Process | None) -> bytes:
         if process is None:
-            return SERVICE_NAME("unknown_service")
-        executable = PurePosixPath(process.executable).name if process.executable else ""
-        # The fallback's form is the specification's (semantic conventions, service.name).
-        unknown = f"unknown_service:{executable}" if executable else "unknown_service"
-        attributes = [SERVICE_NAME(process.service or unknown), PID(process.pid)]
-        if executable:
+            return SERVICE_NAME(UNKNOWN_SERVICE)
+        attributes = [SERVICE_NAME(service_name(process)), PID(process.pid)]
+        if executable := _executable_name(process):
             attributes.append(EXECUTABLE_NAME(executable))
         for field, attribute in _TEXTS.items():
             value: str | None = getattr(process, field)

@@ -9,8 +9,10 @@ import pytest
 
 from apisensor.export import configuration
 from apisensor.export.configuration import Configuration
-from apisensor.export.exporter import destination, secrets
+from apisensor.export.otlp import variables
+from apisensor.export.receiver import destination, secrets
 from apisensor.export.semantics import KNOWN_METHODS
+from apisensor.export.signal import TRACES
 from apisensor.settings import SettingsError
 from tests.peers import certificates
 
@@ -35,7 +37,7 @@ def test_export_is_off(environ: dict[str, str]) -> None:
     assert configuration.read(environ) is None
 
 
-@pytest.mark.parametrize("name", configuration.OTLP_VARIABLES)
+@pytest.mark.parametrize("name", variables(TRACES))
 def test_any_otlp_variable_turns_export_on(name: str, tmp_path: Path) -> None:
     pem = certificates.make(tmp_path)
     values = {"ENDPOINT": "http://c:4318", "PROTOCOL": "grpc", "COMPRESSION": "gzip", "INSECURE": "true"}

@@ -65,7 +65,7 @@ def start() -> Iterator[Start]:
         defaults: dict[str, Any] = {
             "timeout_s": 10.0,
             "export_timeout_s": 30.0,
-            "crowded_spans": 100,
+            "crowded_items": 100,
             "first_backoff_s": 0.001,
             "longest_backoff_s": 0.002,
         }
@@ -83,7 +83,7 @@ def batch(name: bytes, spans: int = 10) -> Batch:
 
 
 def settled(delivery: Delivery) -> Deliveries:
-    wait_until(lambda: delivery.spans == 0, WAIT_S, "an empty queue")
+    wait_until(lambda: delivery.items == 0, WAIT_S, "an empty queue")
     return delivery.counters()
 
 
@@ -154,7 +154,7 @@ def test_a_failing_sender_costs_a_batch_not_the_thread(start: Start) -> None:
 def test_nothing_is_given_up_while_there_is_room(start: Start) -> None:
     clock = Clock()
     sender = ScriptedSender(*[Retryable("down")] * 50)
-    delivery = start(sender, clock=clock, crowded_spans=10)
+    delivery = start(sender, clock=clock, crowded_items=10)
     delivery.put(batch(b"1"))
     clock.now = 1e6
     assert settled(delivery).sent == 10
@@ -164,7 +164,7 @@ def test_an_old_head_gives_way_when_room_is_needed(start: Start) -> None:
     clock = Clock()
     sender = ScriptedSender(*[Retryable("down")] * 3)
     sender.gate = threading.Event()
-    delivery = start(sender, clock=clock, crowded_spans=15)
+    delivery = start(sender, clock=clock, crowded_items=15)
     delivery.put(batch(b"old"))
     clock.now = 31.0
     delivery.put(batch(b"new"))
@@ -177,7 +177,7 @@ def test_an_old_head_gives_way_when_room_is_needed(start: Start) -> None:
 
 def test_a_young_head_stays_though_room_is_needed(start: Start) -> None:
     sender = ScriptedSender(*[Retryable("down")] * 20)
-    delivery = start(sender, clock=Clock(), crowded_spans=0)
+    delivery = start(sender, clock=Clock(), crowded_items=0)
     delivery.put(batch(b"1"))
     assert settled(delivery).sent == 10
 

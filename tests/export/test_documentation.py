@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apisensor.export import configuration, resource, span
+from apisensor.export import configuration, otlp, resource, span
 from apisensor.export.delivery import CAUSES
 from apisensor.export.semantics import SCHEMA_URL
 from apisensor.export.wire import Attribute
@@ -29,7 +29,7 @@ def test_no_variable_that_is_not_read() -> None:
 @pytest.mark.parametrize(
     ("name", "default"),
     [
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", configuration.DEFAULT_TIMEOUT_MS),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", otlp.DEFAULT_TIMEOUT_MS),
         ("OTEL_BSP_SCHEDULE_DELAY", configuration.DEFAULT_SCHEDULE_DELAY_MS),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", configuration.DEFAULT_BATCH_SPANS),
         ("OTEL_BSP_MAX_QUEUE_SIZE", configuration.DEFAULT_QUEUE_SPANS),

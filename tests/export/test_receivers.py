@@ -14,8 +14,9 @@ import pytest
 
 from apisensor.export import configuration
 from apisensor.export.delivery import CAUSES
-from apisensor.export.exporter import Exporter, ExportStats, open_sender
+from apisensor.export.exporter import Exporter, ExportStats
 from apisensor.export.http_sender import retry_after
+from apisensor.export.receiver import open_sender
 from tests.export.receivers import Answer, GrpcReceiver, HttpReceiver, Receiver
 from tests.export.records import NGINX, numbered
 from tests.peers import certificates
