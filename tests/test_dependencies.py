@@ -25,9 +25,9 @@ ORDER: tuple[frozenset[str], ...] = tuple(
         "redact",
         "enrich",
         "inventory detect",
-        "store metrics",
+        "store",
         "export live",
-        "replay capture web",
+        "replay capture web metrics",
         "processes",
         "cli",
     )

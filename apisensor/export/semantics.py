@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from apisensor.events.model import Address
+
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
 
 KIND_SERVER, KIND_CLIENT = 2, 3
@@ -51,6 +53,9 @@ GRPC_STATUS = (
 )
 """Names by number (grpc.io, "Status codes")."""
 
+DEFAULT_PORT = {"http": 80, "https": 443}
+"""RFC 9110 section 4.2: the port of an authority that names none."""
+
 GRPC_UNIMPLEMENTED = 12
 GRPC_SERVER_ERRORS = frozenset({2, 4, GRPC_UNIMPLEMENTED, 13, 14, 15})
 """The codes that are an error of the server; of a client's span every code but OK is one."""
@@ -87,9 +92,12 @@ def span_name(method: str | None, known: frozenset[str], route: str | None) -> s
 
 def rpc_span_name(rpc: tuple[str, str] | None, grpc_status: int | None) -> str:
     """ "package.Service/Method" where the server knew the method. Else "grpc": anybody can send any path."""
-    if rpc is None or grpc_status is None or grpc_status == GRPC_UNIMPLEMENTED:
-        return "grpc"
-    return f"{rpc[0]}/{rpc[1]}"
+    return f"{rpc[0]}/{rpc[1]}" if rpc is not None and server_knew_method(grpc_status) else "grpc"
+
+
+def server_knew_method(grpc_status: int | None) -> bool:
+    """Whether the answer shows that a gRPC path names a method, of which there are few, and not just any text."""
+    return grpc_status is not None and grpc_status != GRPC_UNIMPLEMENTED
 
 
 def split_authority(authority: str) -> tuple[str, int | None]:
@@ -105,6 +113,20 @@ def split_authority(authority: str) -> tuple[str, int | None]:
     if digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) <= 65535:
         return host, int(digits)
     return host, None
+
+
+def server(authority: str | None, scheme: str, peer: Address | None) -> tuple[str | None, int | None]:
+    """server.address and server.port.
+
+    The address is what the client asked for, by name where it used one; the socket's where it did not say. A port that
+    was not named is the socket's where that is known, else the scheme's.
+    """
+    if not authority:
+        return (peer.address, peer.port) if peer is not None else (None, None)
+    host, port = split_authority(authority)
+    if port is None:
+        port = peer.port if peer is not None else DEFAULT_PORT.get(scheme)
+    return host, port
 
 
 def without_user(authority: str) -> str:

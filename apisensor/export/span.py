@@ -91,9 +91,6 @@ TLS_LIBRARY = StringAttribute("apisensor.tls.library")
 TLS_LIBRARY_VERSION = StringAttribute("apisensor.tls.library_version")
 TTFB = DoubleAttribute("apisensor.ttfb_ms")
 
-DEFAULT_PORT = {"http": 80, "https": 443}
-"""RFC 9110 section 4.2: the port of an authority that names none."""
-
 
 class HeaderCapture:
     """The header fields that become attributes, `prefix` + "." + lower-case name, each an array of its values."""
@@ -283,18 +280,12 @@ class SpanEncoder:
 
 
 def _encode_authority(authority: str | None, scheme: str, server: Address | None) -> tuple[bytes, str | None]:
-    """server.address and server.port, and url.full up to the path (None without an authority).
-
-    The address is what the client asked for, by name where it used one; the socket's where it did not say. A port that
-    was not named is the socket's where that is known, else the scheme's.
-    """
-    if not authority:
-        return (SERVER_ADDRESS(server.address) + SERVER_PORT(server.port) if server is not None else b""), None
-    host, port = semantics.split_authority(authority)
-    if port is None:
-        port = server.port if server is not None else DEFAULT_PORT.get(scheme)
-    encoded = SERVER_ADDRESS(host) + (SERVER_PORT(port) if port is not None else b"")
-    return encoded, f"{scheme}://{semantics.without_user(authority)}"
+    """server.address and server.port, and url.full up to the path (None without an authority)."""
+    host, port = semantics.server(authority, scheme, server)
+    encoded = b"" if host is None else SERVER_ADDRESS(host)
+    if port is not None:
+        encoded += SERVER_PORT(port)
+    return encoded, f"{scheme}://{semantics.without_user(authority)}" if authority else None
 
 
 def _encode_ends(client: Address | None, server: Address | None, client_side: bool) -> bytes:
