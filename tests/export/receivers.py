@@ -18,6 +18,15 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    MetricsServiceServicer,
+    add_MetricsServiceServicer_to_server,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
@@ -29,6 +38,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from apisensor.export.signal import METRICS
 from tests.peers.certificates import Certificate
 
 
@@ -58,17 +68,28 @@ class Receiver:
         self.requests: list[ExportTraceServiceRequest] = []
         """All that came, decoded, refused ones included."""
         self.accepted: list[ExportTraceServiceRequest] = []
+        self.metrics: list[ExportMetricsServiceRequest] = []
+        """Requests with metrics that were accepted."""
         self.headers: list[dict[str, str]] = []
         """Field lines or metadata of each request, names in lower case."""
         self.encodings: list[str | None] = []
         """Compression of each request: "gzip" or None."""
 
-    def take(self, request: ExportTraceServiceRequest, headers: dict[str, str], encoding: str | None) -> Answer:
+    def take(
+        self,
+        request: ExportTraceServiceRequest | ExportMetricsServiceRequest,
+        headers: dict[str, str],
+        encoding: str | None,
+    ) -> Answer:
         with self._lock:
             answer = self.answers.popleft() if self.answers else Answer()
-            self.requests.append(request)
             self.headers.append(headers)
             self.encodings.append(encoding)
+            if isinstance(request, ExportMetricsServiceRequest):
+                if answer.code is None:
+                    self.metrics.append(request)
+                return answer
+            self.requests.append(request)
             if answer.code is None:
                 self.accepted.append(request)
         return answer
@@ -101,6 +122,23 @@ def _response(answer: Answer) -> ExportTraceServiceResponse:
     return ExportTraceServiceResponse(partial_success=partial)
 
 
+def _metrics_response(answer: Answer) -> ExportMetricsServiceResponse:
+    if not answer.rejected and not answer.message:
+        return ExportMetricsServiceResponse()
+    partial = ExportMetricsPartialSuccess(rejected_data_points=answer.rejected, error_message=answer.message)
+    return ExportMetricsServiceResponse(partial_success=partial)
+
+
+class _GrpcMetrics(MetricsServiceServicer):
+    """The service for metrics beside a GrpcReceiver's own, whose method has the same name."""
+
+    def __init__(self, receiver: GrpcReceiver) -> None:
+        self._receiver = receiver
+
+    def Export(self, request: ExportMetricsServiceRequest, context: Any) -> ExportMetricsServiceResponse:
+        return _metrics_response(self._receiver.answer(request, context))
+
+
 class GrpcReceiver(Receiver, TraceServiceServicer):
     """A gRPC server with opentelemetry-proto's own servicer."""
 
@@ -116,6 +154,7 @@ class GrpcReceiver(Receiver, TraceServiceServicer):
         options = [("grpc.so_reuseport", 0)]
         self._server = grpc.server(futures.ThreadPoolExecutor(2), options=options)
         add_TraceServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        add_MetricsServiceServicer_to_server(_GrpcMetrics(self), self._server)  # type: ignore[no-untyped-call]
         address = f"127.0.0.1:{port}"
         if tls is None:
             self.port = self._server.add_insecure_port(address)
@@ -130,6 +169,10 @@ class GrpcReceiver(Receiver, TraceServiceServicer):
         self._server.start()
 
     def Export(self, request: ExportTraceServiceRequest, context: Any) -> ExportTraceServiceResponse:
+        return _response(self.answer(request, context))
+
+    def answer(self, request: ExportTraceServiceRequest | ExportMetricsServiceRequest, context: Any) -> Answer:
+        """Takes a request; one that is to fail is aborted here."""
         metadata = dict(context.invocation_metadata())
         # gRPC's Python interface keeps grpc-encoding to itself; grpc-accept-encoding tells nothing about the request.
         answer = self.take(request, metadata, None)
@@ -141,14 +184,14 @@ class GrpcReceiver(Receiver, TraceServiceServicer):
                 status = Status(code=answer.code.value[0], message=answer.message, details=[detail])
                 context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
             context.abort(answer.code, answer.message)
-        return _response(answer)
+        return answer
 
     def stop(self) -> None:
         self._server.stop(None).wait(5)
 
 
 class HttpReceiver(Receiver):
-    """An HTTP server for POST /v1/traces with binary protobuf."""
+    """An HTTP server for binary protobuf: metrics on POST /v1/metrics, spans on any other path."""
 
     def __init__(
         self,
@@ -176,11 +219,13 @@ class HttpReceiver(Receiver):
                 decoded = gzip.decompress(body) if encoding == "gzip" else body
                 receiver.paths.append(self.path)
                 fields = {name.lower(): value for name, value in self.headers.items()}
-                answer = receiver.take(ExportTraceServiceRequest.FromString(decoded), fields, encoding)
+                metrics = self.path == METRICS.path
+                kind = ExportMetricsServiceRequest if metrics else ExportTraceServiceRequest
+                answer = receiver.take(kind.FromString(decoded), fields, encoding)
                 if answer.body is not None:
                     payload = answer.body
                 elif answer.code is None:
-                    payload = _response(answer).SerializeToString()
+                    payload = (_metrics_response if metrics else _response)(answer).SerializeToString()
                 else:
                     payload = Status(message=answer.message).SerializeToString()
                 self.send_response(answer.code or 200)
