@@ -137,13 +137,13 @@ class MetricExporter:
         )
 
     def counters(self) -> dict[str, int]:
-        """For the status document and the metrics."""
+        """For the status document and the metrics. No losses: they are of telemetry, not of what was observed."""
         stats = self.stats()
         return {
             "metrics.points_sent": stats.sent,
             "metrics.points_queued": stats.queued,
             "metrics.exports_postponed": stats.postponed,
-            **{f"metrics.lost.{cause}": count for cause, count in stats.dropped.items()},
+            **{f"metrics.points_dropped_{cause}": count for cause, count in stats.dropped.items()},
         }
 
     def close(self, timeout_s: float) -> None:

@@ -20,6 +20,7 @@ from apisensor.metrics.model import Metric, Value
 
 GAUGES: Final = frozenset(
     {
+        "core.printing",
         "core.waiting",
         "inventory.endpoints",
         "inventory.routes",

@@ -90,7 +90,9 @@ def test_idle_series_make_room_and_begin_anew() -> None:
     much_later = later + SWEEP_NS + 1
     metrics.observe(call(route="/new", start_ns=much_later))
     found = {dict(s.attributes).get("http.route"): (s.count, s.start_ns) for s in metrics.series()}
-    epoch = much_later + call().duration_ns + call().wall_offset_ns
+    first = call()
+    assert first.duration_ns is not None
+    epoch = much_later + first.duration_ns + first.wall_offset_ns
     assert found == {"/busy": (2, STARTED_NS), "/new": (1, epoch), None: (1, STARTED_NS)}
     assert metrics.counters()["metrics.retired_series"] == 1
 
