@@ -15,11 +15,14 @@ from apisensor.cli import stored
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.cli.output import page_console
 from apisensor.cli.stored import cell
-from apisensor.detect import json_form, ocsf, sarif, table
+from apisensor.detect import json_form
 from apisensor.detect.model import SEVERITIES, STATES
+from apisensor.detect.ocsf import ocsf_line
+from apisensor.detect.sarif import sarif
+from apisensor.detect.table import csv_table
 from apisensor.live.client import LiveClient
 from apisensor.store.commands import SetState
-from apisensor.store.model import LARGEST_PAGE, FindingQuery, FindingRecord
+from apisensor.store.model import LARGEST_PAGE, FindingQuery, FindingRecord, TransactionRow
 from apisensor.store.reader import StoreReader
 from apisensor.transactions.json_form import rfc3339
 
@@ -78,7 +81,7 @@ def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) 
     if record is None:
         raise click.ClickException(f"no finding has the id {id_!r}: `apisensor findings list` shows those there are")
     if form == "json":
-        stored.print_json({**_document(record), "transaction_documents": transactions})
+        stored.print_json({**_document(record), "transaction_rows": transactions})
     else:
         page_console().print(_detail_page(record, transactions))
 
@@ -94,11 +97,11 @@ def export(form: str, config: str | None, assignments: tuple[str, ...], **values
     pairs = [(record.finding, record.state) for record in records]
     if form == "ocsf":
         for finding, state in pairs:
-            click.echo(ocsf.line(finding, state), nl=False)
+            click.echo(ocsf_line(finding, state), nl=False)
     elif form == "csv":
-        click.echo(table.csv(pairs), nl=False)
+        click.echo(csv_table(pairs), nl=False)
     else:
-        stored.print_json(sarif.document(pairs) if form == "sarif" else [_document(record) for record in records])
+        stored.print_json(sarif(pairs) if form == "sarif" else [_document(record) for record in records])
 
 
 @command.command(name="set", short_help="Sets a finding's state, with a comment.")
@@ -134,7 +137,7 @@ def _records(store: StoreReader, values: dict[str, Any], limit: int | None) -> t
 
 
 def _document(record: FindingRecord) -> dict[str, Any]:
-    return {**json_form.public(record.finding), "state": record.state, "events": record.events}
+    return {**json_form.public(record.finding, record.state), "events": record.events}
 
 
 def _list_page(records: list[FindingRecord]) -> Table:
@@ -156,7 +159,7 @@ def _list_page(records: list[FindingRecord]) -> Table:
     return made
 
 
-def _detail_page(record: FindingRecord, transactions: list[dict[str, Any]]) -> Group:
+def _detail_page(record: FindingRecord, transactions: list[TransactionRow]) -> Group:
     f = record.finding
     blocks: list[RenderableType] = [
         Text.assemble((f.severity.upper(), _COLORS[f.severity]), "  ", cell(f.title, "bold"), f"  ({record.state})"),
@@ -173,9 +176,8 @@ def _detail_page(record: FindingRecord, transactions: list[dict[str, Any]]) -> G
     blocks += [life, Text("\nTransactions", "bold")]
     calls = stored.table("  id", "time", "method", "path", "status", "client", fold=("path",))
     for t in transactions:
-        client = (t.get("client") or {}).get("address")
-        values = (t["start_time"][:19] + "Z", t["method"], t["path"], t["status"], client)
-        calls.add_row(cell(f"  {t['id']}", "dim"), *(cell(value) for value in values))
+        values = (t.time[:19] + "Z", t.method, t.path, t.status, t.client)
+        calls.add_row(cell(f"  {t.id}", "dim"), *(cell(value) for value in values))
     return Group(*blocks, calls)
 
 

@@ -18,6 +18,7 @@ from apisensor.live.filters import FilterError
 from apisensor.live.listening import LiveError
 from apisensor.live.text import visible
 from apisensor.settings import SettingsError
+from apisensor.store.errors import StoreError
 
 OK = 0
 FAILED = 1
@@ -29,13 +30,18 @@ COMMANDS = {
     "replay": "apisensor.cli.replay",
     "record": "apisensor.cli.record",
     "tail": "apisensor.cli.tail",
+    "inventory": "apisensor.cli.inventory",
+    "findings": "apisensor.cli.findings",
+    "page": "apisensor.cli.page",
     "status": "apisensor.cli.status",
+    "identity": "apisensor.cli.identity",
+    "store": "apisensor.cli.store",
     "doctor": "apisensor.cli.doctor.command",
     "settings": "apisensor.cli.settings",
 }
 """Command: its module, whose `command` it is. Imported when used: `tail` need not load what `run` needs."""
 
-EXPECTED = (SettingsError, LiveError, FilterError)
+EXPECTED = (SettingsError, LiveError, FilterError, StoreError)
 """Errors that say in one line what is wrong. Commands turn those of their own stage into click.ClickException."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -19,9 +21,14 @@ _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def reader(config: str | None, assignments: tuple[str, ...]) -> StoreReader:
-    """The store of this node; also while the sensor runs. Raises StoreError, SettingsError."""
-    return StoreReader(settings_from(config, assignments).store_file)
+@contextmanager
+def reader(config: str | None, assignments: tuple[str, ...]) -> Iterator[StoreReader]:
+    """The store of this node; also while the sensor runs. Raises SettingsError; what it asks raises StoreError."""
+    store = StoreReader(settings_from(config, assignments).store_file)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def query(kind: type[Any], values: dict[str, Any]) -> Any:

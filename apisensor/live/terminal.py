@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Literal, TextIO
 
 from apisensor.live.line import LineFormat
-from apisensor.live.public import view
+from apisensor.live.public import PublicFinding, decode_line, view
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Transaction
 
@@ -75,6 +75,8 @@ class TransactionPrinter:
         self.format = format
         self.dropped = 0
         """Lines dropped since the start because the reader was too slow, or has gone. Only `write` changes it."""
+        self.findings_dropped = 0
+        """Findings that were not printed, for the same reasons."""
         self.written = 0
         """Lines given to the stream since the start."""
         self.broken = False
@@ -115,6 +117,19 @@ class TransactionPrinter:
             count, self._untold = self._untold, 0
             self._put(self._dropped_line(count), 0)
         self._put(json_line(t) if self.format == "jsonl" else self._table_line(self._lines.transaction(view(t))), 1)
+
+    def finding(self, line: bytes) -> None:
+        """Prints a finding, given as its JSON line; with a slow reader, in the room that transactions leave."""
+        if self.format == "none":
+            return
+        if self.broken or self._queued >= 2 * self._queue_bytes:
+            self.findings_dropped += 1
+            return
+        if self.format == "table":
+            finding = decode_line(line)
+            assert isinstance(finding, PublicFinding)
+            line = self._table_line(self._lines.finding(finding))
+        self._put(line, 0)
 
     def note(self, text: str) -> None:
         """Says something about the sensor itself: a line between the table's. JSON lines hold no notes."""

@@ -40,6 +40,7 @@ class Calls:
         self._detection = Detection(settings.detect)
         if store is not None:
             self._detection.restore(store.findings())
+            store.start()
         self._next_flush_ns = 0
 
     def route(self, transaction: Transaction) -> None:
@@ -69,7 +70,7 @@ class Calls:
             "core.views_joined": self._views.joined,
             "core.views_overflowed": self._views.overflowed,
             **self._inventory.counters(),
-            **self._detection.counters(),
+            **{f"detect.{name}": count for name, count in self._detection.counters().items()},
         }
 
     def _take(self, views: Iterable[View]) -> None:

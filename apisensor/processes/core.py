@@ -2,7 +2,8 @@
 
 python -m apisensor.processes.core PARAMETERS
 
-links of the workers -> enrich (process, service, library) -> printer, live stream, OTLP
+links of the workers -> enrich (process, service, library) -> route -> printer, live stream, OTLP, metrics
+                                                                 `---> inventory, detection, store (calls.py)
 """
 
 from __future__ import annotations
@@ -18,13 +19,22 @@ from collections.abc import Callable
 
 import msgspec
 
+from apisensor.detect import json_form
+from apisensor.detect.detection import UnknownDetectorError
+from apisensor.detect.model import Finding
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.enrich.processes import ProcessTable
 from apisensor.enrich.waiting import Waiting
 from apisensor.export.exporter import Exporter
+from apisensor.live import answers
 from apisensor.live.server import LiveServer
 from apisensor.live.terminal import TransactionPrinter
+from apisensor.metrics.calls import CallMetrics
+from apisensor.metrics.exporter import MetricExporter
+from apisensor.metrics.prometheus import exposition
 from apisensor.processes import log
+from apisensor.processes.calls import Calls
+from apisensor.processes.commands import Commands
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     KernelReport,
@@ -43,6 +53,7 @@ from apisensor.processes.node_status import NodeStatus
 from apisensor.processes.pages import CoreCount, Packet, account, core_counters, map_page, worker_counters
 from apisensor.processes.privileges import FATAL, become, die_with_parent
 from apisensor.settings import SettingsError
+from apisensor.store.service import StoreService
 from apisensor.transactions.model import Transaction
 
 TICK_S = 0.2
@@ -54,7 +65,7 @@ QUIET_S = 10.0
 MARK_S = 2.5
 """So long after a transaction the counters still belong to it: reports come each second, connections close late."""
 CLOSE_S = 5.0
-"""How long the end waits for spans to be sent and lines to be printed."""
+"""How long the end waits, in all, for rows to be stored, spans and metrics to be sent, and lines to be printed."""
 
 
 class Clock:
@@ -73,9 +84,15 @@ class Clock:
 class Core:
     """Everything of this process, wired up. Each source is a callable in the selector."""
 
-    def __init__(self, parameters: PartParameters, exporter: Exporter | None) -> None:
+    def __init__(
+        self,
+        parameters: PartParameters,
+        exporter: Exporter | None,
+        metric_exporter: MetricExporter | None,
+        store: StoreService | None,
+    ) -> None:
         descriptors = parameters.descriptors
-        self._exporter = exporter
+        self._exporter, self._metric_exporter, self._store = exporter, metric_exporter, store
         self._log = log.make(parameters.settings, "core")
         self._selector = selectors.DefaultSelector()
         self._page = map_page(descriptors["page"], write=True)
@@ -95,13 +112,20 @@ class Core:
         self._processes = ProcessTable()
         self._waiting = Waiting(self._processes)
         self._clock = Clock()
-        self._node = NodeStatus(self._counters, self._processes, exporter)
+        self._calls = Calls(parameters.settings, store=store, on_finding=self._found)
+        self._metrics = CallMetrics(parameters.settings.metrics.max_series, started_ns=time.time_ns())
+        self._node = NodeStatus(self._counters, self._processes, exporter, store)
+        self._commands = Commands(store, self._selector)
         listening = socket.socket(fileno=descriptors["live"])
         live = parameters.settings.live
         self._live = LiveServer(
             listening,
             self._selector,
-            self._node.status,
+            {
+                "status": answers.status(self._node.status),
+                "metrics": answers.metrics(lambda: exposition(self._metrics, self._node.status())),
+                "command": self._commands.answer,
+            },
             queue_bytes=live.subscriber_queue,
             max_clients=live.max_clients,
         )
@@ -136,11 +160,13 @@ class Core:
 
     def close(self) -> None:
         """Gives what is in hand to the sinks and waits a moment for them."""
+        end = time.monotonic() + CLOSE_S
         for transaction in self._waiting.drain():
             self._sink(transaction)
-        if self._exporter is not None:
-            self._exporter.close(CLOSE_S)
-        self._printer.close(CLOSE_S)
+        self._calls.close()
+        for sink in (self._store, self._exporter, self._metric_exporter, self._printer):
+            if sink is not None:
+                sink.close(max(0.1, end - time.monotonic()))
         self._live.close()
         self._publish()
 
@@ -182,14 +208,23 @@ class Core:
         """Gives one finished transaction to everything that wants it."""
         self._last_transaction = time.monotonic()
         self._node.count(transaction)
+        self._calls.route(transaction)
         dropped = self._printer.dropped
         self._printer.write(transaction)
         self._page[CoreCount.NOT_PRINTED] += self._printer.dropped - dropped
         self._live.publish(transaction)
         if self._exporter is not None:
             self._exporter.offer(transaction)
+        self._metrics.observe(transaction)
+        self._calls.offer(transaction, time.monotonic_ns())
         if not self._prints:
             self._page[CoreCount.HANDLED] += 1
+
+    def _found(self, finding: Finding) -> None:
+        """Gives a finding that is new, or has grown, to who looks on."""
+        line = json_form.json_line(finding)
+        self._printer.finding(line)
+        self._live.publish_finding(line)
 
     def _writing(self, count: int) -> None:
         """Lines go out (told by the printer's thread, the only one that writes these two counters then)."""
@@ -204,8 +239,11 @@ class Core:
         self._clock.look(now_ns)
         for transaction in self._waiting.expired(now_ns):
             self._sink(transaction)
+        self._calls.tick(now_ns)
         if self._exporter is not None:
             self._exporter.tick(now_ns)
+        if self._metric_exporter is not None:
+            self._metric_exporter.tick(now_ns, self._metrics, self._node.status)
         self._publish()
         self._quiet()
 
@@ -223,7 +261,12 @@ class Core:
             **worker_counters(self._worker_pages),
             **core_counters(self._page),
             **self._live.counters(),
+            **self._calls.counters(),
+            **self._metrics.counters(),
+            **(self._store.counters() if self._store is not None else {}),
+            **(self._metric_exporter.counters() if self._metric_exporter is not None else {}),
             "core.waiting": len(self._waiting),
+            "core.lost.findings_not_printed": self._printer.findings_dropped,
         }
 
     def _quiet(self) -> None:
@@ -243,14 +286,18 @@ def main() -> int:
     parent = os.getppid()
     become(parameters.settings.general.user)
     die_with_parent(parent)
-    exporter = None
-    if parameters.settings.export.enabled:
-        try:
+    settings = parameters.settings
+    exporter = metric_exporter = store = None
+    try:
+        if settings.export.enabled:
             exporter = Exporter.from_environment(os.environ, host_name=socket.gethostname())
-        except SettingsError as error:
-            log.make(parameters.settings, "core").error(str(error))
-            return FATAL
-    core = Core(parameters, exporter)
+            metric_exporter = MetricExporter.from_environment(os.environ, host_name=socket.gethostname())
+        if settings.store.enabled:
+            store = StoreService(settings.store_file, settings.store)
+        core = Core(parameters, exporter, metric_exporter, store)
+    except (SettingsError, UnknownDetectorError) as error:
+        log.make(settings, "core").error(str(error))
+        return FATAL
 
     def stop(_signal: int, _frame: object) -> None:
         core.stopping = True

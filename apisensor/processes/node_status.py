@@ -12,6 +12,7 @@ from apisensor.export.exporter import Exporter
 from apisensor.live.quiet import QuietFacts, quiet_note
 from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
 from apisensor.processes.messages import KernelReport, LibraryState, Parts, ProcessTraffic
+from apisensor.store.service import StoreService
 from apisensor.transactions.model import Transaction
 
 MOST_COUNTED = 4096
@@ -22,9 +23,13 @@ class NodeStatus:
     """Filled by core as messages come; read when somebody asks."""
 
     def __init__(
-        self, counters: Callable[[], dict[str, int]], processes: ProcessTable, exporter: Exporter | None
+        self,
+        counters: Callable[[], dict[str, int]],
+        processes: ProcessTable,
+        exporter: Exporter | None,
+        store: StoreService | None,
     ) -> None:
-        self._counters, self._processes, self._exporter = counters, processes, exporter
+        self._counters, self._processes, self._exporter, self._store = counters, processes, exporter, store
         self._started = time.time()
         self.kernel = KernelReport({}, [])
         self.parts = Parts([])
@@ -73,7 +78,7 @@ class NodeStatus:
             ],
             processes=[self._process(row) for row in self.kernel.processes],
             export=self._export(),
-            notes=[*self.parts.notes, *self._attach_note()],
+            notes=[*self.parts.notes, *self._attach_note(), *(self._store.notes() if self._store is not None else [])],
         )
 
     def _attach_note(self) -> list[str]:
