@@ -56,7 +56,8 @@ class Connections:
         except queue.Empty:
             raise StoreError("the store is busy with other queries: try again", "busy") from None
         try:
-            reading = self._current(reading)
+            before, reading = reading, None
+            reading = self._current(before)
             reading.connection.execute("BEGIN")
             try:
                 yield reading
@@ -111,10 +112,13 @@ class Connections:
             if cause_of(error) != "not_allowed" or self._written():
                 raise
             connection, immutable = self._connect("mode=ro&immutable=1"), True
-        schema.check_version(connection)
-        if schema.version_of(connection) == 0:
+        try:
+            schema.check_version(connection)
+            if schema.version_of(connection) == 0:
+                raise StoreError(f"no sensor has kept anything here yet: {self._path} is empty")
+        except BaseException:
             connection.close()
-            raise StoreError(f"no sensor has kept anything here yet: {self._path} is empty")
+            raise
 
         def dictionary(number: int) -> bytes | None:
             row = connection.execute("SELECT body FROM dictionaries WHERE number = ?", (number,)).fetchone()

@@ -25,6 +25,8 @@ FIRST_TRAINING = 1_000
 TRAINING_FACTOR = 30
 """A dictionary is trained after 1,000 transactions, 30,000, 900,000 ...: early, and again when more was seen; the
 number of dictionaries grows with the logarithm of what was stored."""
+FIRST_NUMBER = 1 << 15
+"""Of private dictionaries (RFC 8878 section 5)."""
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 """Bytes of one document, decompressed: far above what limits of heads allow; a damaged frame may claim anything."""
 
@@ -125,9 +127,8 @@ class Encoder:
         samples, self._samples = self._samples, []
         if len(samples) < SAMPLES // 2:
             return
-        dictionary = zstandard.train_dictionary(DICTIONARY_BYTES, samples, k=256, d=8)
-        self._connection.execute(
-            "INSERT OR REPLACE INTO dictionaries VALUES (?, ?, ?)",
-            (dictionary.dict_id(), seq, dictionary.as_bytes()),
-        )
+        last = self._connection.execute("SELECT max(number) FROM dictionaries").fetchone()[0]
+        number = FIRST_NUMBER if last is None else last + 1
+        dictionary = zstandard.train_dictionary(DICTIONARY_BYTES, samples, k=256, d=8, dict_id=number)
+        self._connection.execute("INSERT INTO dictionaries VALUES (?, ?, ?)", (number, seq, dictionary.as_bytes()))
         self._use(dictionary.as_bytes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from typing import get_args
+from typing import Literal, get_args
 
 from apisensor.inventory import histogram, profile
 from apisensor.inventory.model import Alias, EndpointDelta, EndpointKey, Side
@@ -16,13 +16,16 @@ from apisensor.store.traffic import ENDPOINT_STEP, HOUR, TOTAL_STEP
 MOVE_ROWS = 2_000
 """Transactions of merged endpoints that are given the new id in one commit, and at most one segment beyond; until all
 have it, readers look for both."""
+MAX_ALIASES = 500_000
+"""Kept, the latest: each some 100 bytes. What was merged before them is known by its new id alone."""
 
-_COLUMNS = ("id", "side", "owner", "method", "route", *profiles.LISTED)
+_COLUMNS = ("id", "side", "owner", "method", "route", "walled", "rpc", *profiles.LISTED)
 _INSERT = f"INSERT INTO endpoints ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"
 _UPDATE = f"UPDATE endpoints SET {','.join(f'{name} = ?' for name in profiles.LISTED)} WHERE n = ?"
-_OWNER = """INSERT INTO owners VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (side, owner) DO UPDATE SET
+_TOLD = "UPDATE endpoints SET walled = ?, rpc = ? WHERE n = ? AND (walled <> ? OR rpc <> ?)"
+_OWNER = """INSERT INTO owners VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (side, owner) DO UPDATE SET
     endpoints = endpoints + excluded.endpoints, calls = calls + excluded.calls, errors = errors + excluded.errors,
-    unmatched = unmatched + excluded.unmatched"""
+    unmatched = unmatched + excluded.unmatched, last_hour = max(last_hour, excluded.last_hour)"""
 _HOUR = """INSERT INTO owner_hours VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, side, owner) DO UPDATE SET
     calls = calls + excluded.calls, errors = errors + excluded.errors, unmatched = unmatched + excluded.unmatched"""
 
@@ -38,13 +41,21 @@ class Endpoints:
         rows = self._connection.execute("SELECT id, side, owner, method, route FROM endpoints")
         return [(i, EndpointKey(sides[side], owner, method, route)) for i, side, owner, method, route in rows]
 
+    def told(self, what: Literal["walled", "rpc"]) -> frozenset[str]:
+        """Ids of the endpoints of which the latest delta said so."""
+        return frozenset(i for (i,) in self._connection.execute(f"SELECT id FROM endpoints WHERE {what} = 1"))
+
     def aliases(self) -> list[Alias]:
         return [Alias(old, new) for old, new in self._connection.execute("SELECT old, new FROM aliases")]
 
     def apply(self, pending: Pending) -> None:
         """Writes everything that is pending; the caller forgets it after the commit."""
         for delta in pending.endpoints.values():
-            self._merge(self.resolve(delta.id), delta)
+            endpoint = self.resolve(delta.id)
+            self._merge(endpoint, delta)
+            if endpoint == delta.id:
+                told = (delta.walled, delta.rpc)
+                self._connection.execute(_TOLD, (*told, self._n(endpoint), *told))
         self._buckets(pending.buckets)
         self._hours(pending.hours)
         for alias in pending.aliases:
@@ -71,10 +82,19 @@ class Endpoints:
 
     def _new(self, endpoint: str, delta: EndpointDelta) -> None:
         key = delta.key
-        values = (endpoint, key.side, key.owner, key.method, key.route, *profiles.listed(delta.profile))
+        values = (
+            endpoint,
+            key.side,
+            key.owner,
+            key.method,
+            key.route,
+            delta.walled,
+            delta.rpc,
+            *profiles.listed(delta.profile),
+        )
         n = self._connection.execute(_INSERT, values).lastrowid
         self._connection.execute("INSERT INTO profiles VALUES (?, ?)", (n, profiles.encode(delta.profile)))
-        self._connection.execute(_OWNER, (key.side, key.owner, 1, 0, 0, 0))
+        self._connection.execute(_OWNER, (key.side, key.owner, 1, 0, 0, 0, 0))
         # Aliases may have come before the endpoint that they lead to.
         for (old,) in self._connection.execute("SELECT old FROM aliases WHERE new = ?", (endpoint,)).fetchall():
             self._absorb(old, endpoint)
@@ -84,7 +104,8 @@ class Endpoints:
         if old == new:
             return
         execute = self._connection.execute
-        execute("INSERT OR REPLACE INTO aliases VALUES (?, ?, 0)", (old, new))
+        execute("INSERT OR REPLACE INTO aliases (old, new, moved) VALUES (?, ?, 0)", (old, new))
+        execute("DELETE FROM aliases WHERE n <= (SELECT max(n) FROM aliases) - ?", (MAX_ALIASES,))
         # What led to the old one leads to the new one from now on; its transactions may be under any of these ids.
         execute("UPDATE aliases SET new = ?, moved = 0 WHERE new = ?", (new, old))
         execute("UPDATE findings SET endpoint = ? WHERE endpoint = ?", (new, old))
@@ -104,7 +125,7 @@ class Endpoints:
         self._merge(new, EndpointDelta(new, key, profiles.decode(body)))
         execute("DELETE FROM endpoints WHERE n = ?", (n,))
         execute("DELETE FROM profiles WHERE n = ?", (n,))
-        execute(_OWNER, (side, owner, -1, 0, 0, 0))
+        execute(_OWNER, (side, owner, -1, 0, 0, 0, 0))
         self._move_buckets(n, target)
 
     def _move_buckets(self, source: int, target: int) -> None:
@@ -136,7 +157,6 @@ class Endpoints:
             ).rowcount
             if room <= 0:
                 return True
-        execute("UPDATE evidence SET endpoint = ? WHERE endpoint = ?", (new, old))
         execute("UPDATE aliases SET moved = 1 WHERE old = ?", (row[0],))
         return True
 
@@ -178,5 +198,5 @@ class Endpoints:
             return [(*key, value.calls, value.errors, value.unmatched) for key, value in hours.items()]
 
         self._connection.executemany(_HOUR, rows())
-        owners = ((side, owner, 0, calls, errors, lost) for _, side, owner, calls, errors, lost in rows())
+        owners = ((side, owner, 0, calls, errors, lost, hour) for hour, side, owner, calls, errors, lost in rows())
         self._connection.executemany(_OWNER, owners)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from apisensor.detect.model import Finding
 from apisensor.inventory.model import InventoryDelta
 from apisensor.sections import Store
 from apisensor.store.commands import Command, Done, Failed, SetState
-from apisensor.store.errors import Cause, StoreError, cause_of
+from apisensor.store.errors import Cause, StoreError
 from apisensor.store.opening import set_aside, unavailable
 from apisensor.store.pending import Pending
 from apisensor.store.purge import Steps
@@ -151,18 +152,18 @@ class Keeper:
         """Everything that came before the command is written before it."""
         self.flush(all_of_it=True)
         if self._writer is None or self._failing is not None:
-            reply(Failed("the store cannot be written now: " + "; ".join(self.notes())))
+            answer(reply, Failed("the store cannot be written now: " + "; ".join(self.notes())))
             return
         try:
             if isinstance(command, SetState):
-                reply(self._writer.set_state(command, self._now_ns()))
+                answer(reply, self._writer.set_state(command, self._now_ns()))
             else:
                 self._purges.append((self._writer.purge(command), reply))
         except StoreError as error:
-            reply(Failed(str(error)))
+            answer(reply, Failed(str(error)))
         except sqlite3.Error as error:
             self.failed(error)
-            reply(Failed(f"the store could not do it: {error}"))
+            answer(reply, Failed(f"the store could not do it: {error}"))
 
     # What is done.
 
@@ -230,44 +231,45 @@ class Keeper:
                 next(steps)
             except StopIteration as stop:
                 self._purges.pop(0)
-                reply(stop.value)
+                answer(reply, stop.value)
             except (sqlite3.Error, StoreError) as error:
                 self._purges.pop(0)
-                reply(Failed(f"the purge stopped: {error}"))
+                answer(reply, Failed(f"the purge stopped: {error}"))
                 if isinstance(error, sqlite3.Error):
                     raise
 
     def close(self) -> None:
-        for _, reply in self._purges:
-            reply(Failed("the sensor stops; what was not deleted yet is still there"))
-        self._purges = []
-        if self._items:
-            self._give_up_items("shutdown")
+        self._lost["shutdown"] += len(self._items)
+        self._items, self._bytes = [], 0
         self._shut()
 
     # What went wrong.
 
     def failed(self, error: Exception) -> None:
         """An error of the database, decided on."""
-        if isinstance(error, StoreError):
-            cause: Cause = error.cause or "io_error"
-        elif isinstance(error, sqlite3.Error):
-            cause = cause_of(error)
-        elif isinstance(error, OSError):
-            cause = unavailable(self._path, error).cause or "io_error"
-        else:
-            # A profile or a frame that cannot be read: pages of garbage.
-            cause = "damaged"
-        if cause == "damaged" and self._begin_anew(error):
-            return
-        if self._failing is None:
-            self._lost_before = sum(self._lost.values())
+        cause = self._cause(error)
+        if cause == "damaged":
+            try:
+                self._begin_anew(error)
+                return
+            except (OSError, sqlite3.Error, StoreError) as again:
+                error, cause = again, self._cause(again)
+        if self._failing is None or self._failing[0] != cause:
+            if self._failing is None:
+                self._lost_before = sum(self._lost.values())
             self._failing = (cause, self._now_ns(), str(error))
         self._retry_at = time.monotonic() + RETRY_S
-        if cause != "busy":
-            self._give_up_items(cause)
+        self._give_up_items(cause)
         if cause not in ("busy", "disk_full"):
             self._shut()
+
+    def _cause(self, error: Exception) -> Cause:
+        if isinstance(error, sqlite3.Error | OSError):
+            error = unavailable(self._path, error)
+        if isinstance(error, StoreError):
+            return error.cause or "io_error"
+        # A profile or a frame that cannot be read: pages of garbage.
+        return "damaged"
 
     def surprised(self, error: Exception) -> None:
         """A mistake of ours: what was in hand is given up, so that it cannot happen again with the same."""
@@ -277,32 +279,34 @@ class Keeper:
         self._pending = Pending()
         self._say(f"the store gave up a commit at {clock(self._now_ns())}: {type(error).__name__}: {error}")
 
-    def _begin_anew(self, error: Exception) -> bool:
+    def _begin_anew(self, error: Exception) -> None:
+        """Sets the database aside and repeats the commit in a new one."""
         self._shut()
-        try:
-            aside = set_aside(self._path, self._now_ns() // 1_000_000_000)
-            self._writer = self._open()
-            self._set_aside += 1
-            text = f"a damaged database was set aside as {aside} at {clock(self._now_ns())}, a new one begun ({error})"
-            self._say(text)
-            self._writer.note(text, self._now_ns())
-            if self._items or self._findings or self._pending:
-                self._write(self._writer, True)
-        except (OSError, sqlite3.Error, StoreError) as again:
-            if isinstance(again, StoreError) and again.cause == "damaged":
-                return False
-            self.failed(again if not _damaged(again) else OSError(str(again)))
-        return True
+        aside = set_aside(self._path, self._now_ns() // 1_000_000_000)
+        self._set_aside += 1
+        text = f"a damaged database was set aside as {aside} at {clock(self._now_ns())}, a new one begun ({error})"
+        self._say(text)
+        self._writer = self._open()
+        self._writer.note(text, self._now_ns())
+        if self._items or self._findings or self._pending:
+            self._write(self._writer, True)
 
     def _open(self) -> Writer:
         return Writer(self._path, self._settings)
 
     def _shut(self) -> None:
+        for steps, reply in self._purges:
+            steps.close()
+            answer(reply, Failed("the purge stopped with the store; what was not deleted yet is still there"))
+        self._purges = []
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
 
     def _give_up_items(self, cause: str) -> None:
+        """But for a lock: that passes, and `ready` stops what would come on top."""
+        if cause == "busy":
+            return
         self._lost[cause] += len(self._items)
         self._items, self._bytes = [], 0
 
@@ -310,8 +314,10 @@ class Keeper:
         self._said = [*self._said[-MAX_NOTES + 1 :], text]
 
 
-def _damaged(error: Exception) -> bool:
-    return isinstance(error, sqlite3.Error) and cause_of(error) == "damaged"
+def answer(reply: Reply, result: Done | Failed) -> None:
+    """Whoever asked may be gone: that is no reason to lose a commit."""
+    with contextlib.suppress(Exception):
+        reply(result)
 
 
 def clock(unix_ns: int) -> str:

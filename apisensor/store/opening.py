@@ -17,6 +17,8 @@ BUSY_S = 2.0
 CACHE_KIB = 16 * 1024
 """The indexes of the segment that is written, twice over, and the busiest endpoints."""
 PAGE_BYTES = 4096
+NO_ROOM_BYTES = 128 * 1024
+"""Free bytes of a file system that is full: SQLite's own index of the WAL wants 32 KiB at once."""
 SUFFIXES = ("", "-wal", "-shm")
 """Files of one database."""
 
@@ -71,13 +73,12 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def unavailable(path: str, error: OSError | sqlite3.Error) -> StoreError:
     """One line that says what to do."""
-    cause: Cause
-    if isinstance(error, OSError):
-        cause = "disk_full" if error.errno == 28 else "not_allowed"
-        text = error.strerror or str(error)
-    else:
-        cause, text = cause_of(error), str(error)
     folder = os.path.dirname(path)
+    text = str(error) if isinstance(error, sqlite3.Error) else error.strerror or str(error)
+    cause: Cause = cause_of(error) if isinstance(error, sqlite3.Error) else "not_allowed"
+    # SQLite says "unable to open" where there is no room for a file of its own.
+    if cause in ("not_allowed", "io_error") and no_room(folder):
+        cause = "disk_full"
     if cause == "not_allowed":
         return StoreError(
             f"the store {path} cannot be written by user {_user()} ({text}): {folder} and what is in it must belong to "
@@ -85,6 +86,14 @@ def unavailable(path: str, error: OSError | sqlite3.Error) -> StoreError:
             "not_allowed",
         )
     return StoreError(f"the store {path} cannot be opened: {text}", cause)
+
+
+def no_room(folder: str) -> bool:
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < NO_ROOM_BYTES or status.f_ffree == 0 < status.f_files
 
 
 def _user() -> str:

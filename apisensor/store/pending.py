@@ -85,6 +85,7 @@ class Pending:
             self.endpoints[endpoint.id] = endpoint
         else:
             profile.merge(known.profile, more)
+            known.walled, known.rpc = endpoint.walled, endpoint.rpc
 
     def _bucket(self, endpoint: str, time: int, delta: EndpointDelta) -> None:
         bucket = self.buckets.get((endpoint, time))

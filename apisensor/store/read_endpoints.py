@@ -159,9 +159,13 @@ def points(reading: Reading, endpoint: str | None, since: int, until: int, step:
             return []
         n = row[0]
     fine = TOTAL_STEP if endpoint is None else ENDPOINT_STEP
-    newest = reading.connection.execute("SELECT max(time) FROM buckets WHERE step = ?", (HOUR,)).fetchone()[0]
-    kept_from = (newest or 0) - KEPT[fine] + 2 * HOUR
-    width = HOUR if since < kept_from or step % HOUR == 0 else fine
+    oldest, newest = reading.connection.execute(
+        "SELECT min(time), max(time) FROM buckets WHERE step = ?", (HOUR,)
+    ).fetchone()
+    if newest is None:
+        return []
+    since, until = max(since, oldest), min(until, newest + HOUR)
+    width = HOUR if since < newest - KEPT[fine] + 2 * HOUR or step % HOUR == 0 else fine
     step = -(-step // width) * width
     if (until - since) // step > MAX_POINTS:
         raise StoreError(f"a plot has {MAX_POINTS:,} points at most: ask for longer steps or less time")

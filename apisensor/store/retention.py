@@ -114,13 +114,22 @@ class Retention:
                 found = True
                 self._delete_buckets(*key)
         if execute("SELECT 1 FROM owner_hours WHERE hour < ? LIMIT 1", (now_s - OWNER_HOURS_KEPT,)).fetchone():
-            found = True
-            with transaction(self._connection):
-                execute("DELETE FROM owner_hours WHERE hour < ?", (now_s - OWNER_HOURS_KEPT,))
+            found = self._delete_hours(now_s - OWNER_HOURS_KEPT)
         return found
 
     def _oldest_buckets(self) -> bool:
-        return any(self._delete_buckets(step, 1 << 62) for step in KEPT)
+        return any(self._delete_buckets(step, 1 << 62) for step in KEPT) or self._oldest_hour()
+
+    def _oldest_hour(self) -> bool:
+        oldest = self._connection.execute("SELECT min(hour) FROM owner_hours").fetchone()[0]
+        return oldest is not None and self._delete_hours(oldest + 1)
+
+    def _delete_hours(self, before: int) -> bool:
+        """And the owners who have no endpoint and have not been heard of since."""
+        with transaction(self._connection):
+            gone = self._connection.execute("DELETE FROM owner_hours WHERE hour < ?", (before,)).rowcount
+            self._connection.execute("DELETE FROM owners WHERE endpoints <= 0 AND last_hour < ?", (before,))
+        return gone > 0
 
     def _delete_buckets(self, step: int, before: int) -> bool:
         with transaction(self._connection):

@@ -63,6 +63,8 @@ CREATE TABLE endpoints (
     owner TEXT NOT NULL,
     method TEXT NOT NULL,
     route TEXT NOT NULL,
+    walled INTEGER NOT NULL,      -- EndpointDelta.walled, as it was told last
+    rpc INTEGER NOT NULL,         -- EndpointDelta.rpc
     count INTEGER NOT NULL,
     errors INTEGER NOT NULL,
     p50 REAL,
@@ -80,10 +82,17 @@ CREATE INDEX endpoints_first_seen ON endpoints (first_ns, n);
 CREATE INDEX endpoints_count ON endpoints (count, n);
 CREATE INDEX endpoints_errors ON endpoints (errors, n);
 CREATE INDEX endpoints_latency ON endpoints (p95, n);
+CREATE INDEX endpoints_walled ON endpoints (id) WHERE walled = 1;
+CREATE INDEX endpoints_rpc ON endpoints (id) WHERE rpc = 1;
 CREATE INDEX endpoints_unauthenticated ON endpoints (n) WHERE unauthenticated = 1;
 CREATE INDEX endpoints_sensitive ON endpoints (n) WHERE sensitive <> '';
 CREATE TABLE profiles (n INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE aliases (old TEXT PRIMARY KEY, new TEXT NOT NULL, moved INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE aliases (
+    n INTEGER PRIMARY KEY,
+    old TEXT NOT NULL UNIQUE,
+    new TEXT NOT NULL,
+    moved INTEGER NOT NULL        -- 1: transactions have the new id
+);
 CREATE INDEX aliases_new ON aliases (new);
 CREATE INDEX aliases_moving ON aliases (old) WHERE moved = 0;
 
@@ -94,6 +103,7 @@ CREATE TABLE owners (
     calls INTEGER NOT NULL,
     errors INTEGER NOT NULL,
     unmatched INTEGER NOT NULL,
+    last_hour INTEGER NOT NULL,   -- in which there was a call
     PRIMARY KEY (side, owner)
 ) WITHOUT ROWID;
 CREATE TABLE owner_hours (
@@ -152,7 +162,7 @@ CREATE TABLE evidence (
     service TEXT,
     identity BLOB,
     login BLOB,
-    endpoint BLOB,
+    endpoint BLOB,                -- as it was called then
     body BLOB NOT NULL
 ) WITHOUT ROWID;
 

@@ -75,6 +75,14 @@ class StoreService:
         """What the inventory knew. Before `start`."""
         return self._keeper.read(lambda writer: writer.endpoints(), [])
 
+    def walled(self) -> frozenset[str]:
+        """Ids of endpoints whose latest delta said so. Before `start`."""
+        return self._keeper.read(lambda writer: writer.told("walled"), frozenset())
+
+    def rpc(self) -> frozenset[str]:
+        """Ids of endpoints whose delta said so. Before `start`."""
+        return self._keeper.read(lambda writer: writer.told("rpc"), frozenset())
+
     def aliases(self) -> list[Alias]:
         """Before `start`."""
         return self._keeper.read(lambda writer: writer.aliases(), [])
@@ -126,7 +134,9 @@ class StoreService:
         """Writes what is queued; what is not written within the time is counted as lost (shutdown)."""
         self._closing = True
         self._wake.set()
-        if self._thread.is_alive():
+        if self._thread.ident is None:
+            self._keeper.close()
+        else:
             self._thread.join(within_s)
         self._given_up = True
         self._keeper.lose("shutdown", len(self._transactions))

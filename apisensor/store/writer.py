@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Literal
 
 from apisensor.detect.model import Finding
 from apisensor.inventory.model import Alias, EndpointKey
@@ -97,6 +98,9 @@ class Writer:
 
     def endpoints(self) -> list[tuple[str, EndpointKey]]:
         return self._endpoints.keys()
+
+    def told(self, what: Literal["walled", "rpc"]) -> frozenset[str]:
+        return self._endpoints.told(what)
 
     def aliases(self) -> list[Alias]:
         return self._endpoints.aliases()
