@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from apisensor.inventory import profile, tree
-from apisensor.inventory.endpoint import Endpoint, endpoint_id
+from apisensor.inventory import profile
+from apisensor.inventory.endpoint import Endpoint
 from apisensor.inventory.evidence import Evidence, evidence, method_of
 from apisensor.inventory.model import OTHER, Alias, EndpointDelta, EndpointKey, InventoryDelta, Profile, Side, Unmatched
+from apisensor.inventory.owner import Owner, Place
 from apisensor.inventory.owners import Destinations, Served, server_owner
-from apisensor.inventory.routes import bare, is_rpc, segments, template_segments
+from apisensor.inventory.routes import bare
 from apisensor.inventory.tree import Node
 from apisensor.transactions.model import Transaction
 
@@ -29,21 +30,6 @@ WALLED_PER_OWNER = 100
 """Endpoints of one owner of which nothing but a wall's answers was seen (401 and its like)."""
 UNMATCHED_OWNERS = 1_000
 """Owners with calls that match nothing, between two flushes; further ones are counted under OTHER."""
-
-
-class Owner:
-    """Templates of one owner."""
-
-    __slots__ = ("endpoints", "name", "root", "rpc", "side", "walled")
-
-    def __init__(self, side: Side, name: str) -> None:
-        self.side: Side = side
-        self.name = name
-        self.root = Node()
-        self.rpc: dict[str, Node] = {}
-        """Routes that are paths as they are: gRPC."""
-        self.endpoints = 0
-        self.walled = 0
 
 
 class Inventory:
@@ -122,7 +108,7 @@ class Inventory:
         endpoints = []
         for endpoint in self._changed:
             if endpoint.profile is not None:
-                walled, rpc = self._standing(endpoint.key)
+                walled, rpc = self._owners[endpoint.key.side][endpoint.key.owner].standing(endpoint.key.route)
                 endpoints.append(EndpointDelta(endpoint.id, endpoint.key, endpoint.profile, walled=walled, rpc=rpc))
                 endpoint.profile = None
         aliases = [Alias(old, self._resolved(new)) for old, new in self._aliases.items()]
@@ -156,16 +142,12 @@ class Inventory:
 
     def _node(self, owner: Owner, path: str) -> Node | None:
         node = self._paths.get((owner, path))
-        if node is not None:
-            return node
-        node = owner.rpc.get(path)
-        if node is None:
-            parts = segments(path)
-            node = None if parts is None else tree.find(owner.root, parts)
-        if node is not None and node.route is not None and len(path) <= LONGEST_PATH_KEPT:
-            if len(self._paths) >= PATHS_KEPT:
-                self._paths.clear()
-            self._paths[owner, path] = node
+        if node is None or not node.endpoints:  # they may have moved to a route that is gRPC's
+            node = owner.find(path)
+            if node is not None and len(path) <= LONGEST_PATH_KEPT:
+                if len(self._paths) >= PATHS_KEPT:
+                    self._paths.clear()
+                self._paths[owner, path] = node
         return node
 
     def _news(self, endpoint: Endpoint) -> Profile:
@@ -189,9 +171,6 @@ class Inventory:
 
     def _mint(self, t: Transaction, owner: Owner, path: str, method: str, says: Evidence) -> Endpoint | None:
         """Adds an endpoint, or the evidence that one exists. None where there is no room, or the path is none."""
-        place = path if is_rpc(t.protocol, t.method, path) or path in owner.rpc else segments(path)
-        if place is None:
-            return None
         confirmed = says is Evidence.ANSWERED
         node = self._node(owner, path)
         if node is None or not node.endpoints or method not in node.endpoints:
@@ -203,8 +182,11 @@ class Inventory:
             ):
                 self._refused += 1
                 return None
-            if self._register(owner) and owner.side == "client":
-                self._destinations.made(t)
+        place = owner.place_of(path, t.protocol, t.method)
+        if place is None:
+            return None
+        if self._register(owner) and owner.side == "client":
+            self._destinations.made(t)
         return self._place(owner, place, method, confirmed)
 
     def _register(self, owner: Owner) -> bool:
@@ -212,62 +194,27 @@ class Inventory:
         owners = self._owners[owner.side]
         return owners.setdefault(owner.name, owner) is owner and owner.endpoints == 0
 
-    def _place(self, owner: Owner, place: str | tuple[str, ...], method: str, confirmed: bool) -> Endpoint:
-        """The endpoint in a place (segments, or a text that is the route as it is), made where there is none."""
-        moved: list[Node] = []
-        if isinstance(place, str):
-            node = owner.rpc.get(place) or self._add_rpc(owner, place)
-        else:
-            node = tree.find(owner.root, place) or Node()
-        if confirmed and not node.confirmed:
-            owner.walled -= len(node.endpoints or ())
-        if isinstance(place, str):
-            node.confirmed = node.confirmed or confirmed
-        else:
-            node, moved = tree.insert(owner.root, place, confirmed, self._max_literals)
-        if node.endpoints is None:
-            node.endpoints = {}
-        endpoint = node.endpoints.get(method)
-        if endpoint is None:
-            assert node.route is not None
-            key = EndpointKey(owner.side, owner.name, method, node.route)
-            endpoint = node.endpoints[method] = Endpoint(endpoint_id(key), key)
-            self._endpoints += 1
-            owner.endpoints += 1
-            owner.walled += not node.confirmed
+    def _place(self, owner: Owner, place: Place, method: str, confirmed: bool) -> Endpoint:
+        before = owner.endpoints
+        endpoint, moved = owner.add(place, method, confirmed, self._max_literals)
+        self._endpoints += owner.endpoints - before
         if moved:
-            self._rename(owner, moved)
+            self._paths.clear()
+            for node in moved:
+                self._rename(owner, node)
         return endpoint
 
-    def _add_rpc(self, owner: Owner, route: str) -> Node:
-        """A route that is a path as it is. What came to it without saying that it is gRPC moves there."""
-        node = owner.rpc[route] = Node()
-        node.route = route
-        found = tree.find(owner.root, segments(route) or ())
-        if found is not None and found.route == route:
-            node.endpoints, node.confirmed = found.endpoints, found.confirmed
-            found.endpoints, found.route = None, None
-            self._paths.clear()
-        return node
-
-    def _rename(self, owner: Owner, moved: list[Node]) -> None:
-        """Gives the endpoints of these nodes the keys that their routes make."""
-        self._paths.clear()
-        for node in moved:
-            assert node.route is not None
-            for method, endpoint in (node.endpoints or {}).items():
-                for part in endpoint.former:
-                    if part.profile is not None:
-                        profile.merge(self._news(endpoint), part.profile)
-                        part.profile = None
-                self._news(endpoint)  # the store writes the row that the aliases lead to
-                for old in endpoint.rename(EndpointKey(owner.side, owner.name, method, node.route)):
-                    self._alias(old, endpoint.id)
-        before = owner.endpoints
-        everything = [*tree.nodes(owner.root), *owner.rpc.values()]
-        owner.endpoints = sum(len(node.endpoints or ()) for node in everything)
-        owner.walled = sum(len(node.endpoints or ()) for node in everything if not node.confirmed)
-        self._endpoints += owner.endpoints - before
+    def _rename(self, owner: Owner, node: Node) -> None:
+        """Gives the endpoints of a node the keys that its route makes."""
+        assert node.route is not None
+        for method, endpoint in (node.endpoints or {}).items():
+            for part in endpoint.former:
+                if part.profile is not None:
+                    profile.merge(self._news(endpoint), part.profile)
+                    part.profile = None
+            self._news(endpoint)  # the store writes the row that the aliases lead to
+            for old in endpoint.rename(EndpointKey(owner.side, owner.name, method, node.route)):
+                self._alias(old, endpoint.id)
 
     def _alias(self, old: str, new: str) -> None:
         self._aliases[old] = new
@@ -279,19 +226,13 @@ class Inventory:
             id = self._aliases[id]
         return id
 
-    def _standing(self, key: EndpointKey) -> tuple[bool, bool]:
-        """Whether only a wall's answers were seen of it, and whether its route is a path as it is."""
-        owner = self._owners[key.side][key.owner]
-        rpc = owner.rpc.get(key.route)
-        node = rpc or tree.find(owner.root, template_segments(key.route))
-        return node is not None and not node.confirmed, rpc is not None
-
     def _restore(self, id: str, key: EndpointKey, walled: bool, rpc: bool) -> None:
         """Takes an endpoint of the store as it is, or as it is to be with the limit of today."""
         owner = self._owners[key.side].get(key.owner) or Owner(key.side, key.owner)
         self._register(owner)
-        as_it_is = rpc or is_rpc("", key.method, key.route)
-        endpoint = self._place(owner, key.route if as_it_is else template_segments(key.route), key.method, not walled)
+        place = key.route if rpc else owner.place_of(key.route, "", key.method, template=True)
+        assert place is not None
+        endpoint = self._place(owner, place, key.method, not walled)
         if endpoint.id != id:
             self._news(endpoint)
             self._alias(id, endpoint.id)

@@ -92,6 +92,8 @@ class Profile(msgspec.Struct, gc=False):
     """Authority: calls."""
     content_types: dict[str, int] = {}
     """Of the response, without parameters."""
+    response_types: dict[str, int] = {}
+    """"200 application/json": which status came with which content type."""
     query_names: dict[str, int] = {}
     """Names of query parameters: calls."""
     anomalies: dict[str, int] = {}
@@ -114,6 +116,14 @@ class EndpointDelta(msgspec.Struct, gc=False):
     teach the templates nothing. To be given back at the start, as it was told last."""
     rpc: bool = False
     """Its route is a path as it is (gRPC), no template. To be given back at the start, too."""
+
+
+class EndpointRecord(msgspec.Struct, frozen=True, gc=False):
+    """An endpoint with everything that was counted of it: what the exports are made of."""
+
+    id: str
+    key: EndpointKey
+    profile: Profile
 
 
 class Alias(msgspec.Struct, frozen=True, gc=False):

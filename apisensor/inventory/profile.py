@@ -6,6 +6,7 @@ merging is associative and commutative; beyond them the sums still are, and what
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
 from apisensor.inventory import histogram
@@ -24,6 +25,7 @@ LIMITS = {
     "sensitive_out": 16,
     "hosts": 32,  # whoever sends odd Host headers gets no more room than this
     "content_types": 16,
+    "response_types": 48,
     "query_names": 64,
     "anomalies": 32,
 }
@@ -91,7 +93,7 @@ def add(profile: Profile, t: Transaction, caller_service: str | None = None) -> 
     if t.authority:
         bump(profile.hosts, t.authority.lower(), LIMITS["hosts"])
     if t.response_headers:
-        _add_content_type(profile, t.response_headers)
+        _add_content_type(profile, t.response_headers, status)
     if t.path is not None and "?" in t.path:
         for name in query_names(t.path):
             bump(profile.query_names, name, LIMITS["query_names"])
@@ -147,13 +149,15 @@ def _add_sensitive(profile: Profile, t: Transaction) -> None:
         bump(profile.sensitive_out, kind, LIMITS["sensitive_out"])
 
 
-def _add_content_type(profile: Profile, headers: list[tuple[str | None, str | None]]) -> None:
+def _add_content_type(profile: Profile, headers: list[tuple[str | None, str | None]], status: int | None) -> None:
     for name, value in headers:
         if name is not None and len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE:
             media = (value or "").partition(";")[0].strip().lower()
             # RFC 9110 section 8.3.1; anything else is not kept letter by letter
             kept = media if media.count("/") == 1 and media.isascii() and media.isprintable() else OTHER
             bump(profile.content_types, kept, LIMITS["content_types"])
+            if kept is not OTHER:
+                bump(profile.response_types, f"{status} {kept}", LIMITS["response_types"])
             return
 
 
@@ -179,6 +183,14 @@ def merge(into: Profile, more: Profile) -> Profile:
     histogram.merge(into.request_bytes, more.request_bytes)
     histogram.merge(into.response_bytes, more.response_bytes)
     return into
+
+
+def total(parts: Iterable[Profile]) -> Profile:
+    """The sum of some profiles, which are left as they are."""
+    whole = Profile()
+    for part in parts:
+        merge(whole, part)
+    return whole
 
 
 def merge_counts(into: dict[str, int], more: dict[str, int], limit: int) -> None:

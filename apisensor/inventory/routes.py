@@ -27,7 +27,7 @@ LONGEST_RPC = 255
 """Characters of a gRPC route."""
 
 _LITERAL = "!$&'()*+,=:@~"
-"""RFC 3986's pchar beyond letters, digits and -._~. Braces are no part of it: no path can pretend to have a parameter."""
+"""RFC 3986's pchar beyond letters, digits and -._~. Braces are no part of it, so no path fakes a parameter."""
 _LONGEST_EXTENSION = 5
 _LONGEST_VERB = 32
 

@@ -1,4 +1,4 @@
-"""What one segment of a path is: a word of the API, or a value. Decided by its form alone, at once, for all services alike.
+"""What one segment of a path is: a word of the API, or a value. Decided by its form alone, for all services alike.
 
 A segment that only looks like a word stays one until enough different ones were seen in its place (`tree`).
 Each test costs time in proportion to its text, whatever the text; nothing here is a regular expression.
@@ -21,11 +21,12 @@ _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _POD_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes makes the ends of pod names of these (apimachinery's rand): no vowels, no words."""
 _TOKEN = frozenset(string.ascii_letters + _DIGITS)
-_LANGUAGES = frozenset(
-    "ar bg bn bs ca cs cy da de el en es et eu fa fi fr ga gl he hi hr hu hy id is it ja ka kk km ko lt lv mk ml mn mr "
-    "ms nb ne nl nn no pa pl pt ro ru sk sl sq sr sv sw ta te th tr uk ur uz vi zh".split()
-)
-"""ISO 639-1, those that sites are translated to."""
+_ISO_639 = """
+    ar bg bn bs ca cs cy da de el en es et eu fa fi fr ga gl he hi hr hu hy id is it ja ka kk km ko lt lv mk ml mn mr
+    ms nb ne nl nn no pa pl pt ro ru sk sl sq sr sv sw ta te th tr uk ur uz vi zh
+"""
+"""Languages that sites are translated to."""
+_LANGUAGES = frozenset(_ISO_639.split())
 
 _SHORTEST_HASH = 7
 """Digits that git shows of a commit."""
@@ -102,12 +103,10 @@ def _is_ip(s: str) -> bool:
 
 def _is_number(s: str) -> bool:
     """A decimal number, or several: coordinates. Versions (1.0, 2.1.3) have fewer digits."""
-    parts = s.replace("-", "").split(",")
-    if not all(
-        whole.isdigit() and (not dot or part.isdigit()) for whole, dot, part in (p.partition(".") for p in parts)
-    ):
+    numbers = [part.removeprefix("-").partition(".") for part in s.split(",")]
+    if not s.isascii() or "." not in s or not all(n.isdigit() and (not dot or d.isdigit()) for n, dot, d in numbers):
         return False
-    return s.isascii() and "." in s and (len(parts) > 1 or len(parts[0].partition(".")[2]) > 2 or s[:1] == "-")
+    return len(numbers) > 1 or len(numbers[0][2]) > 2 or s[0] == "-"
 
 
 def _is_ulid(s: str) -> bool:

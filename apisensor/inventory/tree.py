@@ -1,13 +1,13 @@
 """The templates of one owner as a tree of segments, and the places in it that turn out to be parameters.
 
-A place is the set of children of one node. Of its words (no parameter, none of routes.WORDS) those count that an answered
+A place is the set of children of one node. Of its words (no parameter, no well-known word) those count that an answered
 call passed through; beyond `max_literals` the place is learnt: words and parameters become one child, {value}, and what
 hung below them becomes one subtree.
 
-The result follows from the set of paths alone, not from their order: a place once learnt stays learnt, merging only adds
-to what a place has seen, and a place whose parent is learnt later has seen at least what any part of it had seen. So
-whatever the order, the same places exceed the limit in the end (top down: the root by its own words, then each child by
-the union of what came through it). Nothing is kept beside the tree itself, which the store's endpoints rebuild.
+The result follows from the set of paths alone, not from their order: a place once learnt stays learnt, merging only
+adds to what a place has seen, and a place whose parent is learnt later has seen at least what any part of it had seen.
+So whatever the order, the same places exceed the limit in the end (top down: the root by its own words, then each child
+by the union of what came through it). Nothing is kept beside the tree itself, which the store's endpoints rebuild.
 """
 
 from __future__ import annotations
