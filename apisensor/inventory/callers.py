@@ -36,7 +36,8 @@ def note(callers: dict[str, Caller], t: Transaction, service: str | None, wall_n
         return
     caller.count += 1
     caller.first_ns = min(caller.first_ns, wall_ns)
-    if wall_ns > caller.last_ns:
+    latest = wall_ns > caller.last_ns
+    if latest or (wall_ns == caller.last_ns and _said(service, address, scheme) > _said_of(caller)):
         caller.last_ns = wall_ns
         caller.service, caller.address, caller.scheme = service, address, scheme
 
@@ -74,7 +75,7 @@ def _copy(c: Caller) -> Caller:
 
 
 def _sum(a: Caller, b: Caller) -> Caller:
-    latest = max(a, b, key=lambda c: (c.last_ns, c.service or "", c.address or "", c.scheme or ""))
+    latest = max(a, b, key=lambda c: (c.last_ns, _said_of(c)))
     return Caller(
         identity=a.identity,
         service=latest.service,
@@ -84,3 +85,12 @@ def _sum(a: Caller, b: Caller) -> Caller:
         first_ns=min(a.first_ns, b.first_ns),
         last_ns=max(a.last_ns, b.last_ns),
     )
+
+
+def _said(service: str | None, address: str | None, scheme: str | None) -> tuple[str, str, str]:
+    """Decides between calls of the same nanosecond, so that their order does not."""
+    return service or "", address or "", scheme or ""
+
+
+def _said_of(c: Caller) -> tuple[str, str, str]:
+    return _said(c.service, c.address, c.scheme)
