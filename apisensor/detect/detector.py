@@ -45,6 +45,8 @@ class Signal(msgspec.Struct, gc=False, kw_only=True):
     """Occurrences since the last signal with this key."""
     first_ns: int | None = None
     """Unix time of the first of them; None: of this call."""
+    last_ns: int | None = None
+    """Of the latest, which may have come before this call; None: of this call."""
     calls: tuple[CallRef, ...] = ()
     """The calls that led to it, where this is the beginning of a finding."""
     steps: tuple[int, ...] = ()

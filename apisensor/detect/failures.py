@@ -6,8 +6,6 @@ fills. The hashes are keyed, so that nobody outside can choose what is sampled.
 
 from __future__ import annotations
 
-from collections import deque
-
 import msgspec
 
 from apisensor.detect.detector import CallRef
@@ -25,6 +23,8 @@ PLACES = 8
 """Endpoints remembered where a client or an identity failed."""
 CALLS = 20
 """Calls remembered as evidence: a finding keeps as many."""
+FEWEST_IDENTITIES = 2
+"""Identities without which a client's failures are those of its one identity."""
 MANY_IDENTITIES = 10
 """Identities from which on it is names, not passwords, that are tried."""
 SPRAYED = 1.5
@@ -51,13 +51,15 @@ class Subject:
 
     def __init__(self) -> None:
         self.window = Window()
-        self.calls: deque[CallRef] = deque(maxlen=CALLS)
+        self.calls: list[CallRef] = []
         self.places: set[str] = set()
 
     def failed(self, call: Call, step_ns: int) -> bool:
         """Counts a failure; False: it is older than the window."""
         if not self.window.add(call.time_ns, step_ns):
             return False
+        if len(self.calls) >= CALLS:
+            del self.calls[0]
         self.calls.append(ref(call))
         if len(self.places) < PLACES:
             self.places.add(place(call))
@@ -146,7 +148,8 @@ class ClientFailures(Subject):
             self.bits = 0
 
     def shape(self, settings: Detect) -> Shape | None:
-        """What the failures look like; None: too few, or what users behind one address (NAT, a proxy) do.
+        """What the failures look like; None: too few, of one identity only (which is another detector's), or what
+        users behind one address (NAT, a proxy) do.
 
         Users mistype and then get in. So an address from which at least as many identities got in, where others failed,
         as never did, is none that attacks, unless single ones failed too often.
@@ -157,7 +160,7 @@ class ClientFailures(Subject):
         self.drop_old()
         failed = [tries.failures for tries in self.identities.values() if tries.failures and not tries.accepted]
         got_in = sum(tries.accepted for tries in self.identities.values())
-        if not failed:
+        if len(failed) << self.bits < FEWEST_IDENTITIES:
             return None
         each = sum(failed) / len(failed)
         if each < settings.auth_failures and got_in >= len(failed):

@@ -126,7 +126,7 @@ class Findings:
             route=f"{call.method} {call.route}" if call.route is not None and "route" in about else None,
             identity=signal.identity,
             first_ns=min(call.time_ns, signal.first_ns or call.time_ns),
-            last_ns=call.time_ns,
+            last_ns=max(call.time_ns, signal.last_ns or 0),
             time_ns=call.time_ns,
             count=signal.seen,
         )
@@ -142,15 +142,14 @@ def _grow(finding: Finding, signal: Signal, call: Call) -> bool:
     """Adds a signal to its finding; whether it got worse."""
     finding.count += signal.more
     finding.first_ns = min(finding.first_ns, call.time_ns)
-    if call.time_ns >= finding.last_ns:
-        finding.last_ns = call.time_ns
-        finding.evidence = signal.evidence
+    finding.last_ns = max(finding.last_ns, call.time_ns)
+    finding.evidence = signal.evidence
+    finding.title = signal.title or finding.title
     _keep(finding, call.transaction, call.trace_id)
     severity = _severity(signal, finding.count)
     if _RANK[severity] <= _RANK[finding.severity]:
         return False
     finding.severity = severity
-    finding.title = signal.title or finding.title
     return True
 
 

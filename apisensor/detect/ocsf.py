@@ -9,8 +9,8 @@ import msgspec
 from apisensor import __version__
 from apisensor.detect.model import Finding, Severity, State
 
-VERSION = "1.6.0"
-"""Of the schema. What is used here has been the same since 1.3."""
+VERSION = "1.9.0"
+"""Of the schema (August 2026)."""
 CLASS, CATEGORY = 2004, 2
 
 SEVERITY_IDS: dict[Severity, int] = {"info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}

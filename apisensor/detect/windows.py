@@ -9,13 +9,15 @@ STEPS = 30
 class Window:
     """Occurrences within the last window before the latest one."""
 
-    __slots__ = ("_steps", "latest")
+    __slots__ = ("_steps", "last_ns", "latest")
 
     def __init__(self) -> None:
         self._steps: dict[int, tuple[int, int]] = {}
         """Number of the step: occurrences, time of the first."""
         self.latest = 0
         """Number of the latest step seen."""
+        self.last_ns = 0
+        """Time of the latest occurrence."""
 
     def add(self, time_ns: int, step_ns: int) -> bool:
         """Counts an occurrence; False: it is older than the window."""
@@ -23,6 +25,8 @@ class Window:
         self.move(step)
         if step < self.latest - STEPS:
             return False
+        if time_ns > self.last_ns:
+            self.last_ns = time_ns
         count, first = self._steps.get(step, (0, time_ns))
         self._steps[step] = (count + 1, min(first, time_ns))
         return True

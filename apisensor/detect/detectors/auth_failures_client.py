@@ -63,6 +63,7 @@ class AuthFailuresClient(Detector):
                 },
                 seen=shape.failures,
                 first_ns=subject.window.first_ns,
+                last_ns=subject.window.last_ns,
                 calls=tuple(subject.calls),
             ),
         )

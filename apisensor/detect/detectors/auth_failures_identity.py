@@ -54,6 +54,7 @@ class AuthFailuresIdentity(Detector):
                 },
                 seen=count,
                 first_ns=subject.window.first_ns,
+                last_ns=subject.window.last_ns,
                 calls=tuple(subject.calls),
                 identity=identity,
             ),

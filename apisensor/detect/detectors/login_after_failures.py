@@ -60,6 +60,7 @@ class LoginAfterFailures(Detector):
                 "same_client": str(found).lower(),
             },
             first_ns=subject.window.first_ns,
+            last_ns=subject.window.last_ns,
             calls=_with(subject, call),
             identity=identity,
         )
@@ -85,6 +86,7 @@ class LoginAfterFailures(Detector):
                 "failed_before": str(failed_before).lower(),
             },
             first_ns=subject.window.first_ns,
+            last_ns=subject.window.last_ns,
             calls=_with(subject, call),
             identity=identity,
         )
