@@ -13,7 +13,9 @@ from apisensor.cli import stored
 from apisensor.cli.options import settings_options
 from apisensor.cli.output import page_console
 from apisensor.cli.stored import cell
-from apisensor.inventory import openapi, table
+from apisensor.inventory.model import EndpointKey, EndpointRecord
+from apisensor.inventory.openapi import documents
+from apisensor.inventory.table import csv_text
 from apisensor.live.text import duration, size
 from apisensor.store.model import LARGEST_PAGE, EndpointDetail, EndpointQuery, EndpointRow
 from apisensor.store.reader import StoreReader
@@ -89,14 +91,27 @@ def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) 
 @click.option("--format", "form", type=click.Choice(["openapi", "csv", "json"]), default="openapi", show_default=True)
 @settings_options
 def export(form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
-    """Write the inventory to standard output. Of OpenAPI: one document, with one server for each owner."""
+    """Write the inventory to standard output. An OpenAPI document describes one owner: --owner says which."""
     with stored.reader(config, assignments) as store:
         rows, _ = _rows(store, values, None)
-        if form == "csv":
-            click.echo(table.csv(rows), nl=False)
-            return
+        owners = sorted({row.owner for row in rows})
+        if form == "openapi" and len(owners) != 1:
+            known = ", ".join(owners[:SHOWN]) or "there is none"
+            raise click.UsageError(f"an OpenAPI document describes one owner: give --owner ({known})")
         details = [detail for row in rows if (detail := store.endpoint(row.id)) is not None]
-    stored.print_json(openapi.document(details) if form == "openapi" else details)
+    if form == "json":
+        stored.print_json(details)
+        return
+    records = [_record(detail) for detail in details]
+    if form == "csv":
+        click.echo(csv_text(records), nl=False)
+    else:
+        stored.print_json(documents(records)[0])
+
+
+def _record(detail: EndpointDetail) -> EndpointRecord:
+    row = detail.row
+    return EndpointRecord(row.id, EndpointKey(row.side, row.owner, row.method, row.route), detail.profile)
 
 
 def _rows(store: StoreReader, values: dict[str, Any], limit: int | None) -> tuple[list[EndpointRow], bool]:

@@ -103,6 +103,14 @@ class Inventory:
         profile.add(self._news(endpoint), t, caller_service)
         return endpoint.id
 
+    def place(self, t: Transaction) -> tuple[str, str | None]:
+        """Owner of a call, and the id of its endpoint, as they are now; counts nothing."""
+        side, name = self._owner_name(t)
+        owner = self._owners[side].get(name)
+        node = None if owner is None or t.path is None else self._node(owner, bare(t.path))
+        endpoint = None if node is None or node.endpoints is None else node.endpoints.get(method_of(t))
+        return name, None if endpoint is None else endpoint.id
+
     def flush(self) -> InventoryDelta:
         """What is new since the last flush, for the store to write."""
         endpoints = []

@@ -36,6 +36,8 @@ class Calls:
             max_literals=limits.max_literals,
             known=store.endpoints() if store is not None else (),
             aliases=store.aliases() if store is not None else (),
+            walled=store.walled() if store is not None else (),
+            rpc=store.rpc() if store is not None else (),
         )
         self._detection = Detection(settings.detect)
         if store is not None:
@@ -51,9 +53,10 @@ class Calls:
         """Takes a transaction that is finished: attributed, and shown."""
         self._take(self._views.offer(transaction, now_ns))
 
-    def tick(self, now_ns: int) -> None:
-        """To be called several times a second."""
+    def tick(self, now_ns: int, unix_ns: int) -> None:
+        """To be called several times a second; `unix_ns`: Unix time now."""
         self._take(self._views.expired(now_ns))
+        self._found(self._detection.due(unix_ns))
         if now_ns >= self._next_flush_ns:
             self._next_flush_ns = now_ns + FLUSH_NS
             self._flush()
@@ -79,15 +82,22 @@ class Calls:
                 self._count(view)
             elif self._store is not None:
                 assert view.twin is not None
-                self._store.put(view.transaction, self._inventory.endpoint_of(view.twin), False)
+                _, endpoint = self._inventory.place(view.twin)
+                self._store.put(view.transaction, endpoint, False)
 
     def _count(self, view: View) -> None:
         t = view.transaction
         caller = view.twin.process.service if view.twin is not None and view.twin.process is not None else None
         endpoint = self._inventory.observe(t, caller)
+        if t.route is None and endpoint is not None:
+            self._inventory.route(t)  # which this very call has shown to be one
         if self._store is not None:
             self._store.put(t, endpoint, True)
-        for finding in self._detection.observe(call_of(t, endpoint, self._inventory.owner_of(t))):
+        owner, _ = self._inventory.place(t)
+        self._found(self._detection.observe(call_of(t, endpoint, owner)))
+
+    def _found(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
             if self._store is not None:
                 self._store.finding(finding)
             self._on_finding(finding)

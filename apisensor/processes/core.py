@@ -239,7 +239,7 @@ class Core:
         self._clock.look(now_ns)
         for transaction in self._waiting.expired(now_ns):
             self._sink(transaction)
-        self._calls.tick(now_ns)
+        self._calls.tick(now_ns, now_ns + self._clock.offset_ns)
         if self._exporter is not None:
             self._exporter.tick(now_ns)
         if self._metric_exporter is not None:

@@ -21,7 +21,7 @@ from apisensor.web.app import create_app
 from apisensor.web.core import Core
 from apisensor.web.guard import allowed_hosts
 from apisensor.web.listening import place
-from apisensor.web.reading import Store, store_at
+from apisensor.web.reading import Store
 from apisensor.web.serving import serve
 
 TOKEN_BYTES = 256
@@ -38,7 +38,7 @@ def main() -> int:
     token = os.pread(parameters.descriptors["token"], TOKEN_BYTES, 0).decode("ascii").strip()
     listening = socket.socket(fileno=parameters.descriptors["web"])
     address, port = place(listening)
-    sources = Sources(Store(store_at(settings.store_file)), Core(settings.live_socket))
+    sources = Sources(Store(settings.store_file), Core(settings.live_socket))
     app = create_app(sources, Access(token), allowed_hosts(address, port, settings.web.hosts), port)
     # uvicorn ends in order and then raises the signal again for whoever handled it before
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)

@@ -85,7 +85,8 @@ class Connections:
             _closed(reading)
             raise StoreError(
                 f"no sensor has kept anything here yet: {self._path} does not exist (`apisensor run` makes it; "
-                "general.state_directory says where)"
+                "general.state_directory says where)",
+                "missing",
             ) from None
         except OSError as error:
             _closed(reading)
@@ -115,7 +116,7 @@ class Connections:
         try:
             schema.check_version(connection)
             if schema.version_of(connection) == 0:
-                raise StoreError(f"no sensor has kept anything here yet: {self._path} is empty")
+                raise StoreError(f"no sensor has kept anything here yet: {self._path} is empty", "missing")
         except BaseException:
             connection.close()
             raise

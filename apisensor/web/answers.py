@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from apisensor.live.filters import FilterError, compile_filter
+from apisensor.store.findings import MAX_COMMENT, MAX_WHO
 from apisensor.store.model import (
     Document,
     EndpointRow,
@@ -23,8 +24,6 @@ from apisensor.store.model import (
 )
 from apisensor.transactions.model import INCOMPLETE_REASONS
 from apisensor.web.bodies import (
-    MAX_COMMENT,
-    MAX_WHO,
     EndpointBody,
     FindingBody,
     FindingsPage,
@@ -47,8 +46,8 @@ MAX_STREAMS = 16
 MAX_POINTS = 1_000
 """Points of one traffic answer."""
 USUAL_POINTS = 96
-STEPS = (60, 300, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-"""Steps that people can read, seconds."""
+STEPS = (300, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400)
+"""Steps that people can read, seconds; multiples of what the store keeps of an endpoint."""
 
 
 @dataclass(slots=True)
@@ -109,7 +108,7 @@ def _range(query: TrafficParameters) -> tuple[int, int, int]:
     step = query.step
     if step is None:
         step = next((step for step in STEPS if (until - since) / step <= USUAL_POINTS), None)
-        step = step or (until - since) // USUAL_POINTS
+        step = step or (until - since) // USUAL_POINTS // 86_400 * 86_400
     if (until - since) / step > MAX_POINTS:
         raise ApiError("bad_request", f"step: gives more than {MAX_POINTS:,} points; raise it, or ask for less time")
     return since, until, step

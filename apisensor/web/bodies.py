@@ -8,12 +8,8 @@ import msgspec
 from apisensor.detect.model import Finding, Severity, State
 from apisensor.inventory.model import Caller, Profile
 from apisensor.live.status import ProcessStatus, Status
-from apisensor.store.model import EndpointDetail, EndpointRow, FindingEvent, FindingRecord, TransactionRow
+from apisensor.store.model import EndpointDetail, EndpointRow, FindingEvent, FindingRecord, OwnerRow, TransactionRow
 from apisensor.transactions.json_form import rfc3339
-
-MAX_COMMENT = 2_000
-"""Characters of a comment on a finding."""
-MAX_WHO = 80
 
 
 class CallerBody(msgspec.Struct, frozen=True):
@@ -104,7 +100,8 @@ class StateChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Owners(msgspec.Struct, frozen=True):
     """Services and destinations that own endpoints."""
 
-    owners: list[str]
+    owners: list[OwnerRow]
+    """The busiest first."""
 
 
 class Vocabulary(msgspec.Struct, frozen=True):

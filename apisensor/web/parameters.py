@@ -9,6 +9,7 @@ import msgspec
 from msgspec import inspect
 
 from apisensor.store.model import LARGEST_PAGE
+from apisensor.store.reader import LONGEST_OVERVIEW_H
 from apisensor.web.errors import ApiError
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -20,7 +21,7 @@ MAX_UNIX = 1 << 40
 
 BOUNDS: dict[str, tuple[int, int]] = {
     "limit": (1, LARGEST_PAGE),
-    "hours": (1, 31 * 24),
+    "hours": (1, LONGEST_OVERVIEW_H),
     "since": (0, MAX_UNIX),
     "until": (0, MAX_UNIX),
     "step": (1, 31 * 86_400),

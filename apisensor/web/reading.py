@@ -3,83 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from apisensor.store.model import (
-    Document,
-    EndpointDetail,
-    EndpointQuery,
-    EndpointRow,
-    FindingQuery,
-    FindingRecord,
-    Overview,
-    Page,
-    StoreFacts,
-    TrafficPoint,
-    TransactionQuery,
-    TransactionRow,
-)
+from apisensor.store.errors import StoreError
+from apisensor.store.reader import StoreReader
 from apisensor.web.errors import ApiError
 
 T = TypeVar("T")
 
-THREADS = 2
+THREADS = 3
 """Questions answered at once: SQLite reads from memory or disk, more threads only wait for the same lock."""
 MAX_WAITING = 64
 """Questions that wait for a thread; further ones are refused (503)."""
 
 
-class Reader(Protocol):
-    """What store/reader.py offers."""
-
-    def overview(self, hours: int, now: int) -> Overview: ...
-    def endpoints(self, query: EndpointQuery) -> Page[EndpointRow]: ...
-    def endpoint(self, id: str) -> EndpointDetail | None: ...
-    def traffic(self, endpoint: str | None, since: int, until: int, step: int) -> list[TrafficPoint]: ...
-    def transactions(self, query: TransactionQuery) -> Page[TransactionRow]: ...
-    def transaction(self, id: str) -> Document | None: ...
-    def findings(self, query: FindingQuery) -> Page[FindingRecord]: ...
-    def finding(self, id: str) -> FindingRecord | None: ...
-    def finding_transactions(self, id: str) -> list[TransactionRow]: ...
-    def owners(self) -> list[str]: ...
-    def facts(self) -> StoreFacts: ...
-
-
 class Store:
-    """Asks readers, one for each thread, opened when it is first needed."""
+    """Asks the store's reader."""
 
-    def __init__(self, open_reader: Callable[[], Reader]) -> None:
+    def __init__(self, path: str) -> None:
         """
         Args:
-            open_reader: makes a reader. Raises ApiError where there is no store yet; the next question tries again.
+            path: of the database (settings.store_file); it need not exist yet.
         """
-        self._open = open_reader
+        self._reader = StoreReader(path)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
-        self._local = threading.local()
         self._waiting = 0
 
-    async def ask(self, question: Callable[[Reader], T]) -> T:
+    async def ask(self, question: Callable[[StoreReader], T]) -> T:
         """What the reader answers.
 
         Raises:
-            ApiError: there is no store, or too many questions wait already; or what the question raised.
+            ApiError: there is no store, it cannot answer, the question is none, or too many wait already.
         """
         if self._waiting >= MAX_WAITING:
             raise ApiError("unavailable", f"more than {MAX_WAITING} questions wait for the store", retry_after_s=1)
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, question, self._reader)
+        except StoreError as error:
+            # Without a cause it is the question that is wrong (a cursor of another list, no such status).
+            raise ApiError("bad_request" if error.cause is None else "unavailable", str(error)) from None
         finally:
             self._waiting -= 1
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _answer(self, question: Callable[[Reader], T]) -> T:
-        reader: Reader | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = self._local.reader = self._open()
-        return question(reader)
+        """Answers what is under way."""
+        self._threads.shutdown(cancel_futures=True)
+        self._reader.close()

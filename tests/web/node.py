@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 from apisensor.detect.model import Finding, Severity, State
 from apisensor.events.model import Address
-from apisensor.inventory.model import Caller, Profile, Side
+from apisensor.inventory import histogram
+from apisensor.inventory.model import (
+    Alias,
+    Caller,
+    EndpointDelta,
+    EndpointKey,
+    Histogram,
+    InventoryDelta,
+    Profile,
+    Side,
+    Unmatched,
+)
 from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
-from apisensor.store.model import Document, EndpointDetail, EndpointRow, FindingEvent, FindingRecord, TransactionRow
-from apisensor.transactions.json_form import public, rfc3339
 from apisensor.transactions.model import Auth, Process, Sensitive, Tls, Transaction
 from tests.live.transactions import transaction
 
@@ -68,28 +78,68 @@ def endpoint_id(index: int) -> str:
     return hashed(f"endpoint {index}")
 
 
-def endpoints(now: int) -> list[EndpointDetail]:
-    return [_endpoint(index, now) for index in range(len(_ENDPOINTS))]
+def old_id(index: int) -> str:
+    """Of an endpoint from before its template was learnt."""
+    return hashed(f"old {index}")
 
 
-def _endpoint(index: int, now: int) -> EndpointDetail:
+def inventory(now: int) -> InventoryDelta:
+    """Everything that is known of the endpoints."""
+    found = [_endpoint(index, now) for index in range(len(_ENDPOINTS))]
+    learnt = [index for index, entry in enumerate(_ENDPOINTS) if "{id}" in entry[3]]
+    return InventoryDelta(
+        endpoints=[*(EndpointDelta(old_id(index), _key(index, "/old"), Profile()) for index in learnt), *found],
+        aliases=[Alias(old_id(index), endpoint_id(index)) for index in learnt],
+        unmatched=[Unmatched("server", "catalog", 3_122, {"404": 3_122})],
+    )
+
+
+SLOT_S = 900
+SLOTS = 86_400 // SLOT_S
+
+
+def lately(now: int) -> list[InventoryDelta]:
+    """What the last day added, in its steps: calls rise and fall twice, and one hour has errors."""
+    return [
+        InventoryDelta(endpoints=[delta for index in range(len(_ENDPOINTS)) if (delta := _slot(index, slot, now))])
+        for slot in range(SLOTS)
+    ]
+
+
+def _slot(index: int, slot: int, now: int) -> EndpointDelta | None:
+    wave = 1 + 0.55 * math.sin(slot / SLOTS * 4 * math.pi) + (slot * 31 % 17) / 90
+    count = int(_ENDPOINTS[index][6] * wave / SLOTS * 0.3)
+    if not count:
+        return None
+    errors = count // 9 if slot in (60, 61, 62) and index % 3 == 0 else count // 300
+    time_ns = (now - 86_400 + (slot + 1) * SLOT_S - 60) * 10**9
+    profile = Profile(
+        count=count, errors=errors, encrypted=count, first_ns=time_ns, last_ns=time_ns, statuses={"200": count - errors},
+        protocols={"http/1.1": count}, auth={_ENDPOINTS[index][4]: count},
+        latency_ms=_histogram((3.2 + (index * 37 % 29) * 2.1) * (1.8 - 0.5 * wave + errors / count * 9)),
+    )  # fmt: skip
+    return EndpointDelta(endpoint_id(index), _key(index), profile)
+
+
+def _key(index: int, suffix: str = "") -> EndpointKey:
+    side, owner, method, route, *_ = _ENDPOINTS[index]
+    return EndpointKey(side, owner, method, route + suffix)
+
+
+def _histogram(middle: float) -> Histogram:
+    made = Histogram()
+    for number in range(200):
+        histogram.add(made, middle * (0.4 + number / 160) * (9 if number % 67 == 66 else 1))
+    return made
+
+
+def _endpoint(index: int, now: int) -> EndpointDelta:
     side, owner, method, route, auth, sensitive, count = _ENDPOINTS[index]
     errors = count // (40 + 17 * index) if index % 3 == 0 else 0
-    first, last = (now - 86_400 * (1 + index % 9) + 77 * index), now - 13 * index * index
+    first = now - 86_400 * (1 + index % 9) - 3_600 + 77 * index
     if index % 7 == 6:
-        first = now - 3600 * (index % 5 + 1)
-    p50 = 3.2 + (index * 37 % 29) * 2.1
-    quantiles = {
-        "latency_ms": {"p50": p50, "p90": p50 * 2.4, "p95": p50 * 3.1, "p99": p50 * 8.7, "max": p50 * 31},
-        "request_bytes": {"p50": 312.0, "p90": 980.0, "p95": 1204.0, "p99": 4096.0, "max": 18_233.0},
-        "response_bytes": {"p50": 1820.0, "p90": 8_122.0, "p95": 14_022.0, "p99": 91_000.0, "max": 2_400_113.0},
-    }
-    row = EndpointRow(
-        id=endpoint_id(index), side=side, owner=owner, method=method, route=route, count=count, errors=errors,
-        error_rate=errors / count, p50_ms=p50 if count > 1 else None, p95_ms=p50 * 3.1 if count > 1 else None,
-        auth=[auth], unauthenticated=auth == "none", sensitive=sorted(sensitive), callers=1 + index % 6,
-        first_seen=rfc3339(first * 10**9), last_seen=rfc3339(last * 10**9),
-    )  # fmt: skip
+        first, count, errors = now - 3600 * (index % 5 + 1), 1, 0
+    last = first
     callers = {
         str(n): Caller(
             hashed(f"identity {index} {n}", 32) if auth != "none" else None,
@@ -113,15 +163,30 @@ def _endpoint(index: int, now: int) -> EndpointDetail:
         hosts={f"{owner}.example.com": count} if index != 12 else {"shop.example.com": count - 2, '"><b>evil': 2},
         content_types={"application/json": count}, query_names={"page": count // 4} if method == "GET" else {},
         anomalies={"body-not-captured": 3} if index % 4 == 0 else {}, callers=callers,
+        latency_ms=_histogram(3.2 + (index * 37 % 29) * 2.1), request_bytes=_histogram(312.0),
+        response_bytes=_histogram(1820.0 + 100 * index),
     )  # fmt: skip
-    return EndpointDetail(
-        row=row, profile=profile, quantiles=quantiles, old_ids=[hashed(f"old {index}")] if "{id}" in route else []
-    )
+    return EndpointDelta(endpoint_id(index), _key(index), profile)
+
+
+CALLS = 4_000
+"""Of the last day."""
+
+
+def endpoint_of(index: int) -> int:
+    """Which endpoint the `index`-th call was of."""
+    return index * 7 % len(_ENDPOINTS)
+
+
+def _age(index: int) -> float:
+    """Seconds since the call: two waves a day."""
+    share = index / CALLS
+    return 86_000 * (share + 0.06 * math.sin(4 * math.pi * share))
 
 
 def call(index: int, now: int) -> Transaction:
     """The `index`-th newest call of the node."""
-    number = index * 7 % len(_ENDPOINTS)
+    number = endpoint_of(index)
     side, owner, method, route, auth, sensitive, _ = _ENDPOINTS[number]
     status = (200, 200, 201, 200, 404, 200, 500, 200, 401, None)[index % 10]
     path = route.replace("{id}", str(1000 + index)).replace("{item}", "7").replace("{name}", "beta")
@@ -163,57 +228,36 @@ def call(index: int, now: int) -> Transaction:
         ),
         "pid": 4242 + number,
         "start_ns": 1_000_000_000,
-        "wall_offset_ns": (now - index * 11) * 10**9 - 1_000_000_000,
+        "wall_offset_ns": int((now - 1 - _age(index)) * 10**9) - 1_000_000_000,
     }  # fmt: skip
     return transaction(**changes)
 
 
-def row_of(t: Transaction) -> TransactionRow:
-    document = public(t)
-    number = next(index for index, entry in enumerate(_ENDPOINTS) if entry[2:4] == (t.method, t.route))
-    return TransactionRow(
-        id=t.id, time=document["start_time"], side=t.side, service=t.process.service if t.process else None,
-        method=t.method, path=t.path, route=t.route, status=t.status, duration_ms=document["duration_ms"],
-        client=t.client.address if t.client else None, identity=t.auth.identity if t.auth else None,
-        endpoint=endpoint_id(number), complete=t.incomplete_reason is None,
-        sensitive=sorted({found.kind for found in t.sensitive}), anomalies=t.anomalies,
-    )  # fmt: skip
+def findings(now: int) -> list[Finding]:
+    return [_finding(index, now) for index in range(len(FINDINGS))]
 
 
-def document_of(t: Transaction) -> Document:
-    return dict(public(t))
+def finding_id(index: int) -> str:
+    return hashed(f"finding {index}")
 
 
-def findings(now: int) -> list[FindingRecord]:
-    found = []
-    for index, (rule, severity, title, category, state, endpoint, count) in enumerate(FINDINGS):
-        side, owner, method, route, auth, *_ = _ENDPOINTS[endpoint]
-        first, last = now - 3_000 * (index + 1), now - 400 * (index + 1)
-        evidence: dict[str, str | int | float | list[str]] = {
-            "failures": count,
-            "window_seconds": 300,
-            "rate": 0.731,
-            "statuses": ["401", "403"],
+def _finding(index: int, now: int) -> Finding:
+    rule, severity, title, category, _, endpoint, count = FINDINGS[index]
+    _, owner, method, route, auth, *_ = _ENDPOINTS[endpoint]
+    first, last = now - 3_000 * (index + 1), now - 400 * (index + 1)
+    shown = [n for n in range(200) if endpoint_of(n) == endpoint][:3]
+    return Finding(
+        id=finding_id(index), rule=rule, severity=severity, title=title, category=category, key=f"{index}",
+        evidence={
+            "failures": count, "window_seconds": 300, "rate": 0.731, "statuses": ["401", "403"],
             "path": HOSTILE[index % len(HOSTILE)],
-        }
-        opened = FindingEvent(time=rfc3339(first * 10**9), who="sensor", state="open", comment="")
-        later = FindingEvent(time=rfc3339(last * 10**9), who="alice", state=state, comment=f"Looked at it. {HOSTILE[0]}")
-        found.append(
-            FindingRecord(
-                finding=Finding(
-                    id=hashed(f"finding {index}"), rule=rule, severity=severity, title=title, category=category,
-                    key=f"{index}", evidence=evidence, transactions=[hashed(f"transaction {n}") for n in range(3)],
-                    trace_ids=[hashed(f"trace {n}", 32) for n in range(2)], client=f"10.0.{endpoint}.4",
-                    server="10.0.0.7:443", service=owner, endpoint=endpoint_id(endpoint), route=f"{method} {route}",
-                    identity=hashed(f"identity {endpoint} 0", 32) if auth != "none" else None,
-                    first_ns=first * 10**9, last_ns=last * 10**9, time_ns=(first + 60) * 10**9, count=count,
-                ),
-                state=state,
-                events=[opened] if state == "open" else [opened, later],
-            )
-        )  # fmt: skip
-        assert side
-    return found
+        },
+        transactions=[hashed(f"transaction {n}") for n in shown],
+        trace_ids=[hashed(f"trace {n // 2}", 32) for n in shown], client=f"10.0.{endpoint}.4", server="10.0.0.7:443",
+        service=owner, endpoint=endpoint_id(endpoint), route=f"{method} {route}",
+        identity=hashed(f"identity {endpoint} 0", 32) if auth != "none" else None,
+        first_ns=first * 10**9, last_ns=last * 10**9, time_ns=(first + 60) * 10**9, count=count,
+    )  # fmt: skip
 
 
 def status(now: int) -> Status:

@@ -1,4 +1,4 @@
-"""The page with the in-memory store and a core that is none, served as the web process serves it.
+"""The page with a filled store and a core that is none, served as the web process serves it.
 
     python -m tests.web.page        serves it for a person to look at, until Ctrl-C
 """
@@ -30,7 +30,7 @@ from apisensor.web.reading import Store
 from apisensor.web.token import link
 from tests.web import node
 from tests.web.fake_core import FakeCore
-from tests.web.memory import MemoryStore
+from tests.web.filled import FilledStore
 
 TOKEN = "t" * 43
 LIVE_CALLS = 3_000
@@ -39,7 +39,7 @@ LIVE_CALLS = 3_000
 def live_lines() -> Iterator[bytes]:
     """Calls as they happen: a burst, a drop that is told, then some each second."""
     for index in range(LIVE_CALLS):
-        yield json_line(node.call(index % 97, int(time.time()) + index % 97 * 11))
+        yield json_line(node.call(index % 97, int(time.time())))
         if index == 30:
             yield b'{"kind":"dropped","count":4}\n'
         if index > 30:
@@ -58,13 +58,13 @@ class Page:
         self._directory = tempfile.TemporaryDirectory()
         path = str(Path(self._directory.name) / "live.sock")
         now = int(time.time())
-        self.memory = MemoryStore(now, empty)
+        self.store = FilledStore(str(Path(self._directory.name) / "apisensor.db"), now, empty)
         self.core = None
         if with_core:
             self.core = FakeCore(
                 path,
                 status=lambda: node.status(now),
-                triage=self.memory.triage,
+                triage=self.store.triage,
                 live=() if empty else _Lines(),
             )
         settings = Settings(web=Web(port=port))
@@ -72,7 +72,7 @@ class Page:
         address, self.port = place(self._listening)
         self.url = f"http://127.0.0.1:{self.port}"
         self.link = link(settings, self._listening, TOKEN)
-        self.sources = Sources(Store(lambda: self.memory), Core(path))
+        self.sources = Sources(Store(self.store.path), Core(path))
         app = create_app(self.sources, Access(TOKEN), allowed_hosts(address, self.port, ()), self.port)
         self._server = uvicorn.Server(serving.configuration(app))
         self._thread = threading.Thread(target=self._server.run, args=([self._listening],), daemon=True)
@@ -87,6 +87,7 @@ class Page:
         self._server.should_exit = True
         self._thread.join(10)
         self.sources.store.close()
+        self.store.close()
         if self.core is not None:
             self.core.__exit__(None, None, None)
         self._directory.cleanup()

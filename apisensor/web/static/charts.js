@@ -4,8 +4,8 @@ import { fill, h, s } from "./dom.js";
 import { full, ms, percent, short } from "./format.js";
 
 const HEIGHT = 180;
-const MARGIN = { left: 46, right: 8, top: 8, bottom: 22 };
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const MARGIN = { left: 52, right: 8, top: 8, bottom: 22 };
+const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 
 /** Values at which an axis is marked: 1, 2, 5 times a power of ten. */
@@ -19,8 +19,18 @@ function marks(largest, count = 4) {
   return found;
 }
 
-function stepOf(points) {
-  return points.length > 1 ? points[1].time - points[0].time : 60;
+const divisor = (a, b) => (b ? divisor(b, a % b) : a);
+
+/** Steps without calls are left out of an answer, and the store may have rounded the step up to an hour. */
+function everyStep(points, { since, until, step: asked }) {
+  const common = points.reduce((all, point) => divisor(all, point.time), 0);
+  const step = points.length > 2 && common % 3_600 === 0 ? Math.max(asked, 3_600) : asked;
+  const known = new Map(points.map((point) => [point.time, point]));
+  const all = [];
+  for (let time = Math.floor(since / step) * step; time < until; time += step) {
+    all.push(known.get(time) ?? { time, count: 0, errors: 0, p50_ms: null, p95_ms: null });
+  }
+  return { points: all, step };
 }
 
 function moment(seconds, step) {
@@ -29,8 +39,7 @@ function moment(seconds, step) {
 }
 
 /** The frame of a chart over time; `draw(scales)` gives its content, `read(point)` what the pointer shows. */
-function chart(title, points, { largest, unit, draw, read, summary, columns, legend }) {
-  const step = stepOf(points);
+function chart(title, { points, step }, { largest, unit, draw, read, summary, columns, legend }) {
   const picture = h("div", { class: "plot" });
   const shown = h("output", { class: "readout" }, summary);
   const paint = () => {
@@ -41,7 +50,7 @@ function chart(title, points, { largest, unit, draw, read, summary, columns, leg
     const x = (index) => MARGIN.left + (index / Math.max(1, points.length)) * inner.width;
     const y = (value) => MARGIN.top + inner.height * (1 - value / top);
     const band = inner.width / Math.max(1, points.length);
-    const every = Math.ceil(points.length / Math.max(2, Math.floor(inner.width / 90)));
+    const every = Math.ceil(points.length / Math.max(2, Math.floor(inner.width / (step >= 7_200 ? 120 : 80))));
     const cursor = s("rect", { class: "cursor", y: MARGIN.top, height: inner.height, width: Math.max(1, band), x: -99 });
     fill(picture, s("svg", {
       viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": `${title}. ${summary}`,
@@ -59,11 +68,11 @@ function chart(title, points, { largest, unit, draw, read, summary, columns, leg
     },
     at.map((value) => [
       s("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
-      s("text", { class: "axis", x: MARGIN.left - 6, y: y(value) + 3.5, "text-anchor": "end" }, unit(value)),
+      s("text", { class: "axis", x: MARGIN.left - 6, y: y(value) + 3.5, "text-anchor": "end" }, value ? unit(value) : "0"),
     ]),
     cursor,
     draw({ x, y, band, base: y(0) }),
-    points.map((point, index) => index % every === 0 && x(index) < width - 60
+    points.map((point, index) => index % every === 0 && x(index) < width - (step >= 7_200 ? 84 : 44)
       ? s("text", { class: "axis", x: x(index), y: HEIGHT - 6 }, moment(point.time, step)) : null)));
   };
   new ResizeObserver(paint).observe(picture);
@@ -85,11 +94,13 @@ function legendOf(entries) {
   return h("span", { class: "legend" }, entries.map(([kind, text]) => h("span", { class: kind }, text)));
 }
 
-/** Calls and errors over time. */
-export function traffic(points) {
+/** Calls and errors over time; `range` is {since, until, step}, Unix seconds. */
+export function traffic(given, range) {
+  const over = everyStep(given, range);
+  const { points } = over;
   const calls = points.reduce((sum, point) => sum + point.count, 0);
   const errors = points.reduce((sum, point) => sum + point.errors, 0);
-  return chart("Calls", points, {
+  return chart("Calls", over, {
     largest: Math.max(1, ...points.map((point) => point.count)),
     unit: short,
     summary: `${full(calls)} calls, ${percent(errors, calls)} errors`,
@@ -107,7 +118,9 @@ export function traffic(points) {
 }
 
 /** Median and 95th percentile of latency over time; a gap where there were no calls. */
-export function latency(points) {
+export function latency(given, range) {
+  const over = everyStep(given, range);
+  const { points } = over;
   const known = points.filter((point) => point.p95_ms !== null);
   const line = (name, x, y, band) => {
     let path = "";
@@ -117,13 +130,14 @@ export function latency(points) {
         drawing = false;
         return;
       }
-      path += `${drawing ? "L" : "M"}${(x(index) + band / 2).toFixed(1)} ${y(point[name]).toFixed(1)}`;
+      const at = `${(x(index) + band / 2).toFixed(1)} ${y(point[name]).toFixed(1)}`;
+      path += drawing ? `L${at}` : `M${at}L${at}`; // a point without neighbours is a dot (round caps)
       drawing = true;
     });
     return path;
   };
   const worst = known.length ? Math.max(...known.map((point) => point.p95_ms)) : 0;
-  return chart("Latency", points, {
+  return chart("Latency", over, {
     largest: worst || 1,
     unit: ms,
     summary: known.length ? `95 % of the calls within ${ms(worst)} at worst` : "no calls in this time",

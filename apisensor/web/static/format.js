@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 
 const exact = new Intl.NumberFormat("en");
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const UNITS = [
   [86_400, "d"],
   [3_600, "h"],
@@ -43,6 +43,7 @@ export function bytes(n) {
 
 export function ms(value) {
   if (value === null || value === undefined) return "–";
+  if (value === 0) return "0 ms";
   if (value < 1) return `${value.toFixed(2)} ms`;
   if (value < 9.95) return `${value.toFixed(1)} ms`;
   if (value < 999.5) return `${Math.round(value)} ms`;

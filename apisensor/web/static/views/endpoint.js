@@ -8,6 +8,7 @@ import { bytes, full, ms, number, percent, when } from "../format.js";
 import { bars, empty, facts, identity, load, method, panel, place, raw, table, tag } from "../parts.js";
 
 const RANGES = { 3600: "1 h", 86400: "24 h", 604800: "7 d" };
+const STEPS = { 3600: 300, 86400: 900, 604800: 7200 };
 const AT = ["p50", "p90", "p95", "p99", "max"];
 
 function classOf(status) {
@@ -95,8 +96,9 @@ export function show(view, { id, query, signal }) {
       h("a", { href: address(["inventory", id], { range: value }), "aria-current": Number(value) === range ? "true" : null }, text)));
     load(chart, signal, async () => {
       const until = Math.ceil(Date.now() / 60_000) * 60;
-      const points = await get(["endpoints", id, "traffic"], { since: until - range, until }, signal);
-      return [h("div", { class: "columns" }, traffic(points), latency(points))];
+      const over = { since: until - range, until, step: STEPS[range] };
+      const points = await get(["endpoints", id, "traffic"], over, signal);
+      return h("div", { class: "columns" }, traffic(points, over), latency(points, over));
     });
     load(found, signal, async () => {
       const page = await get(["findings"], { endpoint: seen.row.id, limit: 10 }, signal);

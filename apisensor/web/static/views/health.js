@@ -41,7 +41,7 @@ function blind(rows) {
   if (!rows.length) return h("p", { class: "good" }, "None: of every process that sends TLS, a library is attached.");
   return [
     h("p", null, "Of these processes TLS was seen on the wire and none of its plaintext: no library of theirs is hooked."),
-    table({ caption: "Blind spots", columns: processColumns.filter((column) => column.head !== "TLS"), rows }),
+    table({ caption: "Blind spots", columns: processColumns.filter((column) => ["Process", "Executable", "Service", "Encrypted seen"].includes(column.head)), rows }),
   ];
 }
 
@@ -91,7 +91,7 @@ function storeFacts(store) {
 
 export function show(view, { signal }) {
   const [up, body, store] = [h("span", { class: "muted" }), place("table-tall"), place("list-tall")];
-  add(view, heading("Health", up), h("section", { class: "panel" }, h("h2", null, "Store"), store), body);
+  add(view, heading("Health", up), body, h("section", { class: "panel" }, h("h2", null, "Store"), store));
   const refresh = () => {
     load(body, signal, async () => {
       const health = await get(["status"], {}, signal);

@@ -7,6 +7,8 @@ import { change } from "../router.js";
 import { chip, choice, empty, heading, load, pager, place, search, table } from "../parts.js";
 
 const LIMIT = 50;
+const MOST_OWNERS = 200; // the busiest; the search finds the others
+const ORDERS = { owner: "By service", count: "Most calls", errors: "Most errors", latency: "Slowest", last_seen: "Latest", first_seen: "Newest" };
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "OTHER"];
 const FILTERS = ["search", "side", "owner", "method", "sensitive", "unauthenticated", "errors"];
 
@@ -27,6 +29,7 @@ export function show(view, { query, signal }) {
       search("Search routes and services  ( / )", query),
       owner,
       choice("Method", "method", [["", "All methods"], ...METHODS.map((name) => [name, name])], query),
+      choice("Order", "sort", Object.entries(ORDERS), { sort: query.sort ?? "owner" }),
       chip("Served here", "side", "server", query),
       chip("Outgoing", "side", "client", query),
       chip("Sensitive data", "sensitive", "true", query),
@@ -35,14 +38,15 @@ export function show(view, { query, signal }) {
     rows);
 
   get(["owners"], {}, signal).then(({ owners }) => {
-    add(owner, owners.filter((name) => name !== query.owner).map((name) => h("option", { value: name }, name)));
+    const names = new Set(owners.filter((row) => row.endpoints && row.owner !== query.owner).map((row) => row.owner));
+    add(owner, [...names].slice(0, MOST_OWNERS).map((name) => h("option", { value: name }, name)));
   }, () => null);
   load(rows, signal, async () => {
     const { at: _, ...asked } = query;
     const page = await get(["endpoints"], { ...asked, limit: LIMIT }, signal);
     if (!page.rows.length) return nothing(query);
     return [
-      table({ caption: "Endpoints", columns: endpointColumns, rows: page.rows, href: endpointHref, sorted: query.sort ?? "owner" }),
+      table({ caption: "Endpoints", columns: endpointColumns.filter((column) => column.sort !== (query.sort === "first_seen" ? "last_seen" : "first_seen")), rows: page.rows, href: endpointHref, sorted: query.sort ?? "owner" }),
       pager(page, query, LIMIT),
     ];
   });

@@ -7,7 +7,7 @@ import { address, add, h } from "../dom.js";
 import { number, percent, when } from "../format.js";
 import { bars, empty, heading, load, method, panel, place, raw, severity } from "../parts.js";
 
-const RANGES = { 1: "1 h", 24: "24 h", 168: "7 d", 744: "31 d" };
+const RANGES = { 1: "1 h", 24: "24 h", 168: "7 d", 720: "30 d" };
 const SEVERITIES = ["critical", "high", "medium", "low", "info"];
 const SHOWN = 7;
 
@@ -59,9 +59,8 @@ export function show(view, { query, signal }) {
     top,
     h("section", { class: "panel" }, h("h2", { class: "sr" }, "Traffic"), chart),
     h("div", { class: "columns" },
-      panel("Open findings", findings),
-      panel("Newest endpoints", fresh),
-      panel("Busiest services and destinations", busy)));
+      h("div", { class: "view" }, panel("Open findings", findings), panel("Busiest services", busy)),
+      panel("Newest endpoints", fresh)));
 
   const refresh = () => {
     const seen = get(["overview"], { hours }, signal);
@@ -69,7 +68,10 @@ export function show(view, { query, signal }) {
     load(chart, signal, async () => {
       const { traffic: points, calls } = await seen;
       if (!calls) return empty("No calls in this time", "Make one (", h("code", null, "curl https://..."), " on this node), or choose a longer time. ", h("a", { href: "/health" }, "Health"), " says what is seen of each process.");
-      return traffic(points);
+      // as store/reader.py does it: about 120 points, whole minutes
+      const step = Math.max(60, Math.floor(Math.floor((hours * 3_600) / 120) / 60) * 60);
+      const until = Math.floor(Date.now() / 1000) + 1;
+      return traffic(points, { since: until - hours * 3_600, until, step });
     });
     load(busy, signal, async () => {
       const { services, unmatched } = await seen;

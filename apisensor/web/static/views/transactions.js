@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { transactionColumns, transactionHref } from "../columns.js";
 import { add, h } from "../dom.js";
+import { when } from "../format.js";
 import { change } from "../router.js";
 import { chip, empty, heading, load, pager, place, raw, search, table } from "../parts.js";
 
@@ -29,11 +30,15 @@ export function show(view, { query, signal }) {
   load(rows, signal, async () => {
     const { at: _, ...asked } = query;
     const page = await get(["transactions"], { ...asked, limit: LIMIT }, signal);
+    const early = page.searched_to
+      ? h("p", { class: "empty" }, "Searched back to ", when(page.searched_to), ". ", h("button", { type: "button", data: { key: "n" }, onclick: () => change({ cursor: page.next, at: Number(query.at ?? 0) + page.rows.length }) }, "Search further back"))
+      : null;
     if (!page.rows.length) {
+      if (early) return early;
       return Object.keys(asked).length
         ? empty("No stored transaction fits", "Fewer filters show more.")
         : empty("No transaction is stored yet", "Make a call on this node, such as ", h("code", null, "curl https://..."), ".");
     }
-    return [table({ caption: "Transactions", columns: transactionColumns, rows: page.rows, href: transactionHref }), pager(page, query, LIMIT)];
+    return [table({ caption: "Transactions", columns: transactionColumns, rows: page.rows, href: transactionHref }), early ?? pager(page, query, LIMIT)];
   });
 }
