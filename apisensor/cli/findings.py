@@ -88,7 +88,9 @@ def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) 
 
 @command.command(short_help="Findings as OCSF, SARIF, CSV or JSON.")
 @_filtered
-@click.option("--format", "form", type=click.Choice(["ocsf", "sarif", "csv", "json"]), default="ocsf", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["ocsf", "sarif", "csv", "json"]), default="ocsf", show_default=True
+)
 @settings_options
 def export(form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
     """Write findings to standard output: OCSF Detection Findings (one JSON object a line), SARIF 2.1.0, CSV, JSON."""

@@ -21,8 +21,8 @@ def command() -> None:
 @click.argument("value")
 @settings_options
 def hash_(value: str, config: str | None, assignments: tuple[str, ...]) -> None:
-    """Print the keyed hash of VALUE: a user name, the subject of a JWT, an API key, a session's value; "-" reads it from
-    standard input, so that it stands in no process list. Needs the right to read the key (root).
+    """Print the keyed hash of VALUE: a user name, the subject of a JWT, an API key, a session's value; "-" reads it
+    from standard input, so that it stands in no process list. Needs the right to read the key (root).
 
     apisensor findings list --identity "$(apisensor identity hash alice)"
     """

@@ -189,7 +189,11 @@ def _counts(counts: dict[str, int]) -> Table:
 
 
 def _quantiles(detail: EndpointDetail) -> Table:
-    shown = {"latency_ms": ("latency", duration), "request_bytes": ("request", _bytes), "response_bytes": ("response", _bytes)}
+    shown = {
+        "latency_ms": ("latency", duration),
+        "request_bytes": ("request", _bytes),
+        "response_bytes": ("response", _bytes),
+    }
     columns = ("p50", "p90", "p95", "p99", "max")
     made = stored.table("", *columns, right=columns)
     for name, (title, form) in shown.items():

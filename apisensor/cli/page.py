@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pwd
+
 import click
 
 from apisensor.cli.options import settings_from, settings_options
@@ -16,7 +18,11 @@ def command(config: str | None, assignments: tuple[str, ...]) -> None:
     sensor keeps."""
     settings = settings_from(config, assignments)
     try:
-        token = load_token(settings.token_file)
+        token = load_token(settings.token_file, pwd.getpwnam(settings.general.user).pw_gid)
+    except KeyError:
+        raise click.ClickException(
+            f"there is no user {settings.general.user} (general.user): no sensor ran here"
+        ) from None
     except TokenFileError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"http://{authority(settings.web.address, settings.web.port)}/login?token={token}")

@@ -63,4 +63,5 @@ def purge(
     before = None if older_than is None else int(time.time()) - stored.age(older_than)
     with LiveClient(settings_from(config, assignments).live_socket) as client:
         done = client.ask("command", Purge(before=before, service=service, identity=identity))
-    click.echo(f"deleted: {done['transactions']:,} transactions, {done['findings']:,} findings; endpoints changed: {done['endpoints']:,}")
+    counts = (f"{done[what]:,} {what}" for what in ("transactions", "findings", "endpoints"))
+    click.echo(f"deleted or changed: {', '.join(counts)}")

@@ -25,8 +25,7 @@ class Window:
         self.move(step)
         if step < self.latest - STEPS:
             return False
-        if time_ns > self.last_ns:
-            self.last_ns = time_ns
+        self.last_ns = max(self.last_ns, time_ns)
         count, first = self._steps.get(step, (0, time_ns))
         self._steps[step] = (count + 1, min(first, time_ns))
         return True

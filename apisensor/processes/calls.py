@@ -1,7 +1,7 @@
-"""What becomes of a transaction beyond being shown: its route, the inventory, findings, the store. Core's, and replay's.
+"""What becomes of a transaction beyond being shown: its route, the inventory, findings, the store.
 
-    route ──> (shown, exported) ──> views ──counted──> inventory ──> detection ──> findings
-                                       └─────────────────────────────────────────────┴──> store
+route ──> (shown, exported) ──> views ──counted──> inventory ──> detection ──> findings
+                                   └─────────────────────────────────────────────┴──> store
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ def _account(settings: Settings) -> pwd.struct_passwd:
 
 
 def _make_state_folders(settings: Settings) -> None:
-    """The state directory, in which root keeps its secrets and the sensor's group may look; and in it the one folder that
-    core may write."""
+    """The state directory, in which root keeps its secrets and the sensor's group may look; and in it the one folder
+    that core may write."""
     account, state, store = _account(settings), settings.general.state_directory, os.path.dirname(settings.store_file)
     for folder, uid in ((state, 0), (store, account.pw_uid)):
         try:

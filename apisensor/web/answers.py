@@ -36,7 +36,8 @@ from apisensor.web.bodies import (
     finding_body,
     health_body,
 )
-from apisensor.web.core import Core, Triage
+from apisensor.store.commands import SetState
+from apisensor.web.core import Core
 from apisensor.web.errors import ApiError
 from apisensor.web.parameters import TrafficParameters
 from apisensor.web.reading import Store
@@ -154,7 +155,8 @@ async def set_state(asked: Asked) -> FindingBody:
         raise ApiError("bad_request", "comment and who may not hold control characters")
     await _finding(asked)
     who = change.who.strip() or asked.who
-    await asked.sources.core.triage(Triage(asked.id, change.state, change.comment.strip(), who))
+    step = SetState(finding=asked.id, state=change.state, comment=change.comment.strip(), who=who)
+    await asked.sources.core.triage(step)
     return finding_body(await _finding(asked))
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from apisensor.detect.model import State
 from apisensor.live import status as status_document
 from apisensor.live.filters import Filter
 from apisensor.live.public import Refusal, Subscribed, decode_line
 from apisensor.live.status import Status
+from apisensor.store.commands import SetState
 from apisensor.web.errors import ApiError
 
 LINE_BYTES = 16 << 20
@@ -30,15 +30,6 @@ HEARTBEAT_SECONDS = 15.0
 """A quiet stream says so this often: else nobody notices a browser that went away."""
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Triage(msgspec.Struct, frozen=True):
-    """A change of a finding's state, as core is told."""
-
-    finding: str
-    state: State
-    comment: str
-    who: str
 
 
 class _Kind(msgspec.Struct):
@@ -91,9 +82,9 @@ class Core:
         """The metrics in Prometheus' text form. Raises ApiError where no core answers."""
         return (await self._ask({"metrics": True}, "metrics"))[1].text
 
-    async def triage(self, change: Triage) -> None:
-        """Sets a finding's state; on return it is stored. Raises ApiError: core refused (its words), or is not there."""
-        await self._ask({"command": {"triage": change}}, "result", refused="conflict")
+    async def triage(self, change: SetState) -> None:
+        """Sets a finding's state; on return it is stored. Raises ApiError: core refused (its words), or is away."""
+        await self._ask({"command": change}, "result", refused="conflict")
 
     async def live(self, wanted: Filter) -> AsyncIterator[bytes]:
         """Lines of transactions and drops as core sends them; b"" where it was quiet for HEARTBEAT_SECONDS.

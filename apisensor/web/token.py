@@ -40,6 +40,22 @@ def load_or_create_token(path: str | os.PathLike[str], gid: int) -> str:
         raise TokenFileError(f"login token {file}: {error.strerror or error}") from error
 
 
+def load_token(path: str | os.PathLike[str], gid: int) -> str:
+    """The token in the file `path`.
+
+    Raises:
+        TokenFileError: there is none, or it cannot be used.
+    """
+    file = Path(path)
+    try:
+        token = _load(file, gid)
+    except OSError as error:
+        raise TokenFileError(f"login token {file}: {error.strerror or error}") from error
+    if token is None:
+        raise TokenFileError(f"login token {file}: there is none; the first `apisensor run` makes it")
+    return token
+
+
 def link(settings: Settings, listening: socket.socket, token: str) -> str:
     """The address that logs a browser in: for the terminal of who started the sensor, and for nothing that is kept.
 

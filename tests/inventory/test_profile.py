@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from apisensor.content.model import KINDS
 from apisensor.events.model import Address
 from apisensor.export import semantics
-from apisensor.inventory import profile
 from apisensor.inventory.callers import LATEST, MAX_CALLERS, UNPRUNED
 from apisensor.inventory.evidence import METHODS
 from apisensor.inventory.model import OTHER, Profile

@@ -202,7 +202,7 @@ def test_a_quiet_node_is_explained_once_and_again_after_the_next_call(
     now = [100.0]
     monkeypatch.setattr("apisensor.processes.core.time.monotonic", lambda: now[0])
     core = Core.__new__(Core)
-    core._node = NodeStatus(dict, ProcessTable(), None)
+    core._node = NodeStatus(dict, ProcessTable(), None, None)
     core._log = log.make(Settings(), "core")
     core._last_transaction, core._told_quiet = now[0], False
 

@@ -14,7 +14,7 @@ import msgspec
 
 from apisensor.live import status as status_document
 from apisensor.live.status import Status
-from apisensor.web.core import Triage
+from apisensor.store.commands import SetState
 
 
 class FakeCore:
@@ -25,7 +25,7 @@ class FakeCore:
         path: str,
         *,
         status: Callable[[], Status] | None = None,
-        triage: Callable[[Triage], None] | None = None,
+        triage: Callable[[SetState], None] | None = None,
         live: Iterable[bytes] = (),
     ) -> None:
         """
@@ -79,7 +79,7 @@ class FakeCore:
             return {"kind": "status", **json.loads(status_document.encode(self._status()))}
         if "command" in request and self._triage is not None:
             try:
-                self._triage(msgspec.convert(request["command"]["triage"], Triage))
+                self._triage(msgspec.convert(request["command"], SetState))
             except ValueError as error:
                 return {"kind": "error", "message": str(error)}
             return {"kind": "result"}

@@ -7,7 +7,6 @@ import queue
 from apisensor.sections import Store
 from apisensor.store.commands import Done, Failed, SetState
 from apisensor.store.service import StoreService
-from apisensor.web.core import Triage
 from tests.web import node
 
 WITHIN_S = 30.0
@@ -24,7 +23,7 @@ class FilledStore:
             self._fill(now)
         self._command(SetState(finding="none", state="open", who="nobody"))  # what was put before is written now
 
-    def triage(self, change: Triage) -> None:
+    def triage(self, change: SetState) -> None:
         """What core does with the command. Raises ValueError where the store refuses."""
         done = self._command(
             SetState(finding=change.finding, state=change.state, who=change.who, comment=change.comment)
@@ -45,7 +44,7 @@ class FilledStore:
         for index, (*_, state, _, _) in enumerate(node.FINDINGS):
             if state != "open":
                 comment = f"Looked at it. {node.HOSTILE[0]}"
-                self.triage(Triage(node.finding_id(index), state, comment, "alice"))
+                self.triage(SetState(finding=node.finding_id(index), state=state, comment=comment, who="alice"))
 
     def _command(self, command: SetState) -> Done | Failed:
         answers: queue.Queue[Done | Failed] = queue.Queue()

@@ -159,7 +159,7 @@ def _endpoint(index: int, now: int) -> EndpointDelta:
         grpc_statuses={"0": count - 3, "16": 3} if route.startswith("/payments.") else {},
         protocols={"h2": count} if route.startswith("/payments.") else {"http/1.1": count},
         auth={auth: count}, open_successes=count if auth == "none" else 0,
-        sensitive_in={kind: count // 3 for kind in sensitive[:1]}, sensitive_out={kind: count // 2 for kind in sensitive},
+        sensitive_in=dict.fromkeys(sensitive[:1], count // 3), sensitive_out=dict.fromkeys(sensitive, count // 2),
         hosts={f"{owner}.example.com": count} if index != 12 else {"shop.example.com": count - 2, '"><b>evil': 2},
         content_types={"application/json": count}, query_names={"page": count // 4} if method == "GET" else {},
         anomalies={"body-not-captured": 3} if index % 4 == 0 else {}, callers=callers,
