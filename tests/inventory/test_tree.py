@@ -22,7 +22,7 @@ calls = st.lists(st.tuples(small_paths, statuses, st.sampled_from(["GET", "POST"
 
 
 def reference(paths: dict[Path, bool], limit: int) -> dict[Path, Path]:
-    """Path: its template, by the definition: from the root down, over the whole set at once. `paths`: answered or not."""
+    """Path: its template, by the definition: from the root down, over the whole set. `paths`: answered or not."""
     result = {path: path for path in paths if not path}
     places: dict[str, dict[Path, bool]] = defaultdict(dict)
     for path, answered in paths.items():
