@@ -277,7 +277,7 @@ class Inventory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Endpoints kept; calls of further ones are counted as unmatched.",
             ge=100,
             le=1_000_000,
-            extra={"reason": "Memory of the core: some 300 bytes for each route."},
+            extra={"reason": "Memory of the core: some 1,300 bytes for each."},
         ),
     ] = 100_000
     max_literals: Annotated[

@@ -63,7 +63,8 @@ class Inventory:
         """Endpoints with a profile; some may have become part of others since, and have none."""
         self._aliases: dict[str, str] = {}
         self._unmatched: dict[tuple[Side, str], Unmatched] = {}
-        self._endpoints = self._merged = self._refused = self._unmatched_calls = 0
+        self._endpoints = self._merged = self._refused = 0
+        self._unmatched_calls = self._destinations_refused = 0
         replaced = {alias.old for alias in aliases}
         for id, key in known:
             if id not in replaced:
@@ -84,7 +85,8 @@ class Inventory:
         Returns:
             Id of its endpoint; None where it belongs to none.
         """
-        side, name = self._owner_name(t)
+        side, name, refused = self._owner_of(t)
+        self._destinations_refused += refused
         owner = self._owners[side].get(name)
         path = None if t.path is None else bare(t.path)
         if path is None or t.method is None:
@@ -131,21 +133,22 @@ class Inventory:
             "inventory.merged": self._merged,
             "inventory.refused": self._refused,
             "inventory.unmatched": self._unmatched_calls,
-            "inventory.destinations_refused": self._destinations.refused,
+            "inventory.destinations_refused": self._destinations_refused,
         }
 
-    def _owner_name(self, t: Transaction) -> tuple[Side, str]:
+    def _owner_of(self, t: Transaction) -> tuple[Side, str, bool]:
+        """Side, name, and whether the name is an address because the process has named too many hosts."""
         if t.side == "client":
-            return "client", self._destinations.owner(t, self._owners["client"])
+            return "client", *self._destinations.owner(t, self._owners["client"])
         name = server_owner(t)
         if t.side == "server":
             self._served.note(t, name)
-        return "server", name
+        return "server", name, False
 
     def _routing_owner(self, t: Transaction) -> Owner | None:
         if t.side == "client" and (name := self._served.owner(t)) is not None:
             return self._owners["server"].get(name)
-        side, name = self._owner_name(t)
+        side, name, _ = self._owner_of(t)
         return self._owners[side].get(name)
 
     def _node(self, owner: Owner, path: str) -> Node | None:

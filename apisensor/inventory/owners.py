@@ -73,18 +73,19 @@ class Destinations:
 
     def __init__(self) -> None:
         self._made: dict[str, int] = {}
-        self.refused = 0
-        """Calls that fell back to the address."""
 
-    def owner(self, t: Transaction, known: Container[str]) -> str:
-        """Owner of a call that leaves the node; `known` are the owners that there are already."""
+    def owner(self, t: Transaction, known: Container[str]) -> tuple[str, bool]:
+        """Owner of a call that leaves the node; `known` are the owners that there are already.
+
+        Returns:
+            The owner, and whether it is the address because the process has named too many.
+        """
         named = destination(t.authority, t.scheme)
         if named is None:
-            return address_of(t.server)
+            return address_of(t.server), False
         if named in known or self._made.get(_process(t), 0) < DESTINATIONS_PER_PROCESS:
-            return named
-        self.refused += 1
-        return address_of(t.server)
+            return named, False
+        return address_of(t.server), True
 
     def made(self, t: Transaction) -> None:
         """A process's call has made an owner."""

@@ -8,6 +8,7 @@ dot segments, a slash at the end, and how characters were percent-encoded. Case 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from apisensor.inventory.shapes import LONGEST_LITERAL, LONGEST_SHAPED, is_opaque, shape_of
@@ -23,6 +24,8 @@ BINARY = "{binary}"
 LEARNT = "{value}"
 """A place in which too many different words were seen (`tree`)."""
 
+SEGMENTS_KEPT = 8192
+"""Segments whose template is remembered: the words of all APIs of the node, and the ids of the moment."""
 LONGEST_RPC = 255
 """Characters of a gRPC route."""
 
@@ -69,7 +72,7 @@ def segments(path: str) -> tuple[str, ...] | None:
         if text == "..":
             del kept[-1:]
         elif len(kept) <= MAX_SEGMENTS:
-            kept.append(text)
+            kept.append(text if len(text) <= LONGEST_SHAPED else text[: LONGEST_SHAPED + 1])
     cut = len(kept) > MAX_SEGMENTS
     template = map(segment, kept[: MAX_SEGMENTS - 1] if cut else kept)
     return (*template, REST) if cut else tuple(template)
@@ -80,6 +83,7 @@ def template_segments(route: str) -> tuple[str, ...]:
     return tuple(route.removeprefix("/").split("/")) if route != "/" else ()
 
 
+@lru_cache(SEGMENTS_KEPT)
 def segment(text: str) -> str:
     """The segment of a template for one decoded segment of a path."""
     if len(text) > LONGEST_SHAPED:

@@ -228,7 +228,13 @@ def test_owners() -> None:
 
 def test_hosts_that_a_client_invents_mint_few_owners() -> None:
     for status in (200, 404):
-        inventory = fed([leaving("/a", f"h{n}.example.com", status=status) for n in range(1000)])
+        inventory = Inventory(MAX_ENDPOINTS, 30)
+        for n in range(1000):
+            t = leaving("/a", f"h{n}.example.com", status=status)
+            inventory.observe(t)
+            inventory.route(t)
+        refused = 1000 - DESTINATIONS_PER_PROCESS if status == 200 else 0
+        assert inventory.counters()["inventory.destinations_refused"] == refused
         expected = DESTINATIONS_PER_PROCESS + 1 if status == 200 else 0
         assert inventory.counters()["inventory.endpoints"] == expected
         owners = {d.key.owner for d in inventory.flush().endpoints}
@@ -236,7 +242,7 @@ def test_hosts_that_a_client_invents_mint_few_owners() -> None:
         # another process has room of its own, and what is known is known to all
         assert inventory.observe(leaving("/a", "fresh.example.com", "mail")) is not None
         assert inventory.observe(leaving("/a", "fresh.example.com")) is not None
-    assert inventory.counters()["inventory.destinations_refused"] == 0
+        assert inventory.counters()["inventory.destinations_refused"] == refused
 
 
 def test_unmatched_owners_are_bounded() -> None:

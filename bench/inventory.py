@@ -1,0 +1,154 @@
+"""What the inventory costs per call, beside decoding the transaction, which core does anyway; and memory per endpoint.
+
+    python -m bench.inventory [calls]
+
+Runs are interleaved and the best of each is taken: the machine's speed changes within seconds, the ratio does not.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+
+import msgspec
+
+from apisensor.events.model import Address
+from apisensor.inventory.inventory import Inventory
+from apisensor.transactions.model import Auth, Process, Sensitive, Transaction
+
+ROUNDS = 20
+SERVICES, RESOURCES, OBJECTS, CALLERS = 5, 20, 2_000, 500
+ENDPOINTS = 20_000
+"""Endpoints of which memory is measured."""
+
+HEADERS: list[tuple[str | None, str | None]] = [
+    ("Server", "nginx/1.22.1"),
+    ("Date", "Tue, 04 Mar 2025 10:00:00 GMT"),
+    ("Content-Type", "application/json"),
+    ("Content-Length", "1000"),
+    ("Connection", "keep-alive"),
+    ("X-Request-Id", "0190c3f28a4e7cc1b5f03d5c1a2b4e6f"),
+]
+
+
+def transaction(number: int, path: str, status: int, service: str) -> Transaction:
+    """A served call with a bearer token; one of ten carries an e-mail address."""
+    return Transaction(
+        id=f"{number:016x}",
+        protocol="http/1.1",
+        side="server",
+        method=("GET", "GET", "GET", "POST")[number % 4],
+        scheme="https",
+        authority="api.example.com",
+        path=path,
+        request_headers=[("Host", "api.example.com"), ("Authorization", "Bearer [redacted]"), *HEADERS],
+        response_headers=HEADERS,
+        request_trailers=[],
+        response_trailers=[],
+        status=status,
+        grpc_status=None,
+        request_body_size=number % 500,
+        response_body_size=number % 5000,
+        client=Address(f"10.0.0.{number % 250}", 40_000),
+        server=Address("10.0.1.1", 443),
+        auth=Auth("bearer", f"{number % CALLERS:032x}"),
+        sensitive=[
+            Sensitive("token", "request.header", 1),
+            *([] if number % 10 else [Sensitive("email", "response.body", 1)]),
+        ],
+        binding="set_fd",
+        pid=4711,
+        start_ns=number * 1_000_000,
+        duration_ns=number % 97 * 100_000,
+        ttfb_ns=1000,
+        trace_id=f"{number:032x}",
+        span_id=f"{number:016x}",
+        parent_span_id=None,
+        anomalies=[],
+        incomplete_reason=None,
+        stream_id=None,
+        conn_id="2a",
+        flow_id="2b",
+        encrypted=True,
+        process=Process(pid=4711, service=service),
+    )
+
+
+def known(count: int, chance: random.Random) -> list[Transaction]:
+    """Calls of an API: object ids and pages in their paths."""
+    made = []
+    for number in range(count):
+        resource = chance.randrange(RESOURCES)
+        query = f"page={chance.randrange(9)}&limit=50"
+        path = f"/api/v1/resource{chr(97 + resource)}/{chance.randrange(OBJECTS)}/items?{query}"
+        made.append(transaction(number, path, 200, f"service-{resource % SERVICES}"))
+    return made
+
+
+def scan(count: int, chance: random.Random) -> list[Transaction]:
+    """Calls of random paths that are answered 404."""
+    return [
+        transaction(n, f"/{chance.getrandbits(64):x}/{''.join(chance.choices('ghijkl', k=9))}.php", 404, "service-0")
+        for n in range(count)
+    ]
+
+
+def microseconds(step: Callable[[int], object], count: int) -> float:
+    """Mean per call, of the thread's CPU time."""
+    begin = time.thread_time_ns()
+    for index in range(count):
+        step(index)
+    return (time.thread_time_ns() - begin) / count / 1000
+
+
+def bytes_per_endpoint() -> float:
+    """Of an inventory that was flushed, its memory of paths included; each service has ten endpoints."""
+    calls = [transaction(n, f"/api/v1/{'abcdefghij'[n % 10] * 12}/{n}/x", 200, f"s{n // 10}") for n in range(ENDPOINTS)]
+    tracemalloc.start()
+    inventory = Inventory(ENDPOINTS * 2, 30)
+    for t in calls:
+        inventory.observe(t)
+    inventory.flush()
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return used / inventory.counters()["inventory.endpoints"]
+
+
+def main(count: int) -> None:
+    """Prints microseconds per call and the ratio to the baseline."""
+    chance = random.Random(1)
+    calls, scanned = known(count, chance), scan(count, chance)
+    packed = [msgspec.msgpack.encode(t) for t in calls]
+    decode = msgspec.msgpack.Decoder(Transaction).decode
+    inventory = Inventory(100_000, 30)
+
+    def observe(t: Transaction) -> None:
+        inventory.observe(t)
+        inventory.route(t)
+
+    steps: dict[str, Callable[[int], object]] = {
+        "decode (baseline)": lambda index: decode(packed[index]),
+        "observe and route, known": lambda index: observe(calls[index]),
+        "observe and route, scan of 404": lambda index: observe(scanned[index]),
+    }
+    best = dict.fromkeys(steps, float("inf"))
+    flush = float("inf")
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            best[name] = min(best[name], microseconds(step, count))
+        begin = time.thread_time_ns()
+        delta = inventory.flush()
+        flush = min(flush, (time.thread_time_ns() - begin) / 1000)
+        endpoints = len(delta.endpoints)
+    baseline = best["decode (baseline)"]
+    for name, cost in best.items():
+        print(f"{name:32} {cost:6.2f} us  {cost / baseline:5.2f} x baseline")
+    print(f"{f'flush of {endpoints} endpoints':32} {flush:6.0f} us")
+    print(f"{'memory per endpoint':32} {bytes_per_endpoint():6.0f} bytes")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
