@@ -10,8 +10,8 @@ from apisensor.detect.detection import Detection
 from apisensor.detect.model import Call, Finding
 from apisensor.sections import Detect
 
-START = 1_750_000_000_000_000_000
-"""Unix time of a test's beginning, ns; a whole number of minutes plus 20 s."""
+START = 1_750_000_020_000_000_000
+"""Unix time of a test's beginning, ns; a whole number of minutes."""
 SECOND = 1_000_000_000
 
 _numbers = itertools.count(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgspec
 import pytest
@@ -136,7 +137,7 @@ def test_a_late_failure_beyond_the_window_does_not_count() -> None:
     assert run([login(1000), *[login(0) for _ in range(10)]]) == []
 
 
-def spread(users: int, each: int, **fields: object) -> list[Call]:
+def spread(users: int, each: int, **fields: Any) -> list[Call]:
     return [login(number * 0.2, f"user{number % users}", **fields) for number in range(users * each)]
 
 
