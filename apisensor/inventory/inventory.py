@@ -107,7 +107,7 @@ class Inventory:
 
     def place(self, t: Transaction) -> tuple[str, str | None]:
         """Owner of a call, and the id of its endpoint, as they are now; counts nothing."""
-        side, name = self._owner_name(t)
+        side, name, _ = self._owner_of(t)
         owner = self._owners[side].get(name)
         node = None if owner is None or t.path is None else self._node(owner, bare(t.path))
         endpoint = None if node is None or node.endpoints is None else node.endpoints.get(method_of(t))

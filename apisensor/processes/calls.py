@@ -44,6 +44,7 @@ class Calls:
             self._detection.restore(store.findings())
             store.start()
         self._next_flush_ns = 0
+        self._failed = 0
 
     def route(self, transaction: Transaction) -> None:
         """Gives the transaction its route template, where one is known."""
@@ -69,6 +70,7 @@ class Calls:
     def counters(self) -> dict[str, int]:
         """For the status and the metrics."""
         return {
+            "core.lost.not_counted": self._failed,
             "core.views_waiting": len(self._views),
             "core.views_joined": self._views.joined,
             "core.views_overflowed": self._views.overflowed,
@@ -78,12 +80,17 @@ class Calls:
 
     def _take(self, views: Iterable[View]) -> None:
         for view in views:
-            if view.counted:
-                self._count(view)
-            elif self._store is not None:
-                assert view.twin is not None
-                _, endpoint = self._inventory.place(view.twin)
-                self._store.put(view.transaction, endpoint, False)
+            try:
+                self._count(view) if view.counted else self._keep(view)
+            except Exception:  # noqa: BLE001
+                # An error in the inventory or in detection costs this call its place there, not the sensor.
+                self._failed += 1
+
+    def _keep(self, view: View) -> None:
+        """Stores the view that does not count, beside the one that does."""
+        if self._store is not None and view.twin is not None:
+            _, endpoint = self._inventory.place(view.twin)
+            self._store.put(view.transaction, endpoint, False)
 
     def _count(self, view: View) -> None:
         t = view.transaction

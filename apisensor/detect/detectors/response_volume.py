@@ -64,7 +64,7 @@ class _Caller:
 class ResponseVolume(Detector):
     name = "response-volume"
     title = "Far more data taken than usual"
-    category = "API6:2023"
+    category = None
     sees = frozenset(("time_ns", "transaction", "trace_id", "endpoint", "client", "identity", "response_bytes"))
     about = frozenset(("client", "server", "endpoint", "route"))
     settings = ("exfiltration_factor", "exfiltration_min_bytes", "exfiltration_window_seconds", "exfiltration_warm_up")
