@@ -124,7 +124,7 @@ def _run(name: str, place: Path) -> list[Call]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_SERVICE_NAME", name)
         # nginx forgets its environment; its service is named after its executable.
-        patch.setenv("APISENSOR_TEST_NGINX", shutil.copy(program("nginx"), place / name))
+        patch.setenv("APISENSOR_TEST_NGINX", str(shutil.copy(program("nginx"), place / name)))
         return BY_NAME[name].run(place / f"{name}-run").calls
 
 
