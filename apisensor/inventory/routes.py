@@ -1,6 +1,6 @@
 """A path -> the segments of its template, by form alone.
 
-    /Users/17/orders;v=2/?page=3   ->   ("Users", "{id}", "orders")
+    /Shops/17/orders;v=2/?page=3   ->   ("Shops", "{id}", "orders")
 
 What a template does not tell: the query, path parameters (RFC 3986 section 3.3: what follows a semicolon), empty and
 dot segments, a slash at the end, and how characters were percent-encoded. Case stays: paths are case-sensitive.

@@ -1,23 +1,19 @@
-"""Endpoints as rows: CSV for spreadsheets, JSON for programs."""
+"""Endpoints as rows of CSV, for spreadsheets."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Iterable
-from typing import Any
-
-import msgspec
 
 from apisensor.inventory.histogram import quantile
-from apisensor.inventory.model import OTHER, EndpointRecord, Histogram
+from apisensor.inventory.model import OTHER, EndpointRecord
 from apisensor.transactions.json_form import rfc3339
 
 Cell = str | int | float | None
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that spreadsheets run (OWASP, CSV Injection)."""
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -64,26 +60,3 @@ def csv_text(records: Iterable[EndpointRecord]) -> str:
 def guarded(cell: Cell) -> Cell:
     """The cell, with an apostrophe before text that a spreadsheet would take for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" \n").startswith(FORMULA) else cell
-
-
-def json_text(records: Iterable[EndpointRecord]) -> bytes:
-    """{"endpoints": [...]}: each with its key, quantiles, and the whole profile without its histograms' buckets."""
-    return msgspec.json.encode({"endpoints": [_object(record) for record in records]}) + b"\n"
-
-
-def _object(record: EndpointRecord) -> dict[str, Any]:
-    seen: dict[str, Any] = msgspec.to_builtins(record.profile)
-    for name in ("latency_ms", "request_bytes", "response_bytes"):
-        seen[name] = _quantiles(getattr(record.profile, name))
-    for name in ("first", "last"):
-        seen[f"{name}_seen"] = rfc3339(seen.pop(f"{name}_ns"))
-    for caller in seen["callers"].values():
-        for name in ("first", "last"):
-            caller[f"{name}_seen"] = rfc3339(caller.pop(f"{name}_ns"))
-    return {"id": record.id, **msgspec.to_builtins(record.key), **seen}
-
-
-def _quantiles(h: Histogram) -> dict[str, float | None]:
-    mean = h.sum / h.total if h.total else None
-    largest = h.largest if h.total else None
-    return {**{name: quantile(h, q) for name, q in QUANTILES.items()}, "mean": mean, "max": largest}

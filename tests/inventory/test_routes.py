@@ -140,7 +140,7 @@ def test_words_and_parameters() -> None:
         ("grpc", "POST", "/a.\x00/C", False),
         ("http/1.1", "POST", "/helloworld.v1.Greeter/SayHello", True),
         ("http/1.1", "GET", "/helloworld.v1.Greeter/SayHello", False),
-        ("http/1.1", "POST", "/Users/Alice", False),
+        ("http/1.1", "POST", "/Teams/Alice", False),
         ("http/1.1", "POST", "/index.php/x", False),
     ],
 )

@@ -1,18 +1,16 @@
-"""CSV and JSON of the inventory."""
+"""CSV of the inventory."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.inventory.model import EndpointRecord
-from apisensor.inventory.table import COLUMNS, FORMULA, csv_text, guarded, json_text
+from apisensor.inventory.table import COLUMNS, FORMULA, csv_text, guarded
 from apisensor.transactions.model import Auth, Process, Transaction
 from tests.export.records import call, transactions
 from tests.inventory.calls import fed, served
@@ -59,20 +57,7 @@ def test_whatever_was_seen_gives_readable_rows(calls: list[Transaction]) -> None
     assert [row["id"] for row in found] == [record.id for record in made]
     for row in found:
         assert not any(cell.startswith(FORMULA) for cell in row.values())
-    listed: list[dict[str, Any]] = json.loads(json_text(made))["endpoints"]
-    assert [each["id"] for each in listed] == [record.id for record in made]
-
-
-def test_json() -> None:
-    (each,) = json.loads(json_text(records([served("/users/17")])))["endpoints"]
-    assert each["route"] == "/users/{id}"
-    assert each["statuses"] == {"200": 1}
-    assert each["latency_ms"]["max"] == each["latency_ms"]["mean"] == 2.5
-    assert each["latency_ms"]["p50"] == pytest.approx(2.5, rel=0.025)
-    assert each["first_seen"] == each["callers"]["10.0.0.1"]["last_seen"] == "2023-11-14T22:13:25.000000000Z"
-    assert "first_ns" not in each
 
 
 def test_an_empty_inventory() -> None:
     assert csv_text([]).splitlines() == [",".join(COLUMNS)]
-    assert json.loads(json_text([])) == {"endpoints": []}
