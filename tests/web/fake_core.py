@@ -36,7 +36,8 @@ class FakeCore:
             live: lines that each subscriber gets; the stream ends after them.
         """
         self.asked: list[dict[str, Any]] = []
-        self._status, self._triage, self._live = status, triage, live
+        self._status, self._live = status, live
+        self.triage = triage
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(path)
         self._listening.listen(64)
@@ -77,9 +78,9 @@ class FakeCore:
             return {"kind": "metrics", "text": "# TYPE apisensor_up gauge\napisensor_up 1\n"}
         if request.get("status") and self._status is not None:
             return {"kind": "status", **json.loads(status_document.encode(self._status()))}
-        if "command" in request and self._triage is not None:
+        if "command" in request and self.triage is not None:
             try:
-                self._triage(msgspec.convert(request["command"], SetState))
+                self.triage(msgspec.convert(request["command"], SetState))
             except ValueError as error:
                 return {"kind": "error", "message": str(error)}
             return {"kind": "result"}

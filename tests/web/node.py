@@ -94,7 +94,7 @@ def inventory(now: int) -> InventoryDelta:
     )
 
 
-SLOT_S = 900
+SLOT_S = 720
 SLOTS = 86_400 // SLOT_S
 
 

@@ -73,7 +73,8 @@ class Page:
         self.url = f"http://127.0.0.1:{self.port}"
         self.link = link(settings, self._listening, TOKEN)
         self.sources = Sources(Store(self.store.path), Core(path))
-        app = create_app(self.sources, Access(TOKEN), allowed_hosts(address, self.port, ()), self.port)
+        self.access = Access(TOKEN)
+        app = create_app(self.sources, self.access, allowed_hosts(address, self.port, ()), self.port)
         self._server = uvicorn.Server(serving.configuration(app))
         self._thread = threading.Thread(target=self._server.run, args=([self._listening],), daemon=True)
 

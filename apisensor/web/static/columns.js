@@ -11,14 +11,14 @@ export const transactionHref = (row) => address(["transactions", row.id]);
 export const endpointColumns = [
   { head: "Method", cell: (row) => method(row.method) },
   { head: "Endpoint", sort: "owner", rising: true, wide: true, link: true, cell: (row) => raw(row.route, "cut") },
-  { head: "Service or destination", cell: (row) => [raw(row.owner, "cut owner"), row.side === "client" ? tag("outgoing") : null] },
+  { head: "Service", cell: (row) => [raw(row.owner, "cut owner"), row.side === "client" ? tag("outgoing") : null] },
   { head: "Calls", number: true, sort: "count", cell: (row) => number(row.count) },
   { head: "Errors", number: true, sort: "errors", cell: (row) =>
     row.errors ? h("span", { class: "bad", title: `${row.errors} calls` }, percent(row.errors, row.count)) : h("span", { class: "muted" }, "0") },
   { head: "p95", number: true, sort: "latency", cell: (row) => duration(row.p95_ms) },
-  { head: "Authentication", cell: (row) => h("span", { class: "tags" }, row.auth.map((name) =>
+  { head: "Auth", cell: (row) => h("span", { class: "tags" }, row.auth.map((name) =>
     tag(name, name === "none" && row.unauthenticated ? "warn" : ""))) },
-  { head: "Sensitive data", cell: (row) => tags(row.sensitive.slice(0, 3).concat(row.sensitive.length > 3 ? [`+${row.sensitive.length - 3}`] : []), "sensitive") },
+  { head: "Sensitive", cell: (row) => tags(row.sensitive.slice(0, 3).concat(row.sensitive.length > 3 ? [`+${row.sensitive.length - 3}`] : []), "sensitive") },
   { head: "First seen", sort: "first_seen", cell: (row) => when(row.first_seen) },
   { head: "Last seen", sort: "last_seen", cell: (row) => when(row.last_seen) },
 ];

@@ -84,28 +84,30 @@ export function duration(value) {
 }
 
 /**
- * A table. columns: [{head, cell(row), number, sort, wide}], `sort` names the value of the parameter "sort";
+ * A table. columns: [{head, cell(row), number, wide, text, sort}], `sort` names the value of the parameter "sort";
  * href(row): where a row leads; its first cell with `link` becomes the link.
  */
 export function table({ caption, columns, rows, href, sorted }) {
   const head = columns.map((column) => h("th", {
     scope: "col",
-    class: column.number ? "number" : column.wide ? "wide" : null,
+    class: classOf(column),
     "aria-sort": column.sort && column.sort === sorted ? (column.rising ? "ascending" : "descending") : null,
   }, column.sort
-    ? h("button", { type: "button", class: "sort", onclick: () => change({ sort: column.sort }) }, column.head)
+    ? h("button", { type: "button", class: "sort", id: `sort-${column.sort}`, onclick: () => change({ sort: column.sort }) }, column.head)
     : column.head));
   const body = rows.map((row) => rowOf(row, columns, href));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
     h("table", null, h("caption", { class: "sr" }, caption), h("thead", null, h("tr", null, head)), h("tbody", null, body)));
 }
 
+const classOf = (column) => ["number", "wide", "text"].find((name) => column[name]) ?? null;
+
 /** One row of such a table. */
 export function rowOf(row, columns, href) {
   const to = href?.(row);
   const cells = columns.map((column) => {
     const content = column.cell(row);
-    const cell = h("td", { class: column.number ? "number" : column.wide ? "wide" : null });
+    const cell = h("td", { class: classOf(column) });
     return add(cell, to && column.link ? h("a", { href: to, class: "row-link" }, content) : content);
   });
   return h("tr", { class: to ? "leads" : null, onclick: to ? (event) => open(event, to) : null }, cells);
@@ -133,7 +135,7 @@ export function pager(page, query, limit) {
 export function chip(text, parameter, value, query) {
   const on = query[parameter] === value;
   return h("button", {
-    type: "button", class: "chip", "aria-pressed": String(on), onclick: () => change({ [parameter]: on ? null : value }),
+    type: "button", class: "chip", id: `chip-${parameter}-${value}`, "aria-pressed": String(on), onclick: () => change({ [parameter]: on ? null : value }),
   }, text);
 }
 
@@ -150,7 +152,7 @@ export function search(label, query, parameter = "search") {
 
 /** A choice by a parameter. */
 export function choice(label, parameter, options, query) {
-  const element = h("select", { "aria-label": label, onchange: (event) => change({ [parameter]: event.target.value }) },
+  const element = h("select", { id: `choice-${parameter}`, "aria-label": label, onchange: (event) => change({ [parameter]: event.target.value }) },
     options.map(([value, text]) => h("option", { value }, text)));
   element.value = query[parameter] ?? "";
   return element;

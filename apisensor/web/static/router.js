@@ -54,12 +54,29 @@ function render(fresh) {
   }
   document.title = `${route.title} - apisensor`;
   route.show(view, { id, query, signal: left.signal });
-  fill(root, view);
+  keepingFocus(root, () => fill(root, view));
   if (fresh) {
     scrollTo(0, 0);
     say(route.title);
   }
   onShown(route.name);
+}
+
+/** What had the focus has it afterwards (filters redraw their view, also while one types); else the view has it. */
+function keepingFocus(root, draw) {
+  const before = document.activeElement;
+  const inside = root.contains(before);
+  const { id, value, selectionStart, selectionEnd } = before ?? {};
+  draw();
+  const after = inside && id ? document.getElementById(id) : null;
+  if (!after) {
+    if (inside) root.focus({ preventScroll: true });
+    return;
+  }
+  after.focus({ preventScroll: true });
+  if (after.type !== "search" && after.type !== "text") return;
+  after.value = value;
+  after.setSelectionRange(selectionStart, selectionEnd);
 }
 
 function add404() {

@@ -68,11 +68,11 @@ function top(body) {
     h("div", { class: "cards" },
       fact("Calls", number(row.count)),
       fact("Errors", percent(row.errors, row.count), `${full(row.errors)} calls`),
-      fact("p50 / p95", [ms(row.p50_ms), " / ", ms(row.p95_ms)]),
+      fact("95 % within", ms(row.p95_ms), ["half within ", ms(row.p50_ms)]),
       fact("Encrypted", percent(body.encrypted, row.count), body.encrypted < row.count ? "the rest was plaintext on the wire" : "came over TLS"),
       fact("First seen", when(row.first_seen)),
       fact("Last seen", when(row.last_seen)),
-      fact("Incomplete", percent(body.incomplete, row.count), `${full(body.unanswered)} without a response`)),
+      fact("Incomplete", percent(body.incomplete, row.count), `${full(body.unanswered)} unanswered`)),
   ];
 }
 
@@ -93,7 +93,7 @@ export function show(view, { id, query, signal }) {
     document.title = `${seen.row.method} ${seen.row.route} - apisensor`;
     const [chart, calls, found] = [place("chart-tall"), place("list-tall"), place("list-tall")];
     const ranges = h("nav", { class: "segments", "aria-label": "Time" }, Object.entries(RANGES).map(([value, text]) =>
-      h("a", { href: address(["inventory", id], { range: value }), "aria-current": Number(value) === range ? "true" : null }, text)));
+      h("a", { id: `time-${value}`, href: address(["inventory", id], { range: value }), "aria-current": Number(value) === range ? "true" : null }, text)));
     load(chart, signal, async () => {
       const until = Math.ceil(Date.now() / 60_000) * 60;
       const over = { since: until - range, until, step: STEPS[range] };

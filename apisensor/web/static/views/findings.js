@@ -20,7 +20,7 @@ export function show(view, { query, signal }) {
   const state = query.state ?? "open";
   const rows = place("table-tall", "panel", "flush");
   const states = h("nav", { class: "segments", "aria-label": "State" }, Object.entries({ ...STATES, all: "All" }).map(([value, text]) =>
-    h("a", { href: address(["findings"], { ...query, cursor: null, at: null, state: value }), "aria-current": value === state ? "true" : null }, text)));
+    h("a", { id: `state-${value}`, href: address(["findings"], { ...query, cursor: null, at: null, state: value }), "aria-current": value === state ? "true" : null }, text)));
   add(view,
     heading("Findings"),
     h("div", { class: "bar-row", role: "search" }, states, search("Search titles  ( / )", query), choice("Severity", "severity", LEAST, query)),

@@ -25,7 +25,7 @@ const processColumns = [
   { head: "Plaintext captured", number: true, cell: (row) => bytes(row.plaintext_bytes) },
   { head: "Encrypted seen", number: true, cell: (row) => bytes(row.encrypted_bytes) },
   { head: "TLS", cell: (row) => row.encrypted_bytes && !row.attached ? tag("blind", "warn") : row.attached ? "attached" : "–" },
-  { head: "Note", cell: (row) => row.note ?? "" },
+  { head: "Note", text: true, cell: (row) => row.note ?? "" },
 ];
 
 const libraryColumns = [
@@ -34,7 +34,7 @@ const libraryColumns = [
   { head: "Version", cell: (row) => row.version ?? "–" },
   { head: "Probes", number: true, cell: (row) => row.probes ? String(row.probes) : h("span", { class: "bad" }, "0") },
   { head: "Processes", number: true, cell: (row) => String(row.processes) },
-  { head: "Why not attached", cell: (row) => row.reason ?? "" },
+  { head: "Why not attached", text: true, cell: (row) => row.reason ?? "" },
 ];
 
 function blind(rows) {

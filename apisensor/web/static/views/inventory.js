@@ -21,20 +21,20 @@ function nothing(query) {
 }
 
 export function show(view, { query, signal }) {
-  const owner = choice("Service or destination", "owner", [["", "All services"], ...(query.owner ? [[query.owner, query.owner]] : [])], query);
+  const owner = choice("Service or destination", "owner", [["", "Any service"], ...(query.owner ? [[query.owner, query.owner]] : [])], query);
   const rows = place("table-tall", "panel", "flush");
   add(view,
     heading("Inventory"),
     h("div", { class: "bar-row", role: "search" },
-      search("Search routes and services  ( / )", query),
+      search("Search routes  ( / )", query),
       owner,
-      choice("Method", "method", [["", "All methods"], ...METHODS.map((name) => [name, name])], query),
+      choice("Method", "method", [["", "Any method"], ...METHODS.map((name) => [name, name])], query),
       choice("Order", "sort", Object.entries(ORDERS), { sort: query.sort ?? "owner" }),
       chip("Served here", "side", "server", query),
       chip("Outgoing", "side", "client", query),
-      chip("Sensitive data", "sensitive", "true", query),
-      chip("No authentication", "unauthenticated", "true", query),
-      chip("With errors", "errors", "true", query)),
+      chip("Sensitive", "sensitive", "true", query),
+      chip("No auth", "unauthenticated", "true", query),
+      chip("Errors", "errors", "true", query)),
     rows);
 
   get(["owners"], {}, signal).then(({ owners }) => {

@@ -44,7 +44,7 @@ class Stream {
     this.drawer = h("aside", { class: "drawer", hidden: true, "aria-label": "Transaction" });
     this.split = h("div", { class: "split" }, h("section", { class: "panel flush live-table" }, this.table, this.nothing), this.drawer);
     const field = (label, name, hint) => h("input", {
-      type: name === "path" ? "search" : "text", "aria-label": label, placeholder: hint, value: query[name] ?? "", maxlength: "200", size: name === "path" ? "24" : "14",
+      type: name === "path" ? "search" : "text", id: `field-${name}`, "aria-label": label, placeholder: hint, value: query[name] ?? "", maxlength: "200", size: name === "path" ? "24" : "14",
       spellcheck: "false", autocomplete: "off", onchange: (event) => change({ [name]: event.target.value.trim() }),
     });
     add(view,

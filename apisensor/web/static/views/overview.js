@@ -53,7 +53,7 @@ export function show(view, { query, signal }) {
   const hours = RANGES[query.hours] ? Number(query.hours) : 24;
   const [top, chart, findings, fresh, busy] = [place("cards-tall"), place("chart-tall"), place("list-tall"), place("list-tall"), place("list-tall")];
   const ranges = h("nav", { class: "segments", "aria-label": "Time" }, Object.entries(RANGES).map(([value, text]) =>
-    h("a", { href: address([], { hours: value }), "aria-current": Number(value) === hours ? "true" : null }, text)));
+    h("a", { id: `time-${value}`, href: address([], { hours: value }), "aria-current": Number(value) === hours ? "true" : null }, text)));
   add(view,
     heading("Overview", ranges),
     top,

@@ -105,6 +105,6 @@ export function show(view, { id, signal }) {
     return h("div", { class: "view" },
       h("p", { class: "crumb" }, h("a", { href: "/transactions" }, "Transactions")),
       title(t), detail(t, words.incomplete_reasons),
-      h("details", { class: "panel" }, h("summary", null, "As JSON"), h("pre", null, JSON.stringify(t, null, 2).split("\n").map((line) => h("div", null, line)))));
+      h("details", { class: "panel" }, h("summary", null, "As JSON"), h("pre", { tabindex: "0", role: "region", "aria-label": "JSON" }, JSON.stringify(t, null, 2).split("\n").map((line) => h("div", null, line)))));
   });
 }
