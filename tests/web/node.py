@@ -32,7 +32,7 @@ HOSTILE = (
 )
 """What attackers write where they may choose: as markup, as an attribute, bidirectional and control characters."""
 
-_ENDPOINTS: tuple[tuple[Side, str, str, str, str, tuple[str, ...], int], ...] = (
+ENDPOINTS: tuple[tuple[Side, str, str, str, str, tuple[str, ...], int], ...] = (
     ("server", "checkout", "POST", "/api/v2/orders", "bearer", ("credit_card", "email"), 18_204),
     ("server", "checkout", "GET", "/api/v2/orders/{id}", "bearer", ("email",), 96_310),
     ("server", "checkout", "DELETE", "/api/v2/orders/{id}", "bearer", (), 812),
@@ -85,8 +85,8 @@ def old_id(index: int) -> str:
 
 def inventory(now: int) -> InventoryDelta:
     """Everything that is known of the endpoints."""
-    found = [_endpoint(index, now) for index in range(len(_ENDPOINTS))]
-    learnt = [index for index, entry in enumerate(_ENDPOINTS) if "{id}" in entry[3]]
+    found = [_endpoint(index, now) for index in range(len(ENDPOINTS))]
+    learnt = [index for index, entry in enumerate(ENDPOINTS) if "{id}" in entry[3]]
     return InventoryDelta(
         endpoints=[*(EndpointDelta(old_id(index), _key(index, "/old"), Profile()) for index in learnt), *found],
         aliases=[Alias(old_id(index), endpoint_id(index)) for index in learnt],
@@ -101,28 +101,28 @@ SLOTS = 86_400 // SLOT_S
 def lately(now: int) -> list[InventoryDelta]:
     """What the last day added, in its steps: calls rise and fall twice, and one hour has errors."""
     return [
-        InventoryDelta(endpoints=[delta for index in range(len(_ENDPOINTS)) if (delta := _slot(index, slot, now))])
+        InventoryDelta(endpoints=[delta for index in range(len(ENDPOINTS)) if (delta := _slot(index, slot, now))])
         for slot in range(SLOTS)
     ]
 
 
 def _slot(index: int, slot: int, now: int) -> EndpointDelta | None:
     wave = 1 + 0.55 * math.sin(slot / SLOTS * 4 * math.pi) + (slot * 31 % 17) / 90
-    count = int(_ENDPOINTS[index][6] * wave / SLOTS * 0.3)
+    count = int(ENDPOINTS[index][6] * wave / SLOTS * 0.3)
     if not count:
         return None
     errors = count // 9 if slot in (60, 61, 62) and index % 3 == 0 else count // 300
     time_ns = (now - 86_400 + (slot + 1) * SLOT_S - 60) * 10**9
     profile = Profile(
         count=count, errors=errors, encrypted=count, first_ns=time_ns, last_ns=time_ns, statuses={"200": count - errors},
-        protocols={"http/1.1": count}, auth={_ENDPOINTS[index][4]: count},
+        protocols={"http/1.1": count}, auth={ENDPOINTS[index][4]: count},
         latency_ms=_histogram((3.2 + (index * 37 % 29) * 2.1) * (1.8 - 0.5 * wave + errors / count * 9)),
     )  # fmt: skip
     return EndpointDelta(endpoint_id(index), _key(index), profile)
 
 
 def _key(index: int, suffix: str = "") -> EndpointKey:
-    side, owner, method, route, *_ = _ENDPOINTS[index]
+    side, owner, method, route, *_ = ENDPOINTS[index]
     return EndpointKey(side, owner, method, route + suffix)
 
 
@@ -134,7 +134,7 @@ def _histogram(middle: float) -> Histogram:
 
 
 def _endpoint(index: int, now: int) -> EndpointDelta:
-    side, owner, method, route, auth, sensitive, count = _ENDPOINTS[index]
+    side, owner, method, route, auth, sensitive, count = ENDPOINTS[index]
     errors = count // (40 + 17 * index) if index % 3 == 0 else 0
     first = now - 86_400 * (1 + index % 9) - 3_600 + 77 * index
     if index % 7 == 6:
@@ -175,7 +175,7 @@ CALLS = 4_000
 
 def endpoint_of(index: int) -> int:
     """Which endpoint the `index`-th call was of."""
-    return index * 7 % len(_ENDPOINTS)
+    return index * 7 % len(ENDPOINTS)
 
 
 def _age(index: int) -> float:
@@ -187,7 +187,7 @@ def _age(index: int) -> float:
 def call(index: int, now: int) -> Transaction:
     """The `index`-th newest call of the node."""
     number = endpoint_of(index)
-    side, owner, method, route, auth, sensitive, _ = _ENDPOINTS[number]
+    side, owner, method, route, auth, sensitive, _ = ENDPOINTS[number]
     status = (200, 200, 201, 200, 404, 200, 500, 200, 401, None)[index % 10]
     path = route.replace("{id}", str(1000 + index)).replace("{item}", "7").replace("{name}", "beta")
     complete = status is not None
@@ -243,7 +243,7 @@ def finding_id(index: int) -> str:
 
 def _finding(index: int, now: int) -> Finding:
     rule, severity, title, category, _, endpoint, count = FINDINGS[index]
-    _, owner, method, route, auth, *_ = _ENDPOINTS[endpoint]
+    _, owner, method, route, auth, *_ = ENDPOINTS[endpoint]
     first, last = now - 3_000 * (index + 1), now - 400 * (index + 1)
     shown = [n for n in range(200) if endpoint_of(n) == endpoint][:3]
     return Finding(

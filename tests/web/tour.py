@@ -1,5 +1,7 @@
 """A tour through every view of a running page in headless Chromium, for any sensor: it needs its address and token.
 
+    python -m tests.web.tour http://127.0.0.1:8090 "$(cat /var/lib/apisensor/web.token)" DIRECTORY
+
 It clicks and types as people do, in both colour schemes; whatever the console says, what the content security policy
 stops, what accessibility rules are broken and what an attacker's text does to the page, it collects. Screenshots go to
 a directory.
@@ -7,6 +9,7 @@ a directory.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,7 +94,7 @@ def checked(page: Page, report: Report, name: str, shots: Path | None) -> None:
 
 
 def tour(base: str, token: str, shots: Path | None = None, schemes: tuple[Scheme, ...] = ("light", "dark")) -> Report:
-    """Goes through every view in each colour scheme.
+    """Goes through every view in each colour scheme, in a browser of its own.
 
     Args:
         base: "http://127.0.0.1:8090".
@@ -99,16 +102,21 @@ def tour(base: str, token: str, shots: Path | None = None, schemes: tuple[Scheme
         shots: directory for the pictures, "<view>-<scheme>.png"; None: none are taken.
         schemes: which.
     """
-    report = Report()
     with browser() as chromium:
-        for scheme in schemes:
-            page = opened(chromium, base, token, report, scheme)
-            _views(page, report, scheme, shots)
-            page.context.close()
-        page = opened(chromium, base, token, report)
-        _keyboard(page)
+        return walk(chromium, base, token, shots, schemes)
+
+
+def walk(chromium: Browser, base: str, token: str, shots: Path | None, schemes: tuple[Scheme, ...]) -> Report:
+    """The tour in a browser that is there already (playwright allows one in a thread)."""
+    report = Report()
+    for scheme in schemes:
+        page = opened(chromium, base, token, report, scheme)
+        _views(page, report, scheme, shots)
         page.context.close()
-        _narrow(chromium, base, token, report, shots)
+    page = opened(chromium, base, token, report)
+    _keyboard(page)
+    page.context.close()
+    _narrow(chromium, base, token, report, shots)
     return report
 
 
@@ -202,3 +210,8 @@ def _narrow(chromium: Browser, base: str, token: str, report: Report, shots: Pat
         assert not wide, f"{path} is wider than the screen"
     checked(page, report, "narrow", shots)
     page.context.close()
+
+
+if __name__ == "__main__":
+    _seen = tour(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    print("\n".join([*_seen.problems, *_seen.accessibility, f"{len(_seen.views)} views"]))

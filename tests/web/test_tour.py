@@ -1,0 +1,152 @@
+"""The page in a real browser: the tour, and what it does when things are not as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.web import node, tour
+from tests.web.page import TOKEN, Page
+from tests.web.tour import Report
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with tour.browser() as started:
+        yield started
+
+
+def test_empty_states_say_what_to_do(chromium: Browser) -> None:
+    report = Report()
+    with Page(empty=True) as empty:
+        page = tour.opened(chromium, empty.url, TOKEN, report)
+        for path, said in (
+            ("/", "No calls in this time"),
+            ("/inventory", "No endpoint yet"),
+            ("/inventory?search=x", "No endpoint fits"),
+            ("/findings?state=all", "Nothing was found yet"),
+            ("/transactions", "No transaction is stored yet"),
+            ("/live", "Waiting for the next call"),
+        ):
+            page.goto(empty.url + path)
+            expect(page.get_by_text(said)).to_be_visible()
+            if path != "/live":
+                tour.settled(page)
+            tour.checked(page, report, path, None)
+        page.context.close()
+    assert report.problems == []
+    assert report.accessibility == []
+
+
+def test_triage_by_hand(chromium: Browser) -> None:
+    report = Report()
+    with Page() as served:
+        page = tour.opened(chromium, served.url, TOKEN, report)
+        page.goto(f"{served.url}/findings/{node.finding_id(0)}")
+        page.get_by_label("Comment").fill('first line\nsecond <b>"line"</b>')
+        page.get_by_label("Your name").fill("Alice")
+        page.get_by_role("button", name="False positive").click()
+        expect(page.get_by_text('second <b>"line"</b>')).to_be_visible()
+        expect(page.get_by_text("by Alice")).to_be_visible()
+        expect(page.get_by_role("button", name="Open again")).to_be_visible()
+        expect(page.locator("#open-count")).to_have_text("3 open")
+        page.goto(f"{served.url}/findings?state=false_positive")
+        expect(page.get_by_text("Repeated authentication failures of one identity")).to_be_visible()
+        page.goto(f"{served.url}/findings/{node.finding_id(2)}")
+        assert page.get_by_label("Your name").input_value() == "Alice"
+        page.context.close()
+    assert report.problems == []
+
+
+def test_what_attackers_wrote_is_text(chromium: Browser, served: Page) -> None:
+    """Markup, attributes, bidirectional and control characters, in every place that shows what came from traffic."""
+    report = Report()
+    page = tour.opened(chromium, served.url, TOKEN, report)
+    places = [
+        f"/inventory/{node.endpoint_id(len(node.ENDPOINTS) - 1 - number)}" for number in range(len(node.HOSTILE))
+    ] + [
+        "/inventory?owner=catalog",
+        "/inventory?search=%3Cscript%3Edocument.title%3D%27owned%27%3C%2Fscript%3E",
+        "/transactions?search=script",
+        f"/transactions?client=%22%3E%3Cimg%20src%3Dx%20onerror%3Ddocument.title%3D1%3E",
+        f"/transactions/{node.hashed('transaction 1')}",
+        f"/findings/{node.finding_id(3)}",
+        "/inventory/%3Cimg%20src=x%3E",
+        "/findings?state=%3Cb%3E",
+        "/health",
+    ]
+    for place in places:
+        page.goto(served.url + place)
+        tour.settled(page) if "%3C" not in place else page.wait_for_timeout(300)
+        assert page.locator("main script, main img, main b:not(.note b), main iframe").count() == 0, place
+        text = page.locator("body").inner_text()
+        assert not [c for c in text if c in "\u202e\u200b\x1b\x07"], place
+        assert page.title() not in ("owned", "1")
+    page.goto(f"{served.url}/transactions/{node.hashed('transaction 2')}")
+    tour.settled(page)
+    expect(page.get_by_text("/pay\\u202egnp.exe\\u200b\\x1b[2J\\x07").first).to_be_visible()
+    page.context.close()
+    refused = [problem for problem in report.problems if "status of 40" not in problem]
+    assert refused == []
+
+
+def test_without_a_session_the_page_asks_for_the_token_and_comes_back(chromium: Browser, served: Page) -> None:
+    report = Report()
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{served.url}/findings?state=all")
+    expect(page.get_by_label("Login token")).to_be_focused()
+    tour.checked(page, report, "login", None)
+    page.get_by_label("Login token").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_text("the token is wrong")).to_be_visible()
+    page.get_by_label("Login token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Findings")).to_be_visible()
+    assert page.url == f"{served.url}/findings?state=all"
+    context.clear_cookies()
+    page.get_by_role("link", name="Inventory").click()
+    expect(page.get_by_label("Login token")).to_be_visible()
+    context.close()
+    assert report.accessibility == []
+
+
+def test_a_sensor_that_is_gone_is_said(chromium: Browser) -> None:
+    with Page(with_core=False) as served:
+        page = tour.opened(chromium, served.url, TOKEN, Report())
+        for path in ("/live", "/health"):
+            page.goto(served.url + path)
+            expect(page.get_by_role("alert").first).to_contain_text("no sensor answers on this node")
+        page.goto(f"{served.url}/inventory")
+        tour.settled(page, "Inventory")
+        assert page.locator("main .row-link").count() > 0
+        page.context.close()
+
+
+def test_live_is_bounded_and_says_what_is_left_out(chromium: Browser, served: Page) -> None:
+    page = tour.opened(chromium, served.url, TOKEN, Report())
+    page.goto(f"{served.url}/live")
+    expect(page.get_by_text("4 left out")).to_be_visible(timeout=tour.PATIENCE_MS)
+    page.keyboard.press("p")
+    expect(page.get_by_text("paused")).to_be_visible()
+    rows = page.locator("main tbody tr").count()
+    expect(page.get_by_text("3 waiting")).to_be_visible(timeout=tour.PATIENCE_MS)
+    assert page.locator("main tbody tr").count() == rows
+    page.locator("main .row-link").first.click()
+    expect(page.get_by_role("complementary", name="Transaction")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("complementary", name="Transaction")).to_be_hidden()
+    page.context.close()
+
+
+@pytest.mark.timeout(600)
+def test_the_tour(served: Page, tmp_path: Path, chromium: Browser) -> None:
+    report = tour.walk(chromium, served.url, TOKEN, tmp_path, ("light", "dark"))
+    assert report.problems == []
+    assert report.accessibility == []
+    views = ("overview", "inventory", "endpoint", "findings", "finding", "transactions", "transaction", "health", "live")
+    assert set(report.views) == {*(f"{view}-{scheme}" for view in views for scheme in ("light", "dark")), "narrow"}
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(report.views)
