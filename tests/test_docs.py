@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
+from apisensor.cli.findings import finding_filters
+from apisensor.cli.inventory import endpoint_filters
 from apisensor.cli.main import COMMANDS, cli
 from apisensor.cli.options import filter_options, settings_options
 from apisensor.events.model import Binding
@@ -70,26 +72,50 @@ def shared(decorate: object) -> set[str]:
     return set(options(decorate(probe)))
 
 
-SETTINGS, FILTERS = shared(settings_options), shared(filter_options)
+SHARED = {
+    "the settings options": (shared(settings_options), "Settings options"),
+    "the filters": (shared(filter_options), "Filters"),
+    "the endpoint filters": (shared(endpoint_filters), "Endpoint filters"),
+    "the finding filters": (shared(finding_filters), "Finding filters"),
+}
+"""How a command's text says that it has them: the options, and the section that describes them."""
+
+
+def leaves() -> dict[str, click.Command]:
+    """Every command that does something: "inventory list", not "inventory"."""
+    found: dict[str, click.Command] = {}
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found.update({f"{name} {sub}": below for sub, below in command.commands.items()})
+        else:
+            found[name] = command
+    return found
+
+
+LEAVES = leaves()
 
 
 def test_every_command_and_no_other() -> None:
     found = sections("commands.md")
-    assert list(found) == ["", "Commands", *COMMANDS, "Settings options", "Filters"]
+    assert list(found) == ["", "Commands", *LEAVES, *(section for _, section in SHARED.values())]
     assert re.findall(r"^    apisensor (\w+)", found["Commands"], re.MULTILINE) == list(COMMANDS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", LEAVES)
 def test_options_of_a_command(name: str) -> None:
-    text = sections("commands.md")[name]
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    real = options(command)
-    own = set(real) - SETTINGS - (FILTERS if set(real) >= FILTERS else set())
-    assert set(rows(text)) == own
-    assert ("settings options" in text) == (set(real) >= SETTINGS)
-    assert ("filters" in text) == (set(real) >= FILTERS)
-    for option, cells in rows(text).items():
+    text = " ".join(sections("commands.md")[name].split()).replace("And the", "and the")
+    real = options(LEAVES[name])
+    own = set(real)
+    for phrase, (theirs, _) in SHARED.items():
+        has = own >= theirs
+        assert (phrase in text) == has, phrase
+        if has:
+            own -= theirs
+    described = rows(sections("commands.md")[name])
+    assert set(described) == own
+    for option, cells in described.items():
         if isinstance(choice := real[option].type, click.Choice):
             assert all(f"`{value}`" in cells[0] for value in choice.choices)
             assert (
@@ -101,8 +127,8 @@ def test_options_of_a_command(name: str) -> None:
 
 def test_shared_options() -> None:
     found = sections("commands.md")
-    assert set(rows(found["Settings options"])) == SETTINGS
-    assert set(rows(found["Filters"])) == FILTERS
+    for theirs, section in SHARED.values():
+        assert set(rows(found[section])) == theirs
 
 
 def test_privileges() -> None:
@@ -115,7 +141,7 @@ def test_privileges() -> None:
     assert named == {*SANDBOX, "mmap", "mprotect"}
     described = found["Who runs as whom"]
     parts = rows(described)
-    modules = {"run", "loader", "capture", "finder", "worker-N", "core", "recorder"}
+    modules = {"run", "loader", "capture", "finder", "worker-N", "core", "web", "recorder"}
     assert set(parts) == modules
     for name in modules - {"run", "loader"}:
         code = (Path(capture.__file__).parent / f"{name.removesuffix('-N')}.py").read_text()

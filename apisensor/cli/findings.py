@@ -40,7 +40,8 @@ _FILTERS = (
 )
 
 
-def _filtered(command: Any) -> Any:
+def finding_filters(command: Any) -> Any:
+    """The fields of a FindingQuery; the command gets them as keyword arguments."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
@@ -52,7 +53,7 @@ def command() -> None:
 
 
 @command.command(name="list", short_help="Findings, the worst first.")
-@_filtered
+@finding_filters
 @click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Findings shown.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @settings_options
@@ -87,7 +88,7 @@ def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) 
 
 
 @command.command(short_help="Findings as OCSF, SARIF, CSV or JSON.")
-@_filtered
+@finding_filters
 @click.option(
     "--format", "form", type=click.Choice(["ocsf", "sarif", "csv", "json"]), default="ocsf", show_default=True
 )

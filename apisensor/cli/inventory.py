@@ -32,10 +32,10 @@ _FILTERS = (
     click.option("--unauthenticated", is_flag=True, help="Only those that served calls without credentials."),
     click.option("--errors", is_flag=True, help="Only those with errors."),
 )
-_FILTER_NAMES = ("search", "owner", "side", "method", "sensitive", "unauthenticated", "errors")
 
 
-def _filtered(command: Any) -> Any:
+def endpoint_filters(command: Any) -> Any:
+    """The fields of an EndpointQuery; the command gets them as keyword arguments."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
@@ -47,7 +47,7 @@ def command() -> None:
 
 
 @command.command(name="list", short_help="Endpoints, filterable.")
-@_filtered
+@endpoint_filters
 @click.option(
     "--sort",
     type=click.Choice(["owner", "last_seen", "count", "errors", "latency", "first_seen"]),
@@ -87,7 +87,7 @@ def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) 
 
 
 @command.command(short_help="The inventory as OpenAPI 3.1, CSV or JSON.")
-@_filtered
+@endpoint_filters
 @click.option("--format", "form", type=click.Choice(["openapi", "csv", "json"]), default="openapi", show_default=True)
 @settings_options
 def export(form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:

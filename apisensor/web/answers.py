@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from apisensor.live.filters import FilterError, compile_filter
+from apisensor.store.commands import SetState
 from apisensor.store.findings import MAX_COMMENT, MAX_WHO
 from apisensor.store.model import (
     Document,
@@ -36,7 +37,6 @@ from apisensor.web.bodies import (
     finding_body,
     health_body,
 )
-from apisensor.store.commands import SetState
 from apisensor.web.core import Core
 from apisensor.web.errors import ApiError
 from apisensor.web.parameters import TrafficParameters

@@ -71,7 +71,7 @@ def test_what_attackers_wrote_is_text(chromium: Browser, served: Page) -> None:
         "/inventory?owner=catalog",
         "/inventory?search=%3Cscript%3Edocument.title%3D%27owned%27%3C%2Fscript%3E",
         "/transactions?search=script",
-        f"/transactions?client=%22%3E%3Cimg%20src%3Dx%20onerror%3Ddocument.title%3D1%3E",
+        "/transactions?client=%22%3E%3Cimg%20src%3Dx%20onerror%3Ddocument.title%3D1%3E",
         f"/transactions/{node.hashed('transaction 1')}",
         f"/findings/{node.finding_id(3)}",
         "/inventory/%3Cimg%20src=x%3E",
