@@ -11,21 +11,19 @@ import click
 
 from apisensor.cli.options import filter_from, filter_options
 from apisensor.cli.output import say, table, write_line
+from apisensor.detect.json_form import json_line as finding_line
+from apisensor.detect.model import Finding
 from apisensor.live.filters import compile_filter
-from apisensor.live.public import view
+from apisensor.live.public import PublicFinding, decode_line, view
 from apisensor.live.text import visible
+from apisensor.redact.key import KeyFileError, load_key
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Transaction
 
 
 def _key(path: str) -> bytes:
-    """The key in an existing file: a mistyped name must not make a new key."""
-    from apisensor.redact.key import KeyFileError, load_or_create_key  # noqa: PLC0415 - only where it is asked for
-
-    if not os.path.exists(path):
-        raise click.ClickException(f"{path}: No such file; a sensor makes its key at its first start")
     try:
-        return load_or_create_key(path)
+        return load_key(path)
     except KeyFileError as error:
         raise click.ClickException(str(error)) from None
 
@@ -49,8 +47,9 @@ def _somebody_waits() -> bool:
 )
 @filter_options
 def command(file: str, form: str, reveal: bool, key_file: str | None, **values: Any) -> int:
-    """Analyse FILE (.pcap, .pcapng or a recording; "-": standard input) and show its transactions.
+    """Analyse FILE (.pcap, .pcapng or a recording; "-": standard input) and show its transactions and findings.
 
+    Filters are for transactions.
     Needs no privilege. The summary goes to standard error. Exit status 1 where the file could not be read to its end.
     """
     from apisensor.processes.replay import replay  # noqa: PLC0415 - loads the whole path, and only replay needs it
@@ -71,8 +70,18 @@ def command(file: str, form: str, reveal: bool, key_file: str | None, **values: 
             if live:  # tcpdump -w - | apisensor replay - | ...
                 sys.stdout.buffer.flush()
 
+    def show_finding(f: Finding) -> None:
+        line = finding_line(f)
+        if form == "jsonl":
+            sys.stdout.buffer.write(line)
+        else:
+            found = decode_line(line)
+            assert isinstance(found, PublicFinding)
+            write_line(lines.finding(found))
+
     try:
-        summary = replay(file, {"table": show_table, "jsonl": show_json}[form], reveal=reveal, key=key)
+        show = {"table": show_table, "jsonl": show_json}[form]
+        summary = replay(file, show, on_finding=show_finding, reveal=reveal, key=key)
     except ReplayError as error:
         raise click.ClickException(str(error)) from None
     sys.stdout.buffer.flush()

@@ -17,6 +17,8 @@ from apisensor.sections import Settings
 from apisensor.store.service import StoreService
 from apisensor.transactions.model import Transaction
 
+_END_NS = 1 << 63
+"""Later than any time."""
 FLUSH_NS = 1_000_000_000
 """How often what is new in the inventory goes to the store: once for an endpoint, however many calls it had."""
 
@@ -63,8 +65,9 @@ class Calls:
             self._flush()
 
     def close(self) -> None:
-        """Counts what waits, at the end."""
+        """Counts what waits, and tells what was not told yet, at the end."""
         self._take(self._views.drain())
+        self._found(self._detection.due(_END_NS))
         self._flush()
 
     def counters(self) -> dict[str, int]:

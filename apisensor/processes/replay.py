@@ -1,6 +1,7 @@
 """`apisensor replay`: the stages of `run`, composed in one process over a file. No privilege, no BPF.
 
-packet capture | recording -> Analyzer (streams, protocols, pairing) -> inspect -> redact -> process -> callback
+packet capture | recording -> Analyzer (streams, protocols, pairing) -> inspect -> redact -> process -> route -> shown
+                                                                          inventory, detection (calls.py) <--'
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from apisensor.content.inspector import Inspector
+from apisensor.detect.model import Finding
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.enrich.processes import ProcessTable
 from apisensor.enrich.waiting import Waiting
 from apisensor.events.model import Event
+from apisensor.processes.calls import Calls
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.counters import LOSSES, NOTES
@@ -26,6 +29,7 @@ from apisensor.replay.packets import PacketCapture
 from apisensor.replay.recording import read_recording
 from apisensor.replay.records import Recorded
 from apisensor.replay.source import ByteSource, open_file, recognise
+from apisensor.sections import Settings
 from apisensor.streams.limits import Limits
 from apisensor.transactions.analyzer import Analyzer
 from apisensor.transactions.counts import Count
@@ -73,6 +77,7 @@ class ReplaySummary(msgspec.Struct, frozen=True):
     flows: int
     """Flows that carried bytes."""
     transactions: int
+    findings: int
     incomplete: dict[str, int]
     """incomplete_reason: transactions."""
     losses: dict[str, int]
@@ -93,6 +98,8 @@ class ReplaySummary(msgspec.Struct, frozen=True):
             f"{self.path} ({self.format}): {read}, {self.flows} flows, {self.transactions} transactions, "
             f"{complete} of them complete"
         ]
+        if self.findings:
+            out.append(f"findings: {self.findings}")
         for title, counted in (
             ("incomplete", self.incomplete),
             ("lost", self.losses),
@@ -122,6 +129,7 @@ def replay(
     path: str,
     on_transaction: Callable[[Transaction], object],
     *,
+    on_finding: Callable[[Finding], object] = lambda _finding: None,
     reveal: bool = False,
     key: bytes | None = None,
     limits: ReplayLimits | None = None,
@@ -134,6 +142,7 @@ def replay(
     Args:
         path: A file, a pipe, or "-" for standard input; its format is recognised by its content.
         on_transaction: Called with each transaction as it ends. What it raises passes through.
+        on_finding: Called with each finding when it is new, and when it has grown.
         reveal: Leave values unredacted.
         key: Keys the identities' hashes; None: a random one, so that hashes of two runs cannot be joined.
         limits: Bounds on the reassembly of packets.
@@ -145,7 +154,7 @@ def replay(
     Raises:
         ReplayError: Nothing could be read: no such file, no capture, empty, compressed, unsupported link type.
     """
-    run = _Replay(on_transaction, reveal, key or secrets.token_bytes(32), analysis or Limits())
+    run = _Replay(on_transaction, on_finding, reveal, key or secrets.token_bytes(32), analysis or Limits())
     name = "standard input" if path == "-" else path if path.isprintable() else ascii(path)
     file = open_file(path)
     try:
@@ -179,9 +188,17 @@ class _Replay:
     """One run over one file."""
 
     def __init__(
-        self, on_transaction: Callable[[Transaction], object], reveal: bool, key: bytes, analysis: Limits
+        self,
+        on_transaction: Callable[[Transaction], object],
+        on_finding: Callable[[Finding], object],
+        reveal: bool,
+        key: bytes,
+        analysis: Limits,
     ) -> None:
         self._on_transaction = on_transaction
+        self._on_finding = on_finding
+        self._findings: set[str] = set()
+        self._calls = Calls(Settings(), store=None, on_finding=self._found)
         self._reveal = reveal
         self._key = key
         self._limits = analysis
@@ -231,6 +248,7 @@ class _Replay:
         self._finished(self._analyzer.finish(self._now_ns))
         for transaction in self._waiting.drain():
             self._emit(transaction)
+        self._calls.close()
 
     def _begin(self, header: RecordingHeader) -> None:
         """A recording starts, or another writer of the same one."""
@@ -259,6 +277,7 @@ class _Replay:
                 self._finished(self._analyzer.expire(event.time_ns))
                 for transaction in self._waiting.expired(event.time_ns):
                     self._emit(transaction)
+                self._calls.tick(event.time_ns, event.time_ns + self._wall_offset_ns)
 
     def _finished(self, exchanges: Iterable[Exchange]) -> None:
         for transaction in self._redacted(exchanges):
@@ -284,7 +303,13 @@ class _Replay:
         reason = transaction.incomplete_reason
         if reason is not None:
             self._incomplete[reason] = self._incomplete.get(reason, 0) + 1
+        self._calls.route(transaction)
         self._on_transaction(transaction)
+        self._calls.offer(transaction, self._now_ns)
+
+    def _found(self, finding: Finding) -> None:
+        self._findings.add(finding.id)
+        self._on_finding(finding)
 
     def summary(self, path: str, form: str, capture: PacketCapture | None, error: str | None) -> ReplaySummary:
         counts = {count: self._counts[count] for count in Count if self._counts[count]}
@@ -317,6 +342,7 @@ class _Replay:
             events=self._events,
             flows=self._counts[Count.FLOWS_BEGUN] if capture is None else capture.flows,
             transactions=self._transactions,
+            findings=len(self._findings),
             incomplete=dict(sorted(self._incomplete.items())),
             losses=losses,
             not_examined=not_examined,

@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -41,16 +42,26 @@ def capture(tmp_path: Path) -> Path:
     return path
 
 
+def transactions(output: str) -> list[dict[str, Any]]:
+    """The transactions among the lines; findings may stand anywhere between them."""
+    documents: list[dict[str, Any]] = [msgspec.json.decode(line) for line in output.splitlines()]
+    assert {document["kind"] for document in documents} <= {"transaction", "finding"}
+    return [document for document in documents if document["kind"] == "transaction"]
+
+
 def test_json_lines_on_standard_output_and_the_summary_beside(capture: Path) -> None:
     done = apisensor("replay", str(capture), "--format", "jsonl")
     assert done.returncode == 0
-    first, second = (msgspec.json.decode(line) for line in done.stdout.splitlines())
+    first, second = transactions(done.stdout)
     assert (first["kind"], first["method"], first["status"], first["side"]) == ("transaction", "GET", 200, "network")
     assert (second["path"], second["status"], second["request_body_size"]) == ("/orders", 503, 3)
     assert "YW5uOnNlY3JldA" not in done.stdout
     assert "ann" not in done.stdout
     assert "2 transactions" in done.stderr
+    assert "findings: 1" in done.stderr
     assert done.stderr.startswith(str(capture))
+    (found,) = {msgspec.json.decode(line)["rule"] for line in done.stdout.splitlines() if '"finding"' in line[:20]}
+    assert found == "credentials-over-plaintext"
 
 
 def test_reveal_shows_what_was_sent(capture: Path) -> None:
@@ -61,7 +72,8 @@ def test_reveal_shows_what_was_sent(capture: Path) -> None:
 
 def test_table_and_filters(capture: Path) -> None:
     done = apisensor("replay", str(capture), "--status", "5xx", variables={"TZ": "UTC"})
-    (line,) = done.stdout.splitlines()
+    finding, line = sorted(done.stdout.splitlines(), key=lambda line: "POST" in line)
+    assert "Credentials" in finding
     assert line.startswith("22:13:20.")
     assert "· - POST    api.example.com/orders 503" in line
     assert line.endswith("192.0.2.1:40000>198.51.100.7:80")
@@ -75,20 +87,20 @@ def test_identities_are_joined_by_the_same_key(capture: Path, tmp_path: Path) ->
 
     def identity(*arguments: str) -> str:
         done = apisensor("replay", str(capture), "--format", "jsonl", "--method", "get", *arguments)
-        return str(msgspec.json.decode(done.stdout)["auth"]["identity"])
+        return str(transactions(done.stdout)[0]["auth"]["identity"])
 
     assert identity("--key-file", str(key)) == identity("--key-file", str(key))
     assert identity() != identity("--key-file", str(key))
     key.chmod(0o644)
     assert "chmod 600" in one_line(apisensor("replay", str(capture), "--key-file", str(key)).stderr)
     missing = tmp_path / "none"
-    assert "No such file" in one_line(apisensor("replay", str(capture), "--key-file", str(missing)).stderr)
+    assert "there is none" in one_line(apisensor("replay", str(capture), "--key-file", str(missing)).stderr)
     assert not missing.exists()
 
 
 def test_standard_input(capture: Path) -> None:
     done = apisensor("replay", "-", "--format", "jsonl", stdin=capture.open("rb"))
-    assert done.stdout.count("\n") == 2
+    assert len(transactions(done.stdout)) == 2
 
 
 def test_json_lines_come_while_the_capture_is_being_made(capture: Path) -> None:
@@ -109,7 +121,7 @@ def test_json_lines_come_while_the_capture_is_being_made(capture: Path) -> None:
             rest, _ = process.communicate(content[last:], timeout=60)
         finally:
             process.kill()
-    assert msgspec.json.decode(rest)["path"] == "/orders"
+    assert [t["path"] for t in transactions(rest.decode())] == ["/orders"]
 
 
 def test_json_lines_into_a_file(capture: Path, tmp_path: Path) -> None:
@@ -117,7 +129,7 @@ def test_json_lines_into_a_file(capture: Path, tmp_path: Path) -> None:
     with path.open("wb") as file:
         command = [*COMMAND, "replay", str(capture), "--format", "jsonl"]
         subprocess.run(command, stdout=file, stderr=subprocess.PIPE, env=environment(), timeout=60, check=True)
-    assert [msgspec.json.decode(line)["method"] for line in path.read_bytes().splitlines()] == ["GET", "POST"]
+    assert [t["method"] for t in transactions(path.read_text())] == ["GET", "POST"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b" + bytes(50), b"GET / HTTP/1.1\r\n\r\n", os.urandom(200)])
@@ -140,7 +152,7 @@ def test_a_file_that_is_cut_off_shows_what_came_before(capture: Path) -> None:
     capture.write_bytes(capture.read_bytes()[:-10])
     done = apisensor("replay", str(capture), "--format", "jsonl")
     assert done.returncode == 1
-    assert done.stdout.count("\n") == 2
+    assert len(transactions(done.stdout)) == 2
     assert "Traceback" not in done.stderr
 
 

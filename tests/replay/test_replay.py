@@ -67,6 +67,7 @@ def test_a_packet_capture(tmp_path: Path) -> None:
         events=6,
         flows=1,
         transactions=1,
+        findings=1,  # the token of its query crossed the network in the clear
         incomplete={},
         losses={},
         not_examined={"icmp": 1, "udp": 1},
@@ -75,6 +76,7 @@ def test_a_packet_capture(tmp_path: Path) -> None:
     )
     assert summary.lines() == [
         f"{tmp_path}/file (pcap): 10 packets, 1 flows, 1 transactions, 1 of them complete",
+        "findings: 1",
         "not looked into: 1 packets (icmp), 1 packets (udp)",
     ]
 
@@ -134,7 +136,7 @@ def test_lost_segments_are_said(tmp_path: Path) -> None:
     assert [transaction.incomplete_reason for transaction in told] == ["segment_missing"]
     assert summary.incomplete == {"segment_missing": 1}
     assert summary.losses["segments_missing_bytes"] == len(RESPONSE) - 20
-    assert f"lost: {len(RESPONSE) - 20} segments missing bytes" in summary.lines()[2]
+    assert f"lost: {len(RESPONSE) - 20} segments missing bytes" in summary.lines()[3]
 
 
 def test_a_file_that_is_cut_is_analysed_to_where_it_ends(tmp_path: Path) -> None:
