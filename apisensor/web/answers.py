@@ -122,7 +122,9 @@ async def transactions(asked: Asked) -> Page[TransactionRow]:
 async def transaction(asked: Asked) -> Document:
     document = await asked.sources.store.ask(lambda reader: reader.transaction(asked.id))
     if document is None:
-        raise ApiError("not_found", "this transaction is not stored: it never was, or its time is over (store.max_days)")
+        raise ApiError(
+            "not_found", "this transaction is not stored: it never was, or its time is over (store.max_days)"
+        )
     return document
 
 

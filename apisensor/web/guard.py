@@ -1,9 +1,9 @@
 """What every request passes: the Host it asks for, where it comes from, who sends it; and the headers of every answer.
 
-    Host        none of ours -> 403: a name that an attacker points at this address (DNS rebinding) is not served
-    Origin,     a write from another origin -> 403, a cookie read by one too: another port of this host gets the
-    Sec-Fetch-  session cookie as well (cookies know no port, RFC 6265 section 8.5)
-    token       neither session nor token -> 401, for pages with a form that asks for the token
+Host        none of ours -> 403: a name that an attacker points at this address (DNS rebinding) is not served
+Origin,     a write from another origin -> 403, a cookie read by one too: another port of this host gets the
+Sec-Fetch-  session cookie as well (cookies know no port, RFC 6265 section 8.5)
+token       neither session nor token -> 401, for pages with a form that asks for the token
 """
 
 from __future__ import annotations
@@ -150,5 +150,3 @@ def client_address(scope: Scope) -> str:
     """Whose wrong tokens are counted together; all of 127.0.0.0/8 is this machine."""
     address: str = scope["client"][0] if scope.get("client") else ""
     return "127.0.0.1" if address.startswith("127.") else address
-
-

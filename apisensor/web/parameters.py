@@ -1,4 +1,4 @@
-"""Query strings as checked structs: what is unknown, repeated, empty or out of bounds is refused with what is allowed."""
+"""Query strings as checked structs: what is unknown, repeated, empty or out of bounds is refused, with a reason."""
 
 from __future__ import annotations
 

@@ -165,6 +165,6 @@ ROUTES: tuple[Route, ...] = (
         returns=PublicTransaction,
         parameters=Filter,
         stream=True,
-        does="Transactions as they happen, as server-sent events: `transaction`, `dropped` (a slow reader's loss), `end`.",
+        does="Transactions as they happen, as server-sent events: `transaction`, `dropped` (by a slow reader), `end`.",
     ),
 )

@@ -114,8 +114,8 @@ def _slot(index: int, slot: int, now: int) -> EndpointDelta | None:
     errors = count // 9 if slot in (60, 61, 62) and index % 3 == 0 else count // 300
     time_ns = (now - 86_400 + (slot + 1) * SLOT_S - 60) * 10**9
     profile = Profile(
-        count=count, errors=errors, encrypted=count, first_ns=time_ns, last_ns=time_ns, statuses={"200": count - errors},
-        protocols={"http/1.1": count}, auth={ENDPOINTS[index][4]: count},
+        count=count, errors=errors, encrypted=count, first_ns=time_ns, last_ns=time_ns,
+        statuses={"200": count - errors}, protocols={"http/1.1": count}, auth={ENDPOINTS[index][4]: count},
         latency_ms=_histogram((3.2 + (index * 37 % 29) * 2.1) * (1.8 - 0.5 * wave + errors / count * 9)),
     )  # fmt: skip
     return EndpointDelta(endpoint_id(index), _key(index), profile)
@@ -134,7 +134,7 @@ def _histogram(middle: float) -> Histogram:
 
 
 def _endpoint(index: int, now: int) -> EndpointDelta:
-    side, owner, method, route, auth, sensitive, count = ENDPOINTS[index]
+    _, owner, method, route, auth, sensitive, count = ENDPOINTS[index]
     errors = count // (40 + 17 * index) if index % 3 == 0 else 0
     first = now - 86_400 * (1 + index % 9) - 3_600 + 77 * index
     if index % 7 == 6:
@@ -274,8 +274,8 @@ def status(now: int) -> Status:
             Part(name="web", pid=None, user="apisensor", restarts=2, last_exit="exit status 1"),
         ],
         counters={
-            "kernel.lost.ring_full": 17, "kernel.lost.copy_fault": 0, "worker.lost.limit": 2, "kernel.events": 81_233_112,
-            "worker.transactions": 2_123_456, "live.sent": 91_233, "live.dropped": 12,
+            "kernel.lost.ring_full": 17, "kernel.lost.copy_fault": 0, "worker.lost.limit": 2,
+            "kernel.events": 81_233_112, "worker.transactions": 2_123_456, "live.sent": 91_233, "live.dropped": 12,
         },
         libraries=[
             LibraryStatus(path="/usr/lib/x86_64-linux-gnu/libssl.so.3", library="openssl", version="3.0.11", probes=12,

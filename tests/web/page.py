@@ -1,6 +1,6 @@
 """The page with a filled store and a core that is none, served as the web process serves it.
 
-    python -m tests.web.page        serves it for a person to look at, until Ctrl-C
+python -m tests.web.page        serves it for a person to look at, until Ctrl-C
 """
 
 from __future__ import annotations

@@ -144,7 +144,13 @@ def test_hosts_that_are_ours(guarded: Page, access: Access, host: str) -> None:
 
 def test_allowed_hosts() -> None:
     allowed = allowed_hosts("192.0.2.7", 8090, ["Sensor.Example.com", "b.example:444"])
-    assert {"192.0.2.7:8090", "localhost:8090", "sensor.example.com", "sensor.example.com:8090", "b.example:444"} <= allowed
+    assert {
+        "192.0.2.7:8090",
+        "localhost:8090",
+        "sensor.example.com",
+        "sensor.example.com:8090",
+        "b.example:444",
+    } <= allowed
     assert "192.0.2.7" not in allowed
     assert "localhost" in allowed_hosts("127.0.0.1", 80, [])
     assert "[2001:db8::1]:8090" in allowed_hosts("2001:db8::1", 8090, [])

@@ -103,5 +103,3 @@ def test_the_link(address: str, hosts: list[str], begins: str) -> None:
     settings = Settings(web=Web(address=address, port=0, hosts=hosts))
     with listen(settings) as listening:
         assert link(settings, listening, TOKEN) == begins.format(port=listening.getsockname()[1]) + TOKEN
-
-

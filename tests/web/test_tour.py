@@ -147,6 +147,16 @@ def test_the_tour(served: Page, tmp_path: Path, chromium: Browser) -> None:
     report = tour.walk(chromium, served.url, TOKEN, tmp_path, ("light", "dark"))
     assert report.problems == []
     assert report.accessibility == []
-    views = ("overview", "inventory", "endpoint", "findings", "finding", "transactions", "transaction", "health", "live")
+    views = (
+        "overview",
+        "inventory",
+        "endpoint",
+        "findings",
+        "finding",
+        "transactions",
+        "transaction",
+        "health",
+        "live",
+    )
     assert set(report.views) == {*(f"{view}-{scheme}" for view in views for scheme in ("light", "dark")), "narrow"}
     assert {path.stem for path in tmp_path.glob("*.png")} == set(report.views)

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from axe_core_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, ViewportSize, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-SIZE = {"width": 1280, "height": 800}
+SIZE: ViewportSize = {"width": 1280, "height": 800}
 PATIENCE_MS = 15_000
 VIEWS = {"o": "Overview", "l": "Live", "i": "Inventory", "f": "Findings", "t": "Transactions", "h": "Health"}
 """Key after g: heading."""
@@ -57,16 +57,26 @@ def browser() -> Iterator[Browser]:
 
 def opened(chromium: Browser, base: str, token: str, report: Report, scheme: Scheme = "light") -> Page:
     """A page of its own session, logged in, whose complaints go to the report."""
-    context = chromium.new_context(viewport={**SIZE}, color_scheme=scheme, locale="en-GB", timezone_id="UTC")
+    context = chromium.new_context(viewport=SIZE, color_scheme=scheme, locale="en-GB", timezone_id="UTC")
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
-    page.on("console", lambda said: said.type in ("error", "warning") and report.problems.append(f"console: {said.text}"))
+
+    def on_console(said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            report.problems.append(f"console: {said.text}")
+
+    def on_dialog(dialog: Dialog) -> None:
+        report.problems.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((base, "data:")):
+            report.problems.append(f"outside: {request.url}")
+
+    page.on("console", on_console)
     page.on("pageerror", lambda error: report.problems.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (report.problems.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    page.on(
-        "request",
-        lambda request: request.url.startswith((base, "data:")) or report.problems.append(f"outside: {request.url}"),
-    )
+    page.on("dialog", on_dialog)
+    page.on("request", on_request)
     page.goto(f"{base}/login?token={token}")
     page.wait_for_url(f"{base}/")
     return page
