@@ -208,7 +208,7 @@ async def _events(sources: Sources, lines: AsyncIterator[bytes]) -> AsyncIterato
                 break
             if kind == "dropped":
                 sources.counts["streams.dropped"] += msgspec.json.decode(line, type=_Count).count
-            if kind not in ("transaction", "dropped"):
+            if kind not in ("transaction", "finding", "dropped"):
                 break
             yield b"event: " + kind.encode() + b"\ndata: " + line + b"\n"
         yield b"event: end\ndata: {}\n\n"

@@ -87,7 +87,7 @@ class Core:
         await self._ask({"command": change}, "result", refused="conflict")
 
     async def live(self, wanted: Filter) -> AsyncIterator[bytes]:
-        """Lines of transactions and drops as core sends them; b"" where it was quiet for HEARTBEAT_SECONDS.
+        """Lines of transactions, findings and drops as core sends them; b"" where it was quiet for HEARTBEAT_SECONDS.
 
         The first item (b"") comes when the subscription holds. Ends when core ends.
 

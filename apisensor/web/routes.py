@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from apisensor.live.filters import Filter
-from apisensor.live.public import PublicTransaction
+from apisensor.live.public import Dropped, PublicFinding, PublicTransaction
 from apisensor.store.model import (
     EndpointQuery,
     EndpointRow,
@@ -162,9 +162,9 @@ ROUTES: tuple[Route, ...] = (
     Route(
         path="/live",
         answer=answers.live,
-        returns=PublicTransaction,
+        returns=PublicTransaction | PublicFinding | Dropped,
         parameters=Filter,
         stream=True,
-        does="Transactions as they happen, as server-sent events: `transaction`, `dropped` (by a slow reader), `end`.",
+        does="Transactions as they happen, as server-sent events: `transaction`, `finding`, `dropped`, `end`.",
     ),
 )

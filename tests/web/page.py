@@ -6,6 +6,7 @@ python -m tests.web.page        serves it for a person to look at, until Ctrl-C
 from __future__ import annotations
 
 import itertools
+import json
 import socket
 import tempfile
 import threading
@@ -34,6 +35,19 @@ from tests.web.filled import FilledStore
 
 TOKEN = "t" * 43
 LIVE_CALLS = 3_000
+FINDING = {
+    "id": node.finding_id(1),
+    "rule": "auth-success-after-failures",
+    "severity": "critical",
+    "title": "A login succeeded after repeated failures",
+    "category": "API2:2023",
+    "time": "2026-11-26T18:00:00Z",
+    "service": "accounts",
+    "route": f"POST {node.HOSTILE[1]}",
+    "client": "10.0.5.4",
+    "identity": None,
+    "count": 1,
+}
 
 
 def live_lines() -> Iterator[bytes]:
@@ -42,6 +56,7 @@ def live_lines() -> Iterator[bytes]:
         yield json_line(node.call(index % 97, int(time.time())))
         if index == 30:
             yield b'{"kind":"dropped","count":4}\n'
+            yield json.dumps({"kind": "finding", **FINDING}).encode() + b"\n"
         if index > 30:
             time.sleep(0.15)
 

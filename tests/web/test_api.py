@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import msgspec
 import pytest
 from openapi_spec_validator import validate
@@ -232,7 +232,7 @@ def test_triage_is_written_and_answered() -> None:
         last = answer.json()["events"][-1]
         assert (last["who"], last["state"], last["comment"]) == ("alice", "acknowledged", "ticket 7\n<b>")
         assert page.core is not None
-        assert page.core.asked[-1] == {"command": {"triage": {"finding": IDS["set_state"], **change}}}
+        assert page.core.asked[-1] == {"command": {"type": "set_state", "finding": IDS["set_state"], **change}}
         assert api.get(f"/findings/{IDS['set_state']}").json() == answer.json()
         nameless = api.post(path(route), json={"state": "closed"})
         assert nameless.json()["events"][-1]["who"] == "api"
@@ -331,9 +331,15 @@ def test_the_live_stream(served: Page, api: httpx.Client) -> None:
     route = next(route for route in ROUTES if route.stream)
     with api.stream("GET", "/live", params={"status": ["2xx", "none"], "side": "server"}) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
-        kind, body = next(events(stream))
-    assert kind == "transaction"
-    fits(body, route, 200, "text/event-stream")
+        seen: dict[str, dict[str, Any]] = {}
+        for kind, body in events(stream):
+            seen.setdefault(kind, body)
+            if len(seen) == 3:
+                break
+    assert set(seen) == {"transaction", "finding", "dropped"}
+    for body in seen.values():
+        fits(body, route, 200, "text/event-stream")
+    assert seen["finding"]["id"] == node.finding_id(1)
     assert served.core is not None
     assert {"subscribe": {"status": ["2xx", "none"], "side": ["server"]}} in served.core.asked
 

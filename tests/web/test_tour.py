@@ -130,6 +130,7 @@ def test_live_is_bounded_and_says_what_is_left_out(chromium: Browser, served: Pa
     page = tour.opened(chromium, served.url, TOKEN, Report())
     page.goto(f"{served.url}/live")
     expect(page.get_by_text("4 left out")).to_be_visible(timeout=tour.PATIENCE_MS)
+    expect(page.get_by_role("link", name="A login succeeded after repeated failures")).to_be_visible()
     page.keyboard.press("p")
     expect(page.get_by_text("paused")).to_be_visible()
     rows = page.locator("main tbody tr").count()

@@ -2,10 +2,10 @@
 
 import { get } from "../api.js";
 import { liveColumns } from "../columns.js";
-import { address, add, fill, h } from "../dom.js";
-import { full } from "../format.js";
+import { address, add, fill, h, say } from "../dom.js";
+import { full, when } from "../format.js";
 import { change } from "../router.js";
-import { choice, empty, heading, problem, rowOf } from "../parts.js";
+import { choice, empty, heading, problem, raw, rowOf, severity } from "../parts.js";
 import { detail, title } from "./transaction.js";
 
 const KEPT = 300; // rows; older ones go
@@ -32,7 +32,8 @@ class Stream {
   build(view, query) {
     this.body = h("tbody");
     this.note = h("span", { class: "muted live-note" });
-    this.trouble = h("div");
+    this.trouble = h("div", { class: "news" });
+    this.news = h("div", { class: "news" });
     this.pause = h("button", { type: "button", data: { key: "p" }, title: "p", "aria-pressed": "false", onclick: () => this.toggle() }, "Pause");
     this.table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Live transactions" },
       h("table", null, h("caption", { class: "sr" }, "Live transactions, the newest first"),
@@ -58,7 +59,7 @@ class Stream {
         choice("View", "side", [["", "Both sides"], ["server", "Served here"], ["client", "Made here"]], query),
         choice("Protocol", "protocol", [["", "Any protocol"], ["http/1", "HTTP/1"], ["h2", "HTTP/2"], ["grpc", "gRPC"]], query),
         h("button", { type: "button", class: "chip", "aria-pressed": String(query.incomplete === "true"), onclick: () => change({ incomplete: query.incomplete ? null : "true" }) }, "Incomplete")),
-      this.trouble, this.split);
+      this.trouble, this.news, this.split);
     this.body.addEventListener("click", (event) => {
       const id = event.target.closest("tr")?.querySelector("[data-id]")?.dataset.id;
       const found = this.rows.find((t) => t.id === id);
@@ -73,6 +74,7 @@ class Stream {
     this.source = source;
     source.addEventListener("open", () => { this.connected = true; fill(this.trouble); this.tell(); });
     source.addEventListener("transaction", (event) => this.take(JSON.parse(event.data)));
+    source.addEventListener("finding", (event) => this.found(JSON.parse(event.data)));
     source.addEventListener("dropped", (event) => { this.dropped += JSON.parse(event.data).count; });
     source.addEventListener("end", () => this.lost("The sensor ended the stream; asking again."));
     source.addEventListener("error", () => this.lost("The live stream is interrupted; asking again."));
@@ -99,6 +101,14 @@ class Stream {
       this.waiting.shift();
       if (this.paused) this.missed += 1;
     }
+  }
+
+  /** A finding is said above the list, the latest alone. */
+  found(finding) {
+    fill(this.news, h("div", { class: "notice bar-row" }, severity(finding.severity),
+      h("a", { href: address(["findings", finding.id]) }, finding.title), raw([finding.service, finding.route].filter(Boolean).join(" ")), when(finding.time)));
+    say(`Finding: ${finding.title}`);
+    document.dispatchEvent(new Event("triaged"));
   }
 
   paint() {
