@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from apisensor.export.otlp import Otlp
@@ -12,18 +13,24 @@ SECRET_CHARACTERS = 4
 """Header values shorter than this are not looked for in error messages: they would be found in any word."""
 
 
-def open_sender(otlp: Otlp) -> Sender:
-    """The sender for the protocol. Imported here: gRPC costs 20 MB that a node exporting over HTTP need not pay."""
+def sender_of(otlp: Otlp) -> Callable[[Otlp], Sender]:
+    """What makes the sender for the protocol. Imported here: gRPC costs 20 MB that a node exporting over HTTP need not
+    pay; and by core before it becomes a user who may not be able to read the sensor's files."""
     if otlp.protocol == "grpc":
         # gRPC's core would write connection failures to standard error, where only the sensor's own log belongs; they
         # are in the exporter's last_error. It reads the variable when it is first imported.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         from apisensor.export.grpc_sender import GrpcSender  # noqa: PLC0415
 
-        return GrpcSender(otlp)
+        return GrpcSender
     from apisensor.export.http_sender import HttpSender  # noqa: PLC0415
 
-    return HttpSender(otlp)
+    return HttpSender
+
+
+def open_sender(otlp: Otlp) -> Sender:
+    """A sender to this receiver."""
+    return sender_of(otlp)(otlp)
 
 
 def destination(otlp: Otlp) -> str:

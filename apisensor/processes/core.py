@@ -25,10 +25,13 @@ from apisensor.detect.model import Finding
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.enrich.processes import ProcessTable
 from apisensor.enrich.waiting import Waiting
+from apisensor.export import configuration
 from apisensor.export.exporter import Exporter
+from apisensor.export.receiver import sender_of
 from apisensor.live import answers
 from apisensor.live.server import LiveServer
 from apisensor.live.terminal import TransactionPrinter
+from apisensor.metrics import configuration as metrics_configuration
 from apisensor.metrics.calls import CallMetrics
 from apisensor.metrics.exporter import MetricExporter
 from apisensor.metrics.prometheus import exposition
@@ -280,15 +283,24 @@ class Core:
                 self._log.info(line)
 
 
+def _import_senders() -> None:
+    """Before this becomes a user who may not be able to read the sensor's files. Raises SettingsError."""
+    for config in (configuration.read(os.environ), metrics_configuration.read(os.environ)):
+        if config is not None:
+            sender_of(config.otlp)
+
+
 def main() -> int:
     """Works until SIGTERM or the end of its parent."""
     parameters = parameters_from(sys.argv[1])
     parent = os.getppid()
-    become(parameters.settings.general.user)
-    die_with_parent(parent)
     settings = parameters.settings
     exporter = metric_exporter = store = None
     try:
+        if settings.export.enabled:
+            _import_senders()
+        become(parameters.settings.general.user)
+        die_with_parent(parent)
         if settings.export.enabled:
             exporter = Exporter.from_environment(os.environ, host_name=socket.gethostname())
             metric_exporter = MetricExporter.from_environment(os.environ, host_name=socket.gethostname())

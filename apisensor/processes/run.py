@@ -21,8 +21,10 @@ from contextlib import contextmanager
 from typing import Literal
 
 import apisensor
+from apisensor.detect.detection import Detection, UnknownDetectorError
 from apisensor.export import configuration
 from apisensor.live.listening import LiveError, listen
+from apisensor.metrics import configuration as metrics_configuration
 from apisensor.processes.loading import LoadError, load
 from apisensor.processes.supervisor import Page, Supervisor
 from apisensor.redact.key import KeyFileError, load_or_create_key
@@ -41,12 +43,22 @@ class StartError(Exception):
     """Why the sensor cannot start: one line that says what to do."""
 
 
+EXPECTED = (
+    *(StartError, LoadError, LiveError, KeyFileError, TokenFileError, ListenError),
+    *(SettingsError, UnknownDetectorError),
+)
+"""Errors that say in one line why there can be no sensor."""
+
+
 def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> int:
     """Runs the sensor until SIGINT or SIGTERM. `output`: "table", "jsonl" or "none" on standard output."""
     try:
         with _only_one(settings):
+            # For their errors: said at once, and not by a core that starts in vain.
+            Detection(settings.detect)
             if settings.export.enabled:
-                configuration.read(os.environ)  # for its errors: said at once, and not by a core that starts in vain
+                configuration.read(os.environ)
+                metrics_configuration.read(os.environ)
             _make_state_folders(settings)
             key = load_or_create_key(settings.key_file)
             page = _page(settings)
@@ -54,7 +66,7 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
             live = listen(settings.live_socket, _account(settings).pw_gid)
             supervisor = Supervisor(settings, kernel, key=key, live=live, page=page, output=output)
             return _supervise(supervisor, _invitation(settings, page, output))
-    except (StartError, LoadError, LiveError, KeyFileError, TokenFileError, ListenError, SettingsError) as error:
+    except EXPECTED as error:
         return _refuse(str(error))
 
 

@@ -32,14 +32,15 @@ def main() -> int:
     """Works until SIGTERM or the end of its parent."""
     parameters = parameters_from(sys.argv[1])
     parent = os.getppid()
-    become(parameters.settings.general.user)
-    die_with_parent(parent)
     settings = parameters.settings
     token = os.pread(parameters.descriptors["token"], TOKEN_BYTES, 0).decode("ascii").strip()
     listening = socket.socket(fileno=parameters.descriptors["web"])
     address, port = place(listening)
     sources = Sources(Store(settings.store_file), Core(settings.live_socket))
     app = create_app(sources, Access(token), allowed_hosts(address, port, settings.web.hosts), port)
+    # All is imported, and the page in memory: this user need not be able to read where the sensor is installed.
+    become(parameters.settings.general.user)
+    die_with_parent(parent)
     # uvicorn ends in order and then raises the signal again for whoever handled it before
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     Link.of(parameters.run).send(encode(Ready()))

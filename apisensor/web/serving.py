@@ -9,6 +9,8 @@ from typing import Any
 
 import h11
 import uvicorn
+import uvicorn.lifespan.off
+import uvicorn.loops.asyncio
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -63,6 +65,8 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # its lines quote requests; what fails, app.py says
     options: dict[str, Any] = {
         "http": TimedProtocol,
+        # By its class and not by "auto": what is looked for later is not found by a user that may not read it.
+        "loop": "asyncio",
         "ws": "none",
         "lifespan": "off",
         "log_config": None,

@@ -210,7 +210,8 @@ class Nginx:
         self.ports = Ports.free()
         directory.mkdir(parents=True, exist_ok=True)
         configuration = write_configuration(directory, certificate, self.ports, workers=workers, sendfile=sendfile)
-        command = [program("nginx", "APISENSOR_TEST_NGINX"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
+        executable = program("nginx", "APISENSOR_TEST_NGINX")
+        command = [executable, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
         self._peer = Peer(command, directory / "nginx.stderr")
         try:
             wait_until(self._ready, START_SECONDS, f"nginx: {self._peer.last_words()}")

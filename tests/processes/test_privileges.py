@@ -36,7 +36,7 @@ def _uids(status: dict[str, str]) -> set[int]:
 
 
 def test_all_parts_are_there(parts: dict[str, dict[str, str]]) -> None:
-    assert set(parts) == {"run", "finder", "core", "worker-0", "capture"}
+    assert set(parts) == {"run", "finder", "core", "worker-0", "capture", "web"}
 
 
 @pytest.mark.parametrize("name", ["worker-0", "finder"])
@@ -50,8 +50,9 @@ def test_what_parses_hostile_bytes_is_sandboxed(parts: dict[str, dict[str, str]]
     assert status["Groups"] == ""
 
 
-def test_core_has_no_capability(parts: dict[str, dict[str, str]]) -> None:
-    status = parts["core"]
+@pytest.mark.parametrize("name", ["core", "web"])
+def test_what_talks_to_the_network_has_no_capability(parts: dict[str, dict[str, str]], name: str) -> None:
+    status = parts[name]
     assert 0 not in _uids(status)
     assert _uids(status) != _uids(parts["worker-0"])
     for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
