@@ -14,6 +14,8 @@ from apisensor.store.errors import StoreError
 
 MAX_AWAITED = 100_000
 """Ids of transactions that a finding named before they came; the oldest are given up."""
+MAX_FINDINGS = 100_000
+"""Kept: the oldest go first. Every client of an attack may be one."""
 MAX_COMMENT = 2_000
 MAX_WHO = 100
 """Characters of what people write."""
@@ -52,6 +54,7 @@ class Findings:
         self._connection = connection
         self.awaited: dict[bytes | str | None, None] = {}
         """Packed ids of transactions that findings name and the store does not have, the oldest first."""
+        self.count = 0
         self.load()
 
     def load(self) -> None:
@@ -60,6 +63,7 @@ class Findings:
             f"ORDER BY p.finding DESC LIMIT {MAX_AWAITED}"
         )
         self.awaited = dict.fromkeys(i for (i,) in reversed(missing.fetchall()))
+        self.count = self._connection.execute("SELECT count(*) FROM findings").fetchone()[0]
 
     def unclosed(self) -> list[Finding]:
         rows = self._connection.execute(
@@ -88,6 +92,7 @@ class Findings:
             finding.identity, finding.client, finding.last_ns, encode(finding),
         )  # fmt: skip
         execute(_UPSERT, values)
+        self.count += row is None
         n = self._n(finding.id)
         for comment in comments:
             self._event(n, finding.time_ns if row is None else finding.last_ns, SENSOR, state, comment)
@@ -117,7 +122,7 @@ class Findings:
         execute = self._connection.execute
         last = execute("SELECT coalesce(max(number), 0) FROM events WHERE finding = ?", (n,)).fetchone()[0]
         execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (n, last + 1, time_ns, who, state, comment))
-        execute("DELETE FROM events WHERE finding = ? AND number BETWEEN 2 AND ?", (n, last + 1 - MAX_EVENTS))
+        execute("DELETE FROM events WHERE finding = ? AND number BETWEEN 2 AND ?", (n, last + 2 - MAX_EVENTS))
 
     def _pin(self, n: int, transactions: list[str]) -> None:
         execute = self._connection.execute
@@ -172,4 +177,5 @@ class Findings:
         evidence = self._connection.total_changes - after
         execute("DELETE FROM events WHERE finding = ?", (n,))
         execute("DELETE FROM findings WHERE n = ?", (n,))
+        self.count -= 1
         return evidence

@@ -13,8 +13,13 @@ from apisensor.inventory.model import Profile
 LARGEST_PROFILE = 4 * 1024 * 1024
 """Bytes, decompressed: far above what bounded tables can reach."""
 
-LISTED = ("count", "errors", "p50", "p95", "auth", "unauthenticated", "sensitive", "callers", "first_ns", "last_ns")
+LISTED = tuple(
+    ["count", "errors", "p50", "p95", "auth", "unauthenticated", "sensitive", "flags", "callers", "first_ns", "last_ns"]
+)
 """Columns of `endpoints` that follow from the profile, in the order of `listed`."""
+
+UNAUTHENTICATED, SENSITIVE, ERRORS = 1, 2, 4
+"""Of the column `flags`."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _json = msgspec.json.Encoder().encode
@@ -47,6 +52,7 @@ def listed(p: Profile) -> tuple[Any, ...]:
         _json(sorted(p.auth, key=lambda scheme: (-p.auth[scheme], scheme))).decode(),
         int(p.open_successes > 0),
         _json(kinds).decode() if kinds else "",
+        UNAUTHENTICATED * (p.open_successes > 0) + SENSITIVE * bool(kinds) + ERRORS * (p.errors > 0),
         len(p.callers),
         p.first_ns,
         p.last_ns,

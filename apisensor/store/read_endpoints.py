@@ -12,9 +12,13 @@ from apisensor.store import cursor, profiles, traffic
 from apisensor.store.connections import Reading
 from apisensor.store.errors import StoreError
 from apisensor.store.model import EndpointDetail, EndpointQuery, EndpointRow, OwnerRow, Page, TrafficPoint
+from apisensor.store.profiles import ERRORS, SENSITIVE, UNAUTHENTICATED
 from apisensor.store.traffic import ENDPOINT_STEP, HOUR, KEPT, TOTAL_STEP
 from apisensor.transactions.json_form import rfc3339
 
+FEW = 500
+"""So many endpoints are fetched and sorted; more are met soon enough when all are gone through in the order asked for.
+They are counted first: endpoints_owner has all that filters look at, and the inventory bounds its length."""
 MAX_POINTS = 3_000
 """Of one plot: two days of minutes."""
 
@@ -32,7 +36,7 @@ _SORTS: dict[str, tuple[tuple[str, ...], tuple[type, ...], bool]] = {
     "errors": (("errors", "n"), (int, int), False),
     "latency": (("p95", "n"), (float, int), False),
 }
-"""Columns, which an index has in this order; their types; rising. Rows are looked at in this order, each once."""
+"""Columns, which an index has in this order; their types; rising."""
 
 
 def page(reading: Reading, query: EndpointQuery) -> Page[EndpointRow]:
@@ -48,20 +52,27 @@ def page(reading: Reading, query: EndpointQuery) -> Page[EndpointRow]:
     if query.cursor is not None:
         position = cursor.decode(kind, query.cursor, types)
         after = f"({', '.join(columns)}) {'>' if rising else '<'} ({', '.join('?' * len(columns))})"
+    total = _total(reading, conditions, values)
+    if total <= FEW and conditions:
+        chosen = "n IN (SELECT n FROM endpoints INDEXED BY endpoints_owner WHERE " + " AND ".join(conditions) + ")"
+        source, conditions = "endpoints", [chosen]
+    else:
+        source = f"endpoints INDEXED BY endpoints_{query.sort}"
     where = " AND ".join([*conditions, *([after] if after else [])]) or "1"
     order = ", ".join(column if rising else f"{column} DESC" for column in columns)
     found = reading.connection.execute(
-        f"SELECT {_COLUMNS} FROM endpoints INDEXED BY endpoints_{query.sort} WHERE {where} ORDER BY {order} LIMIT ?",
+        f"SELECT {_COLUMNS} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?",
         (*values, *position, query.limit + 1),
     ).fetchall()
     more = None
     if len(found) > query.limit:
         last = found[query.limit - 1]
         more = cursor.encode(kind, tuple(last[_POSITION[column]] for column in columns))
-    return Page([row_of(row) for row in found[: query.limit]], more, _total(reading, conditions, values))
+    return Page([row_of(row) for row in found[: query.limit]], more, total)
 
 
 def _filter(query: EndpointQuery) -> tuple[list[str], list[Any]]:
+    """Conditions that the index endpoints_owner alone can answer."""
     conditions: list[str] = []
     values: list[Any] = []
     for column in ("side", "owner", "method"):
@@ -71,18 +82,17 @@ def _filter(query: EndpointQuery) -> tuple[list[str], list[Any]]:
     if query.search:
         conditions.append("(route LIKE ? ESCAPE '\\' OR owner LIKE ? ESCAPE '\\')")
         values += [cursor.like(query.search)] * 2
-    if query.sensitive:
-        conditions.append("sensitive <> ''")
-    if query.unauthenticated:
-        conditions.append("unauthenticated = 1")
-    if query.errors:
-        conditions.append("errors > 0")
+    flags = UNAUTHENTICATED * query.unauthenticated + SENSITIVE * query.sensitive + ERRORS * query.errors
+    if flags:
+        conditions.append("flags & ? = ?")
+        values += [flags, flags]
     return conditions, values
 
 
 def _total(reading: Reading, conditions: list[str], values: list[Any]) -> int:
-    where = " AND ".join(conditions) or "1"
-    total: int = reading.connection.execute(f"SELECT count(*) FROM endpoints WHERE {where}", values).fetchone()[0]
+    total: int = reading.connection.execute(
+        f"SELECT count(*) FROM endpoints INDEXED BY endpoints_owner WHERE {' AND '.join(conditions) or '1'}", values
+    ).fetchone()[0]
     return total
 
 
@@ -123,7 +133,7 @@ def detail(reading: Reading, endpoint: str) -> EndpointDetail | None:
     if row is None:
         return None
     profile = profiles.decode(execute("SELECT body FROM profiles WHERE n = ?", (row[0],)).fetchone()[0])
-    old = [i for (i,) in execute("SELECT old FROM aliases WHERE new = ? ORDER BY old", (now,))]
+    old = sorted(i for (i,) in execute("SELECT old FROM aliases WHERE new = ?", (now,)))
     quantiles = {name: _quantiles(getattr(profile, name)) for name in ("latency_ms", "request_bytes", "response_bytes")}
     return EndpointDetail(row=row_of(row), profile=profile, quantiles=quantiles, old_ids=old)
 

@@ -25,15 +25,17 @@ def page(reading: Reading, query: FindingQuery) -> Page[FindingRecord]:
     """
     cursor.check_limit(query.limit)
     conditions, values = _filter(reading, query)
-    total: int = reading.connection.execute(
-        f"SELECT count(*) FROM findings WHERE {' AND '.join(conditions) or '1'}", values
-    ).fetchone()[0]
+    total = None
+    if not query.search:
+        # The index has all that filters look at but the title.
+        (total,) = reading.connection.execute(
+            f"SELECT count(*) FROM findings INDEXED BY findings_worst WHERE {' AND '.join(conditions) or '1'}", values
+        ).fetchone()
     if query.cursor is not None:
         conditions.append("(severity, last_ns, n) < (?, ?, ?)")
         values += cursor.decode(_KIND, query.cursor, (int, int, int))
-    index = "findings_worst" if query.state is None else "findings_state"
     found = reading.connection.execute(
-        f"SELECT severity, last_ns, n, state, endpoint, body FROM findings INDEXED BY {index} "
+        f"SELECT severity, last_ns, n, state, endpoint, body FROM findings INDEXED BY findings_worst "
         f"WHERE {' AND '.join(conditions) or '1'} ORDER BY severity DESC, last_ns DESC, n DESC LIMIT ?",
         (*values, query.limit + 1),
     ).fetchall()

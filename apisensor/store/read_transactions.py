@@ -22,7 +22,7 @@ from apisensor.store.schema import SEGMENT_BITS
 from apisensor.transactions.json_form import rfc3339
 from apisensor.transactions.model import Auth, Process, Sensitive
 
-BUDGET = 100_000
+BUDGET = 200_000
 """Rows that one page looks at, some 0.1 s; an index that leaves only what is asked for is not charged."""
 SAMPLE_SEGMENTS = 2
 """Newest segments in which filters are compared: the newest alone may have a row or two."""

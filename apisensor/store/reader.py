@@ -24,6 +24,7 @@ from apisensor.store.model import (
     TransactionRow,
 )
 from apisensor.store.opening import SUFFIXES
+from apisensor.store.profiles import SENSITIVE, UNAUTHENTICATED
 from apisensor.store.traffic import HOUR, TOTAL_STEP
 from apisensor.transactions.json_form import rfc3339
 
@@ -111,15 +112,12 @@ def _overview(reading: Reading, hours: int, now: int) -> Overview:
     since = now - hours * HOUR
     step = max(TOTAL_STEP, hours * HOUR // OVERVIEW_POINTS // TOTAL_STEP * TOTAL_STEP)
     traffic = read_endpoints.points(reading, None, since, now + 1, step)
-    total, new, unauthenticated, sensitive = (
-        execute(sql, values).fetchone()[0]
-        for sql, values in (
-            ("SELECT count(*) FROM endpoints", ()),
-            ("SELECT count(*) FROM endpoints WHERE first_ns >= ?", (since * 1_000_000_000,)),
-            ("SELECT count(*) FROM endpoints WHERE unauthenticated = 1", ()),
-            ("SELECT count(*) FROM endpoints WHERE sensitive <> ''", ()),
-        )
-    )
+    total, unauthenticated, sensitive = execute(
+        "SELECT count(*), coalesce(sum(flags & ? > 0), 0), coalesce(sum(flags & ? > 0), 0) "
+        "FROM endpoints INDEXED BY endpoints_owner",
+        (UNAUTHENTICATED, SENSITIVE),
+    ).fetchone()
+    (new,) = execute("SELECT count(*) FROM endpoints WHERE first_ns >= ?", (since * 1_000_000_000,)).fetchone()
     findings = execute("SELECT severity, count(*) FROM findings WHERE state = 'open' GROUP BY severity")
     services: dict[str, int] = {}
     unmatched: dict[str, int] = {}

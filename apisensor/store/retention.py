@@ -13,7 +13,7 @@ import os
 import sqlite3
 
 from apisensor.sections import MIB, Store
-from apisensor.store.findings import Findings
+from apisensor.store.findings import MAX_FINDINGS, Findings
 from apisensor.store.opening import PAGE_BYTES
 from apisensor.store.schema import transaction
 from apisensor.store.traffic import KEPT, OWNER_HOURS_KEPT
@@ -84,6 +84,7 @@ class Retention:
         return (
             self._oldest_transactions(now_ns - self._transaction_ns)
             or self._old_findings(now_ns - self._finding_ns)
+            or (self._findings.count > MAX_FINDINGS and self._oldest_finding())
             or self._old_buckets(now_ns // 1_000_000_000)
         )
 

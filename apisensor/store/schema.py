@@ -72,11 +72,12 @@ CREATE TABLE endpoints (
     auth TEXT NOT NULL,           -- JSON: schemes, the most frequent first
     unauthenticated INTEGER NOT NULL,
     sensitive TEXT NOT NULL,      -- JSON: kinds; '' where there are none
+    flags INTEGER NOT NULL,       -- 1: unauthenticated, 2: sensitive, 4: errors
     callers INTEGER NOT NULL,
     first_ns INTEGER NOT NULL,
     last_ns INTEGER NOT NULL
 );
-CREATE INDEX endpoints_owner ON endpoints (owner, route, method, n);
+CREATE INDEX endpoints_owner ON endpoints (owner, route, method, n, side, flags);
 CREATE INDEX endpoints_last_seen ON endpoints (last_ns, n);
 CREATE INDEX endpoints_first_seen ON endpoints (first_ns, n);
 CREATE INDEX endpoints_count ON endpoints (count, n);
@@ -84,8 +85,6 @@ CREATE INDEX endpoints_errors ON endpoints (errors, n);
 CREATE INDEX endpoints_latency ON endpoints (p95, n);
 CREATE INDEX endpoints_walled ON endpoints (id) WHERE walled = 1;
 CREATE INDEX endpoints_rpc ON endpoints (id) WHERE rpc = 1;
-CREATE INDEX endpoints_unauthenticated ON endpoints (n) WHERE unauthenticated = 1;
-CREATE INDEX endpoints_sensitive ON endpoints (n) WHERE sensitive <> '';
 CREATE TABLE profiles (n INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE aliases (
     n INTEGER PRIMARY KEY,
@@ -139,9 +138,8 @@ CREATE TABLE findings (
     last_ns INTEGER NOT NULL,
     body BLOB NOT NULL
 );
-CREATE INDEX findings_worst ON findings (severity, last_ns, n);
+CREATE INDEX findings_worst ON findings (severity, last_ns, n, state, rule, service, endpoint, identity, client);
 CREATE INDEX findings_last ON findings (last_ns);
-CREATE INDEX findings_state ON findings (state, severity, last_ns, n);
 CREATE INDEX findings_endpoint ON findings (endpoint) WHERE endpoint IS NOT NULL;
 CREATE INDEX findings_identity ON findings (identity) WHERE identity IS NOT NULL;
 CREATE INDEX findings_service ON findings (service) WHERE service IS NOT NULL;
