@@ -13,9 +13,8 @@ from apisensor.inventory.model import Profile
 LARGEST_PROFILE = 4 * 1024 * 1024
 """Bytes, decompressed: far above what bounded tables can reach."""
 
-LISTED = tuple(
-    ["count", "errors", "p50", "p95", "auth", "unauthenticated", "sensitive", "flags", "callers", "first_ns", "last_ns"]
-)
+_LISTED = "count errors p50 p95 auth unauthenticated sensitive flags callers first_ns last_ns"
+LISTED = tuple(_LISTED.split())
 """Columns of `endpoints` that follow from the profile, in the order of `listed`."""
 
 UNAUTHENTICATED, SENSITIVE, ERRORS = 1, 2, 4

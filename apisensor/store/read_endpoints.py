@@ -24,12 +24,13 @@ MAX_POINTS = 3_000
 
 _COLUMNS = (
     "n, id, side, owner, method, route, count, errors, p50, p95, auth, unauthenticated, sensitive, callers, "
-    "first_ns, last_ns"
+    "first_ns, last_ns, flags"
 )
 _POSITION = {name: index for index, name in enumerate(_COLUMNS.replace(" ", "").split(","))}
 
 _SORTS: dict[str, tuple[tuple[str, ...], tuple[type, ...], bool]] = {
-    "owner": (("owner", "route", "method", "n"), (str, str, str, int), True),
+    # The index has `flags` for the filters; between endpoints of the same key, of which there are none, they decide.
+    "owner": (("owner", "route", "method", "side", "flags", "n"), (str, str, str, str, int, int), True),
     "last_seen": (("last_ns", "n"), (int, int), False),
     "first_seen": (("first_ns", "n"), (int, int), False),
     "count": (("count", "n"), (int, int), False),
@@ -75,8 +76,9 @@ def _filter(query: EndpointQuery) -> tuple[list[str], list[Any]]:
     """Conditions that the index endpoints_owner alone can answer."""
     conditions: list[str] = []
     values: list[Any] = []
-    for column in ("side", "owner", "method"):
-        if (value := getattr(query, column)) is not None:
+    # "+": a column that is known to have one value would be dropped from the order, and the order not be the index's.
+    for column, value in (("owner", query.owner), ("+side", query.side), ("+method", query.method)):
+        if value is not None:
             conditions.append(f"{column} = ?")
             values.append(value)
     if query.search:

@@ -77,7 +77,7 @@ CREATE TABLE endpoints (
     first_ns INTEGER NOT NULL,
     last_ns INTEGER NOT NULL
 );
-CREATE INDEX endpoints_owner ON endpoints (owner, route, method, n, side, flags);
+CREATE INDEX endpoints_owner ON endpoints (owner, route, method, side, flags);
 CREATE INDEX endpoints_last_seen ON endpoints (last_ns, n);
 CREATE INDEX endpoints_first_seen ON endpoints (first_ns, n);
 CREATE INDEX endpoints_count ON endpoints (count, n);
