@@ -21,7 +21,9 @@ class FilledStore:
         self._service.start()
         if not empty:
             self._fill(now)
-        self._command(SetState(finding="none", state="open", who="nobody"))  # what was put before is written now
+        self._settle()
+        lost = {name: count for name, count in self._service.counters().items() if ".lost." in name and count}
+        assert not lost, f"not all of the node is stored: {lost}"
 
     def triage(self, change: SetState) -> None:
         """What core does with the command. Raises ValueError where the store refuses."""
@@ -37,6 +39,7 @@ class FilledStore:
     def _fill(self, now: int) -> None:
         for delta in (node.inventory(now), *node.lately(now)):
             self._service.inventory(delta)
+            self._settle()
         for index in reversed(range(node.CALLS)):
             self._service.put(node.call(index, now), node.endpoint_id(node.endpoint_of(index)), True)
         for finding in node.findings(now):
@@ -45,6 +48,10 @@ class FilledStore:
             if state != "open":
                 comment = f"Looked at it. {node.HOSTILE[0]}"
                 self.triage(SetState(finding=node.finding_id(index), state=state, comment=comment, who="alice"))
+
+    def _settle(self) -> None:
+        """Returns when what was put before is written: commands are answered in their turn."""
+        self._command(SetState(finding="none", state="open", who="nobody"))
 
     def _command(self, command: SetState) -> Done | Failed:
         answers: queue.Queue[Done | Failed] = queue.Queue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -359,6 +360,17 @@ def test_live_streams_are_bounded(served: Page, api: httpx.Client, monkeypatch: 
     answer = api.get("/live")
     assert answer.status_code == 503
     assert "live streams are open already" in answer.json()["error"]["message"]
+
+
+def test_streams_that_are_left_are_gone(api: httpx.Client, served: Page) -> None:
+    for _ in range(answers.MAX_STREAMS + 2):
+        with api.stream("GET", "/live") as stream:
+            next(events(stream))
+        for _ in range(200):
+            if not served.sources.streams:
+                break
+            time.sleep(0.05)
+        assert served.sources.streams == 0
 
 
 def test_a_slow_browser_costs_core_its_own_queue_and_is_told(tmp_path: Any) -> None:

@@ -11,13 +11,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from axe_core_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
@@ -26,6 +35,7 @@ ARGUMENTS = (
 )
 SIZE: ViewportSize = {"width": 1280, "height": 800}
 PATIENCE_MS = 15_000
+QUIET_MS = 5_000
 VIEWS = {"o": "Overview", "l": "Live", "i": "Inventory", "f": "Findings", "t": "Transactions", "h": "Health"}
 """Key after g: heading."""
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -166,6 +176,8 @@ def _views(page: Page, report: Report, scheme: str, shots: Path | None) -> None:
     look("health", "Health")
     page.get_by_role("link", name="Live").click()
     settled(page, "Live")
+    with suppress(PlaywrightTimeout):  # a node may be quiet
+        page.locator("main .row-link").first.wait_for(timeout=QUIET_MS)
     page.get_by_role("button", name="Pause").click()
     if page.locator("main .row-link").count():
         page.locator("main .row-link").first.click()

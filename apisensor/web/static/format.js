@@ -87,12 +87,15 @@ export function when(text) {
   return h("time", { datetime: date.toISOString(), title: `${moment.format(date)} (${text})` }, ago(date));
 }
 
-/** RFC 3339 text as a clock reads, with milliseconds. */
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+
+/** RFC 3339 text as a clock reads, with milliseconds; with its day where that is not today. */
 export function clock(text) {
   const date = new Date(text);
   const parts = [date.getHours(), date.getMinutes(), date.getSeconds()].map((n) => String(n).padStart(2, "0"));
   const shown = `${parts.join(":")}.${String(date.getMilliseconds()).padStart(3, "0")}`;
-  return h("time", { datetime: date.toISOString(), title: `${moment.format(date)} (${text})` }, shown);
+  const today = date.toDateString() === new Date().toDateString();
+  return h("time", { datetime: date.toISOString(), title: `${moment.format(date)} (${text})` }, today ? "" : `${day.format(date)} `, shown);
 }
 
 export const absolute = (date) => moment.format(date);

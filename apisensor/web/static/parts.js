@@ -84,7 +84,7 @@ export function duration(value) {
 }
 
 /**
- * A table. columns: [{head, cell(row), number, wide, text, sort}], `sort` names the value of the parameter "sort";
+ * A table. columns: [{head, cell(row), number, wide, text, extra, sort}], `sort` names the value of the parameter "sort";
  * href(row): where a row leads; its first cell with `link` becomes the link.
  */
 export function table({ caption, columns, rows, href, sorted }) {
@@ -100,7 +100,8 @@ export function table({ caption, columns, rows, href, sorted }) {
     h("table", null, h("caption", { class: "sr" }, caption), h("thead", null, h("tr", null, head)), h("tbody", null, body)));
 }
 
-const classOf = (column) => ["number", "wide", "text"].find((name) => column[name]) ?? null;
+/** Classes of a column's cells: `extra` ones go where there is little room. */
+export const classOf = (column) => ["number", "wide", "text", "extra"].filter((name) => column[name]).join(" ") || null;
 
 /** One row of such a table. */
 export function rowOf(row, columns, href) {

@@ -5,7 +5,7 @@ import { liveColumns } from "../columns.js";
 import { address, add, fill, h, say } from "../dom.js";
 import { full, when } from "../format.js";
 import { change } from "../router.js";
-import { choice, empty, heading, problem, raw, rowOf, severity } from "../parts.js";
+import { choice, classOf, empty, heading, problem, raw, rowOf, severity } from "../parts.js";
 import { detail, title } from "./transaction.js";
 
 const KEPT = 300; // rows; older ones go
@@ -38,7 +38,7 @@ class Stream {
     this.table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Live transactions" },
       h("table", null, h("caption", { class: "sr" }, "Live transactions, the newest first"),
         h("thead", null, h("tr", null, liveColumns.map((column) =>
-          h("th", { scope: "col", class: column.number ? "number" : column.wide ? "wide" : null }, column.head)))),
+          h("th", { scope: "col", class: classOf(column) }, column.head)))),
         this.body));
     this.nothing = h("div", null, empty("Waiting for the next call",
       Object.keys(this.query).length ? "Only calls that fit the filters above are shown." : "Any HTTP call that a process of this node makes or serves appears here."));
@@ -52,7 +52,7 @@ class Stream {
       heading("Live", this.note, this.pause, h("button", { type: "button", onclick: () => this.clear() }, "Clear")),
       h("div", { class: "bar-row", role: "search" },
         field("Path", "path", "Path, such as /api/*  ( / )"),
-        field("Host", "host", "Host, *.example.com"),
+        field("Host", "host", "Host"),
         field("Service", "service", "Service"),
         choice("Method", "method", [["", "All methods"], ...["GET", "POST", "PUT", "PATCH", "DELETE"].map((name) => [name, name])], query),
         choice("Status", "status", [["", "Any status"], ["2xx", "2xx"], ["3xx", "3xx"], ["4xx", "4xx"], ["5xx", "5xx"], ["none", "No response"]], query),
