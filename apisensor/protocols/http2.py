@@ -257,11 +257,16 @@ class FrameReader:
                 if not length:
                     self._nonsense()
                 self._unpadded = length
-            elif length:
+                return payload
+            end = payload + length
+            if end > len(data):
                 self._content = length
-            elif self._data_end:
+                return payload
+            if length:
+                self.streams.content(self.direction, stream, data, payload, end, self.now)
+            if flags & END_STREAM:
                 self.streams.ended(self.direction, stream, self.now)
-            return payload
+            return end
         handler = self._HANDLERS.get(kind)
         if handler is None:
             self._skip = length

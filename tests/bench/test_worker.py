@@ -38,5 +38,5 @@ def test_the_bare_parser_sees_every_message() -> None:
 
 def test_the_report_names_rate_stages_and_ratio() -> None:
     report = "\n".join(worker.measure(500, "http/1.1", 2))
-    for word in ("transactions/s", "analyse", "bare httptools", "ratio worker / bare"):
+    for word in ("transactions/s", "analyse", "bare httptools", "ratio worker / bare", "ratio OTLP / bare"):
         assert word in report
