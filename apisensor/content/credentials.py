@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,7 +36,14 @@ _KNOWN_SCHEMES = frozenset(
 _LONGEST_JWT_PART = 16 * 1024
 """A longer claims part is not decoded: servers refuse such fields, and decoding is work a peer can impose."""
 
-_decode_json = msgspec.json.Decoder().decode
+
+class _Claims(msgspec.Struct, gc=False):
+    """What is read of a JWT's claims."""
+
+    sub: Any = None
+
+
+_decode_claims = msgspec.json.Decoder(_Claims).decode
 
 
 def authorization(value: bytes) -> tuple[Credential, int]:
@@ -80,10 +87,9 @@ def jwt_subject(token: bytes) -> bytes | None:
     if len(parts) not in (2, 3) or not token.startswith(b"eyJ") or len(parts[1]) > _LONGEST_JWT_PART:
         return None
     try:
-        claims = _decode_json(_base64url(parts[1]))
+        subject = _decode_claims(_base64url(parts[1])).sub
     except (msgspec.DecodeError, binascii.Error, UnicodeDecodeError, RecursionError):
         return None
-    subject = claims.get("sub") if isinstance(claims, dict) else None
     if isinstance(subject, str) and subject:
         return subject.encode("utf-8", "surrogatepass")
     if isinstance(subject, int) and not isinstance(subject, bool):
@@ -177,8 +183,11 @@ def _other(scheme: str, rest: bytes) -> Credential:
     return _opaque(scheme, rest, "token")
 
 
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
 def _base64url(part: bytes) -> bytes:
-    standard = part.translate(bytes.maketrans(b"-_", b"+/"))
+    standard = part.translate(_STANDARD)
     return binascii.a2b_base64(standard + b"=" * (-len(standard) % 4))
 
 

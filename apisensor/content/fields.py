@@ -60,6 +60,14 @@ def _text(value: bytes, _kind: str) -> Spans:
     return HEAD.find(value, Zone.FIELD)
 
 
+def _number(value: bytes, kind: str) -> Spans:
+    return [] if len(value) <= _DIGITS and value.isdigit() else _text(value, kind)
+
+
+_DIGITS = 12
+"""A number of so many digits is no card number (cards.SHORTEST), and has no other shape."""
+
+
 def _secret(value: bytes, kind: str) -> Spans:
     plain = value.strip()
     return _whole(value, "jwt" if credentials.is_jwt(plain) else kind)
@@ -146,5 +154,6 @@ BY_RULE: dict[Rule, Callable[[bytes, str], Spans]] = {
     Rule.TRACESTATE: _text,
     Rule.CONTENT_TYPE: _text,
     Rule.CONTENT_ENCODING: _text,
+    Rule.NUMBER: _number,
 }
 """Rule -> (value, kind of the rule) -> sensitive spans of the value."""

@@ -109,6 +109,7 @@ class Inspector:
         if not headers:
             return _NO_MARKS, TEXT_BODY
         lookup = self._clean.get
+        by_rule = fields.BY_RULE
         body = TEXT_BODY
         marks: FieldMarks = {}
         for index, header in enumerate(headers):
@@ -123,24 +124,24 @@ class Inspector:
                 _search(index, header, place, marks, findings)
                 continue
             rule, kind = field_rule(name)
-            if rule is Rule.TEXT:
+            if rule is _TEXT:
                 pending.append((index, header, place, marks))
                 continue
-            if rule is Rule.AUTHORIZATION:
+            if rule is _AUTHORIZATION:
                 credential, start = credentials.authorization(value)
                 spans = fields.authorization_spans(value, credential, start)
                 if spans and of_request:
                     source = Source.PROXY_AUTHORIZATION if name[:5].lower() == b"proxy" else Source.AUTHORIZATION
                     findings.credentials.append((source, credential))
             else:
-                spans = fields.BY_RULE[rule](value, kind)
+                spans = by_rule[rule](value, kind)
                 if of_request and rule in _OF_REQUEST:
                     _request_field(rule, name, value, spans, findings)
-            if rule is Rule.SECRET:
+            if rule is _SECRET:
                 _mark(index, fields.name_spans(name), spans, place, marks, findings)
             elif spans:
                 _mark(index, _NOTHING, spans, place, marks, findings)
-            elif rule is Rule.CONTENT_TYPE or rule is Rule.CONTENT_ENCODING:
+            elif rule in _OF_BODY:
                 body = body.joined(self._remember(header, bodies.said_by(rule, value)))
         return marks, body
 
@@ -149,7 +150,12 @@ class Inspector:
         texts = [target]
         for _, header, _, _ in pending:
             texts += header  # type: ignore[arg-type]  # both are known of a pending line
-        hit = HEAD.may_match(b"\n".join(texts))
+        joined = b"\n".join(texts)
+        hit = HEAD.may_match(joined)
+        if not hit and b"%" not in joined:
+            for _, header, _, _ in pending:
+                self._remember(header, None)
+            return _NOTHING
         for index, header, place, marks in pending:
             name, value = header
             assert name is not None
@@ -166,10 +172,11 @@ class Inspector:
 
     def _remember(self, header: Header, says: BodyForm | None) -> BodyForm | None:
         name, value = header
+        clean = self._clean
         if len(name or b"") + len(value or b"") <= LONGEST_CLEAN_KEPT:
-            if len(self._clean) >= CLEAN_KEPT:
-                self._clean.clear()
-            self._clean[header] = says
+            if len(clean) >= CLEAN_KEPT:
+                clean.clear()
+            clean[header] = says
         return says
 
 
@@ -177,6 +184,8 @@ inspect = Inspector().inspect
 """The pipeline's step, for a process that has one pipeline."""
 
 _OF_REQUEST = frozenset((Rule.SECRET, Rule.COOKIE, Rule.TRACEPARENT, Rule.TRACESTATE))
+_OF_BODY = frozenset((Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING))
+_TEXT, _SECRET, _AUTHORIZATION = Rule.TEXT, Rule.SECRET, Rule.AUTHORIZATION  # members are slow to look up
 
 
 def _request_field(rule: Rule, name: bytes, value: bytes, spans: Spans, findings: Findings) -> None:

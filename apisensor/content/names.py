@@ -111,6 +111,8 @@ class Rule(enum.IntEnum):
     """By its shape; it says how the body is to be read."""
     CONTENT_ENCODING = 8
     """By its shape; it says whether the body can be read."""
+    NUMBER = 9
+    """A number by definition; anything else by its shape."""
 
 
 FieldRule = tuple[Rule, str]
@@ -159,6 +161,7 @@ _FIELDS: dict[bytes, FieldRule] = {
     b"tracestate": (Rule.TRACESTATE, UNCOUNTED),
     b"content-type": (Rule.CONTENT_TYPE, UNCOUNTED),
     b"content-encoding": (Rule.CONTENT_ENCODING, UNCOUNTED),
+    b"content-length": (Rule.NUMBER, UNCOUNTED),
     **dict.fromkeys(API_KEY_FIELDS, (Rule.SECRET, "api_key")),
     # Names that only sound secret. Their values are still searched for shapes.
     **dict.fromkeys(

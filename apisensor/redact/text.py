@@ -55,27 +55,29 @@ class TextForm:
 
     def fields(self, headers: list[Header] | None, marks: FieldMarks) -> list[TextHeader] | None:
         """A section of field lines."""
-        if headers is None:
-            return None
-        lines = self._lines
+        if not headers:
+            return None if headers is None else []
+        known, line = self._lines.get, self._line
         if not marks:
-            return [lines.get(header) or self._line(header) for header in headers]
+            return [known(header) or line(header) for header in headers]
         return [
-            (lines.get(header) or self._line(header)) if index not in marks else self._marked(header, *marks[index])
+            (known(header) or line(header)) if index not in marks else self._marked(header, *marks[index])
             for index, header in enumerate(headers)
         ]
 
     def _line(self, header: Header) -> TextHeader:
         name, value = header
-        invalid, self.invalid = self.invalid, False
-        line = (self.plain(name, _NOTHING), self.plain(value, _NOTHING))
-        if self.invalid:  # not remembered: it must be said of the next transaction, too
-            return line
-        self.invalid = invalid
-        if len(name or b"") + len(value or b"") <= LONGEST_LINE_KEPT:
-            if len(lines := self._lines) >= LINES_KEPT:
+        if name is None or value is None:
+            return self.plain(name, _NOTHING), self.plain(value, _NOTHING)
+        try:
+            line = (name.decode(), value.decode())
+        except UnicodeDecodeError:  # not remembered: it must be said of the next transaction, too
+            return self.plain(name, _NOTHING), self.plain(value, _NOTHING)
+        if len(name) + len(value) <= LONGEST_LINE_KEPT:
+            lines = self._lines
+            if len(lines) >= LINES_KEPT:
                 lines.clear()
-            self._lines[header] = line
+            lines[header] = line
         return line
 
     def _marked(self, header: Header, in_name: Spans, in_value: Spans) -> TextHeader:
