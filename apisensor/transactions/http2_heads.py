@@ -21,21 +21,20 @@ def fill_request(message: Message, fields: list[Field] | None, reason: str | Non
     unknown = 0
     for field in fields:
         name, value = field
-        if name is None:
-            if regular:
-                regular.append(field)
-            else:
+        if name in _REQUEST_PSEUDO:
+            if name == b":method":
+                message.method = value
+            elif name == b":path":
+                message.target = value
+            elif name == b":scheme":
+                message.scheme = value
+            elif name == b":authority":
+                message.authority = value
+        else:
+            if name is None and not regular:
                 unknown += 1
-        elif name[:1] != b":" or name not in _REQUEST_PSEUDO:
+                continue
             regular.append(field)
-        elif name == b":method":
-            message.method = value
-        elif name == b":path":
-            message.target = value
-        elif name == b":scheme":
-            message.scheme = value
-        elif name == b":authority":
-            message.authority = value
     if message.authority is None:
         message.authority = next((value for name, value in regular if name == b"host"), None)
     needed = message.method is not None and (message.target is not None or message.method == b"CONNECT")
