@@ -24,6 +24,7 @@ from apisensor.detect.detection import UnknownDetectorError
 from apisensor.detect.model import Finding
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.enrich.processes import ProcessTable
+from apisensor.enrich.views import is_loopback
 from apisensor.enrich.waiting import Waiting
 from apisensor.export import configuration
 from apisensor.export.exporter import Exporter
@@ -101,6 +102,7 @@ class Core:
         self._page = map_page(descriptors["page"], write=True)
         self._settle_predecessor()
         self._printer = TransactionPrinter(format=parameters.output, on_writing=self._writing, on_written=self._written)
+        self._own_page = parameters.page
         self._prints = parameters.output != "none"
         self._spans_before = self._page[CoreCount.SPANS_OFFERED]
         workers = parameters.settings.worker.count
@@ -139,7 +141,7 @@ class Core:
     def _settle_predecessor(self) -> None:
         """What earlier cores took and did not hand on is lost; nothing is in this one's hands yet."""
         page = self._page
-        done = page[CoreCount.HANDLED] + page[CoreCount.NOT_PRINTED]
+        done = page[CoreCount.HANDLED] + page[CoreCount.NOT_PRINTED] + page[CoreCount.OWN_CALLS]
         page[CoreCount.LOST_IN_CORE] = page[CoreCount.RECEIVED] - done
         page[CoreCount.PERHAPS_PRINTED] += page[CoreCount.PRINTING]
         page[CoreCount.PRINTING] = 0
@@ -182,9 +184,22 @@ class Core:
             packet = self._decode(received[0])
             account(self._page, worker, packet)
             for transaction in packet.transactions:
+                if self._is_own(transaction):
+                    self._page[CoreCount.OWN_CALLS] += 1
+                    continue
                 transaction.wall_offset_ns = self._clock.offset_ns
                 for ready in self._waiting.offer(transaction, time.monotonic_ns()):
                     self._sink(ready)
+
+    def _is_own(self, t: Transaction) -> bool:
+        """A browser's or a program's view of a call to the sensor's own page. The kernel side knows the sensor's
+        processes and its connections to others, but nobody's connections to it before they are accepted."""
+        own, server = self._own_page, t.server
+        if own is None or server is None or t.client is None or server.port != own.port or t.side != "client":
+            return False
+        return server.address == own.address or (
+            own.address in ("0.0.0.0", "::") and (server.address == t.client.address or is_loopback(server.address))
+        )
 
     def _on_capture(self, link: Link) -> None:
         while (received := link.receive()) is not None:

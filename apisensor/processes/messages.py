@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from apisensor.enrich.model import ProcessGone, ProcessSeen
+from apisensor.events.model import Address
 from apisensor.finder.symbols import Found
 from apisensor.replay.model import RecordingHeader
 from apisensor.sections import Settings
@@ -128,6 +129,8 @@ class PartParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the worker."""
     output: Literal["table", "jsonl", "none"] = "none"
     """How core prints transactions on standard output."""
+    page: Address | None = None
+    """Where the web part listens: calls to it are the sensor's own."""
     own: list[int] = []
     """Processes of the sensor that are there already."""
     held: int = 0

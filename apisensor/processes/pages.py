@@ -58,6 +58,8 @@ class CoreCount(enum.IntEnum):
     """Transactions whose lines are being written just now."""
     PERHAPS_PRINTED = 10
     """Of LOST_IN_CORE, those whose lines were being written when a core died: some may be out."""
+    OWN_CALLS = 11
+    """Transactions left out: calls to the sensor's own page."""
 
 
 ACCOUNTED = 64

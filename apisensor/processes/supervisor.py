@@ -24,6 +24,7 @@ import msgspec
 from apisensor.capture.kernel import Map
 from apisensor.capture.observer import POLICY_OWN
 from apisensor.capture.procfs import memory_bytes
+from apisensor.events.model import Address
 from apisensor.processes import log
 from apisensor.processes.link import Link, pair
 from apisensor.processes.loading import SKIP_SLOTS, Kernel
@@ -109,6 +110,7 @@ class Supervisor:
         """Core has ended by itself: nobody reads what it prints."""
         self._next_report = 0.0
         self._selector: selectors.BaseSelector | None = None
+        self._page = None if page is None else Address(*page.listening.getsockname()[:2])
         self._parts = self._make_parts(key, live, page)
 
     def _make_parts(self, key: bytes, live: socket.socket | None, page: Page | None) -> list[Part]:
@@ -191,6 +193,7 @@ class Supervisor:
             uprobe_multi=self._kernel.uprobe_multi,
             index=part.index,
             output=self._output,
+            page=self._page,
             own=[os.getpid(), *self._pids()],
             held=len(self._held) if part.name == "capture" else 0,
             skip_slots=SKIP_SLOTS,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import secrets
 import shutil
 import time
@@ -31,6 +32,7 @@ from tests.peers.scenarios import BY_NAME
 from tests.peers.shop import Shop
 from tests.sensor import Sensor
 from tests.truth import Call
+from tests.web.tour import tour
 
 pytestmark = pytest.mark.kernel
 
@@ -363,3 +365,13 @@ def test_no_secret_is_anywhere(told: Told) -> None:
     assert not found, found[:5]
     assert places["stored transaction"] > 2 * len(told.shop.served())
     assert places["otlp span"] > 2 * len(told.shop.served())
+
+
+def test_a_tour_of_the_page_with_what_really_happened(told: Told, tmp_path: Path) -> None:
+    address, token = told.sensor.page()
+    # The pictures of the README are made by this test where the variable names their folder.
+    shots = Path(os.environ.get("APISENSOR_TEST_SCREENSHOTS") or tmp_path)
+    report = tour(address, token, shots)
+    assert report.problems == []
+    assert report.accessibility == []
+    assert len(report.views) >= 18

@@ -27,6 +27,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
@@ -145,10 +146,11 @@ def _views(page: Page, report: Report, scheme: str, shots: Path | None) -> None:
         settled(page, heading)
         checked(page, report, f"{name}-{scheme}", shots)
 
+    views = page.get_by_role("navigation", name="Views")
     look("overview", "Overview")
     page.get_by_role("link", name="1 h").click()
     settled(page, "Overview")
-    page.get_by_role("navigation", name="Views").get_by_role("link", name="Inventory").click()
+    views.get_by_role("link", name="Inventory").click()
     look("inventory", "Inventory")
     if page.locator("main .row-link").count():
         page.locator("main .row-link").first.click()
@@ -157,7 +159,7 @@ def _views(page: Page, report: Report, scheme: str, shots: Path | None) -> None:
         page.get_by_text("As a table").first.click()
         page.go_back()
         settled(page, "Inventory")
-    page.get_by_role("link", name="Findings").click()
+    views.get_by_role("link", name="Findings").click()
     settled(page, "Findings")
     page.get_by_role("link", name="All", exact=True).click()
     look("findings", "Findings")
@@ -165,16 +167,16 @@ def _views(page: Page, report: Report, scheme: str, shots: Path | None) -> None:
         page.locator("main .row-link").first.click()
         page.wait_for_url("**/findings/*")
         look("finding")
-    page.get_by_role("link", name="Transactions", exact=True).click()
+    views.get_by_role("link", name="Transactions").click()
     look("transactions", "Transactions")
     if page.locator("main .row-link").count():
         page.locator("main .row-link").first.click()
         page.wait_for_url("**/transactions/*")
         page.get_by_text("As JSON").click()
         look("transaction")
-    page.get_by_role("link", name="Health").click()
+    views.get_by_role("link", name="Health").click()
     look("health", "Health")
-    page.get_by_role("link", name="Live").click()
+    views.get_by_role("link", name="Live").click()
     settled(page, "Live")
     with suppress(PlaywrightTimeout):  # a node may be quiet
         page.locator("main .row-link").first.wait_for(timeout=QUIET_MS)
