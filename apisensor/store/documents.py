@@ -123,10 +123,12 @@ class Encoder:
         """A new dictionary, where it is time. Within a transaction of the database."""
         if seq < self._next:
             return
-        self._next = seq * TRAINING_FACTOR
         samples, self._samples = self._samples, []
         if len(samples) < SAMPLES // 2:
+            # It began in the middle of the way.
+            self._next = seq * 2
             return
+        self._next = seq * TRAINING_FACTOR
         last = self._connection.execute("SELECT max(number) FROM dictionaries").fetchone()[0]
         number = FIRST_NUMBER if last is None else last + 1
         dictionary = zstandard.train_dictionary(DICTIONARY_BYTES, samples, k=256, d=8, dict_id=number)

@@ -23,6 +23,7 @@ from apisensor.detect.model import Finding
 from apisensor.inventory.model import InventoryDelta
 from apisensor.sections import Store
 from apisensor.store.commands import Command, Done, Failed, SetState
+from apisensor.store.condition import Condition, clock
 from apisensor.store.errors import Cause, StoreError
 from apisensor.store.opening import set_aside, unavailable
 from apisensor.store.pending import Pending
@@ -47,18 +48,6 @@ PURGE_S = 0.1
 """A purge gives way to other work after so long."""
 MAX_FINDINGS = 2_000
 """Findings that wait while nothing can be written, some 4 KiB each."""
-MAX_NOTES = 20
-
-LOSSES = ("disk_full", "io_error", "not_allowed", "damaged", "newer", "busy", "encode_error", "internal", "shutdown")
-_FAILURES: dict[Cause, str] = {
-    "disk_full": "the disk is full",
-    "io_error": "the disk does not take writes",
-    "not_allowed": "the store may not be written",
-    "damaged": "the store is damaged and could not be set aside",
-    "newer": "the store was written by a newer apisensor",
-    "busy": "another process has the store locked",
-}
-
 Reply = Callable[[Done | Failed], None]
 
 
@@ -73,14 +62,11 @@ class Keeper:
         self._pending = Pending()
         self._findings: dict[str, Finding] = {}
         self._purges: list[tuple[Steps, Reply]] = []
-        self._lost = dict.fromkeys(LOSSES, 0)
+        self._condition = Condition()
+        self.lose, self._say = self._condition.lose, self._condition.say
         self._lost_findings = 0
         self._stored = self._deleted = self._commits = self._set_aside = 0
-        self._failing: tuple[Cause, int, str] | None = None
-        """Cause, since when (Unix time, ns), the error's own words."""
-        self._lost_before = 0
         self._retry_at = self._inventory_at = self._look_at = 0.0
-        self._said: list[str] = []
         try:
             self._writer = self._open()
         except StoreError as error:
@@ -91,7 +77,7 @@ class Keeper:
     @property
     def ready(self) -> bool:
         """False: what is in hand waits, and so must the queue."""
-        return self._failing is None or self._failing[0] != "busy" or self._bytes < COMMIT_BYTES
+        return self._condition.failing != "busy" or self._bytes < COMMIT_BYTES
 
     @property
     def busy(self) -> bool:
@@ -105,15 +91,11 @@ class Keeper:
             "store.set_aside": self._set_aside,
             "store.lost.inventory": self._pending.lost_calls,
             "store.lost.control": self._lost_findings + self._pending.lost_aliases,
-            **{f"store.lost.{cause}": count for cause, count in self._lost.items()},
+            **{f"store.lost.{cause}": count for cause, count in self._condition.lost.items()},
         }
 
     def notes(self) -> list[str]:
-        said = list(self._said)
-        if self._failing is not None:
-            cause, since_ns, text = self._failing
-            lost = sum(self._lost.values()) - self._lost_before
-            said.append(f"{_FAILURES[cause]} since {clock(since_ns)}; {lost:,} transactions not stored ({text})")
+        said = self._condition.notes()
         if self._writer is not None and self._writer.retention.full_of_inventory:
             said.append("store.max_bytes leaves no room beside the inventory: no transaction is kept for long")
         return said
@@ -127,9 +109,6 @@ class Keeper:
         except (sqlite3.Error, msgspec.MsgspecError, zstandard.ZstdError) as error:
             self.failed(error)
             return otherwise
-
-    def lose(self, cause: str, transactions: int) -> None:
-        self._lost[cause] += transactions
 
     # What comes.
 
@@ -151,7 +130,7 @@ class Keeper:
     def execute(self, command: Command, reply: Reply) -> None:
         """Everything that came before the command is written before it."""
         self.flush(all_of_it=True)
-        if self._writer is None or self._failing is not None:
+        if self._writer is None or self._condition.failing is not None:
             answer(reply, Failed("the store cannot be written now: " + "; ".join(self.notes())))
             return
         try:
@@ -171,10 +150,11 @@ class Keeper:
         """One commit, if there is something for it. all_of_it: the inventory's deltas do not wait for more."""
         now = time.monotonic()
         due = all_of_it or now >= self._inventory_at
-        if not (self._items or self._findings or (due and self._pending)):
+        failing = self._condition.failing
+        if failing is not None and now < self._retry_at and not all_of_it:
+            self._give_up_items(failing)
             return
-        if self._failing is not None and now < self._retry_at and not all_of_it:
-            self._give_up_items(self._failing[0])
+        if failing is None and not (self._items or self._findings or (due and self._pending)):
             return
         try:
             if self._writer is None:
@@ -190,23 +170,16 @@ class Keeper:
         failed = writer.write(self._items, self._pending if due else None, self._findings.values())
         self._commits += 1
         self._stored += len(self._items) - failed
-        self._lost["encode_error"] += failed
+        self.lose("encode_error", failed)
         self._items, self._bytes, self._findings = [], 0, {}
         if due:
             self._pending = self._pending.emptied()
-        if self._failing is not None:
-            cause, since_ns, _ = self._failing
-            lost = sum(self._lost.values()) - self._lost_before
-            self._failing = None
-            self._say(
-                f"{_FAILURES[cause]}: from {clock(since_ns)} to {clock(self._now_ns())}, "
-                f"{lost:,} transactions were not stored"
-            )
+        self._condition.works(self._now_ns())
 
     def tend(self) -> None:
         """Retention, merged endpoints, purges: a bounded part of each."""
         writer = self._writer
-        if writer is None or self._failing is not None:
+        if writer is None or self._condition.failing is not None:
             return
         deleted = writer.retention.deleted
         for _ in range(RETENTION_STEPS):
@@ -239,7 +212,7 @@ class Keeper:
                     raise
 
     def close(self) -> None:
-        self._lost["shutdown"] += len(self._items)
+        self.lose("shutdown", len(self._items))
         self._items, self._bytes = [], 0
         self._shut()
 
@@ -254,10 +227,7 @@ class Keeper:
                 return
             except (OSError, sqlite3.Error, StoreError) as again:
                 error, cause = again, self._cause(again)
-        if self._failing is None or self._failing[0] != cause:
-            if self._failing is None:
-                self._lost_before = sum(self._lost.values())
-            self._failing = (cause, self._now_ns(), str(error))
+        self._condition.fails(cause, str(error), self._now_ns())
         self._retry_at = time.monotonic() + RETRY_S
         self._give_up_items(cause)
         if cause not in ("busy", "disk_full"):
@@ -276,7 +246,7 @@ class Keeper:
         self._give_up_items("internal")
         self._lost_findings += len(self._findings)
         self._findings = {}
-        self._pending = Pending()
+        self._pending = self._pending.emptied(lost=True)
         self._say(f"the store gave up a commit at {clock(self._now_ns())}: {type(error).__name__}: {error}")
 
     def _begin_anew(self, error: Exception) -> None:
@@ -307,19 +277,11 @@ class Keeper:
         """But for a lock: that passes, and `ready` stops what would come on top."""
         if cause == "busy":
             return
-        self._lost[cause] += len(self._items)
+        self.lose(cause, len(self._items))
         self._items, self._bytes = [], 0
-
-    def _say(self, text: str) -> None:
-        self._said = [*self._said[-MAX_NOTES + 1 :], text]
 
 
 def answer(reply: Reply, result: Done | Failed) -> None:
     """Whoever asked may be gone: that is no reason to lose a commit."""
     with contextlib.suppress(Exception):
         reply(result)
-
-
-def clock(unix_ns: int) -> str:
-    """For people: to the second, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_ns // 1_000_000_000))

@@ -54,10 +54,13 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self.endpoints or self.aliases or self.hours)
 
-    def emptied(self) -> Pending:
-        """A new one that goes on counting what was lost."""
+    def emptied(self, lost: bool = False) -> Pending:
+        """A new one that goes on counting what was lost. lost: what is in this one was not written."""
         new = Pending()
         new.lost_calls, new.lost_aliases = self.lost_calls, self.lost_aliases
+        if lost:
+            new.lost_calls += sum(delta.profile.count for delta in self.endpoints.values())
+            new.lost_aliases += len(self.aliases)
         return new
 
     def add(self, delta: InventoryDelta, now_s: int) -> None:

@@ -21,6 +21,7 @@ from apisensor.inventory.model import Alias, EndpointKey, InventoryDelta
 from apisensor.sections import Store
 from apisensor.store import findings as finding_code
 from apisensor.store.commands import Command, Done, Failed
+from apisensor.store.errors import StoreError
 from apisensor.store.keeper import Keeper
 from apisensor.store.queue import ByteQueue
 from apisensor.store.transactions import Stored
@@ -159,7 +160,7 @@ class StoreService:
             self._take_transactions()
             self._keeper.flush(all_of_it=closing)
             self._keeper.tend()
-        except (sqlite3.Error, msgspec.MsgspecError, zstandard.ZstdError, OSError) as error:
+        except (sqlite3.Error, StoreError, msgspec.MsgspecError, zstandard.ZstdError, OSError) as error:
             self._keeper.failed(error)
         except Exception as error:  # noqa: BLE001  (a mistake here must cost rows, never the node's sensor; it is said)
             self._keeper.surprised(error)

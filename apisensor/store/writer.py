@@ -19,7 +19,7 @@ from apisensor.store.opening import open_for_writing
 from apisensor.store.pending import Pending
 from apisensor.store.purge import Steps, purge
 from apisensor.store.retention import Retention
-from apisensor.store.schema import transaction
+from apisensor.store.schema import transaction, version_of
 from apisensor.store.transactions import Stored, Transactions
 
 MAX_NOTES = 20
@@ -50,6 +50,9 @@ class Writer:
         """One commit. Returns how many transactions could not be encoded."""
         try:
             with transaction(self.connection):
+                if not (items or pending):
+                    # Whether the disk takes writes is asked with a write.
+                    self.connection.execute(f"PRAGMA user_version = {version_of(self.connection)}")
                 evidence, failed = self._transactions.add(items, self._endpoints.resolve, self._findings.awaited)
                 self._findings.hold(evidence)
                 if pending:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from apisensor.inventory.model import Alias
 from apisensor.sections import MIB, Store
 from apisensor.store.commands import Command, Done, Failed, Purge, SetState
 from apisensor.store.model import TransactionQuery
@@ -145,11 +146,12 @@ def test_a_transaction_that_cannot_be_written_costs_itself(path: str) -> None:
 def test_a_mistake_in_the_store_costs_one_commit(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     service = StoreService(path, Store())
     service.put(call(1), None, True)
+    service.inventory(inventory(delta(1, profile(5)), aliases=[Alias(number(2), number(1))]))
     with monkeypatch.context() as patch:
         patch.setattr("apisensor.store.transactions.public", lambda t: t.nothing)
         service.start()
         until(lambda: bool(lost(service)))
-    assert lost(service) == {"store.lost.internal": 1}
+    assert lost(service) == {"store.lost.internal": 1, "store.lost.inventory": 5, "store.lost.control": 1}
     assert "AttributeError" in service.notes()[0]
     service.put(call(2), None, True)
     service.close(WITHIN_S)

@@ -28,7 +28,7 @@ def every(n: int) -> dict[str, Any]:
         "status": (200, 404, 500, 503, None)[n % 5],
         "method": ("GET", "GET", "POST", "DELETE")[n % 4],
         "login_identity": f"{n % 50:032x}" if n % 11 == 0 else None,
-        "path": f"/Users/{n}/100%_done" if n % 13 == 0 else f"/orders/{n}",
+        "path": f"/Clients/{n}/100%_done" if n % 13 == 0 else f"/orders/{n}",
     }
 
 
@@ -68,7 +68,7 @@ def test_a_document_comes_back_as_it_was_printed(
 def test_a_dictionary_learns_nothing_of_who_called_or_what_for(writer: Writer) -> None:
     body = writer.connection.execute("SELECT body FROM dictionaries").fetchone()[0]
     assert b"response_body_size" in body
-    for private in (b"192.0.2.", b"/orders/", b"/Users/", b"00000000000000000", b'api.example.com","path'):
+    for private in (b"192.0.2.", b"/orders/", b"/Clients/", b"00000000000000000", b'api.example.com","path'):
         assert private not in body
 
 
@@ -80,7 +80,7 @@ FILTERS: dict[str, tuple[dict[str, Any], Any]] = {
     "class": ({"status": "5xx"}, lambda t, e: t.status in (500, 503)),
     "none": ({"status": "none"}, lambda t, e: t.status is None),
     "method": ({"method": "DELETE"}, lambda t, e: t.method == "DELETE"),
-    "search": ({"search": "uSERS/1"}, lambda t, e: "/users/1" in t.path.lower()),
+    "search": ({"search": "cLIENTS/1"}, lambda t, e: "/clients/1" in t.path.lower()),
     "wildcards": ({"search": "0%_D"}, lambda t, e: "100%_done" in t.path),
     "identity": ({"identity": f"{7:032x}"}, lambda t, e: f"{7:032x}" in (t.auth.identity, t.login_identity)),
     "client": ({"client": "192.0.2.7"}, lambda t, e: t.client.address == "192.0.2.7"),
