@@ -11,7 +11,7 @@ from apisensor.inventory.model import Alias, EndpointDelta, EndpointKey, Side
 from apisensor.store import profiles, traffic
 from apisensor.store.documents import pack
 from apisensor.store.pending import Bucket, OwnerHour, Pending
-from apisensor.store.traffic import ENDPOINT_STEP, HOUR, TOTAL_STEP
+from apisensor.store.traffic import widths
 
 MOVE_ROWS = 2_000
 """Transactions of merged endpoints that are given the new id in one commit, and at most one segment beyond; until all
@@ -129,7 +129,7 @@ class Endpoints:
         self._move_buckets(n, target)
 
     def _move_buckets(self, source: int, target: int) -> None:
-        for step in (ENDPOINT_STEP, HOUR):
+        for step in widths("an endpoint"):
             # The key begins with the time, and times are known: so many look-ups, and no index for a rare thing.
             first = self._connection.execute("SELECT min(time), max(time) FROM buckets WHERE step = ?", (step,))
             begin, end = first.fetchone()
@@ -161,20 +161,19 @@ class Endpoints:
         return True
 
     def _buckets(self, buckets: dict[tuple[str, int], Bucket]) -> None:
-        hours: dict[tuple[str, int], Bucket] = {}
+        wider: dict[tuple[str, int, int], Bucket] = {}
         for (endpoint, time), bucket in buckets.items():
-            n = self._n(self.resolve(endpoint)) if endpoint else 0
-            if n is None:
-                continue
-            self._bucket(ENDPOINT_STEP if endpoint else TOTAL_STEP, time, n, bucket)
-            hour = hours.setdefault((endpoint, time // HOUR * HOUR), Bucket())
-            hour.count += bucket.count
-            hour.errors += bucket.errors
-            histogram.merge(hour.latency, bucket.latency)
-        for (endpoint, time), bucket in hours.items():
+            first, *others = widths(endpoint)
+            wider[endpoint, first, time] = bucket
+            for width in others:
+                sum_ = wider.setdefault((endpoint, width, time // width * width), Bucket())
+                sum_.count += bucket.count
+                sum_.errors += bucket.errors
+                histogram.merge(sum_.latency, bucket.latency)
+        for (endpoint, width, time), bucket in wider.items():
             n = self._n(self.resolve(endpoint)) if endpoint else 0
             if n is not None:
-                self._bucket(HOUR, time, n, bucket)
+                self._bucket(width, time, n, bucket)
 
     def _bucket(self, step: int, time: int, n: int, more: Bucket) -> None:
         execute = self._connection.execute

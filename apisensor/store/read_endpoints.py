@@ -13,7 +13,7 @@ from apisensor.store.connections import Reading
 from apisensor.store.errors import StoreError
 from apisensor.store.model import EndpointDetail, EndpointQuery, EndpointRow, OwnerRow, Page, TrafficPoint
 from apisensor.store.profiles import ERRORS, SENSITIVE, UNAUTHENTICATED
-from apisensor.store.traffic import ENDPOINT_STEP, HOUR, KEPT, TOTAL_STEP
+from apisensor.store.traffic import HOUR, KEPT, widths
 from apisensor.transactions.json_form import rfc3339
 
 FEW = 500
@@ -156,8 +156,8 @@ def owners(reading: Reading) -> list[OwnerRow]:
 
 
 def points(reading: Reading, endpoint: str | None, since: int, until: int, step: int) -> list[TrafficPoint]:
-    """Calls in steps of `step` seconds, those without calls left out. A step that is no multiple of what is stored
-    (TOTAL_STEP, ENDPOINT_STEP, older than two days HOUR) is rounded up to one.
+    """Calls in steps of `step` seconds, those without calls left out. A step that is no multiple of what is kept
+    (traffic.widths; older than two days HOUR) is rounded up to one.
 
     Raises:
         StoreError: too many points, or no time between the two.
@@ -170,14 +170,14 @@ def points(reading: Reading, endpoint: str | None, since: int, until: int, step:
         if row is None:
             return []
         n = row[0]
-    fine = TOTAL_STEP if endpoint is None else ENDPOINT_STEP
     oldest, newest = reading.connection.execute(
         "SELECT min(time), max(time) FROM buckets WHERE step = ?", (HOUR,)
     ).fetchone()
     if newest is None:
         return []
     since, until = max(since, oldest), min(until, newest + HOUR)
-    width = HOUR if since < newest - KEPT[fine] + 2 * HOUR or step % HOUR == 0 else fine
+    kept = [width for width in widths(endpoint) if since >= newest - KEPT[width] + 2 * HOUR] or [HOUR]
+    width = max((width for width in kept if step % width == 0), default=kept[0])
     step = -(-step // width) * width
     if (until - since) // step > MAX_POINTS:
         raise StoreError(f"a plot has {MAX_POINTS:,} points at most: ask for longer steps or less time")

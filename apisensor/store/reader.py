@@ -25,7 +25,7 @@ from apisensor.store.model import (
 )
 from apisensor.store.opening import SUFFIXES
 from apisensor.store.profiles import SENSITIVE, UNAUTHENTICATED
-from apisensor.store.traffic import HOUR, TOTAL_STEP
+from apisensor.store.traffic import HOUR, TOTAL_STEP, widths
 from apisensor.transactions.json_form import rfc3339
 
 BUSIEST = 10
@@ -110,7 +110,10 @@ class StoreReader:
 def _overview(reading: Reading, hours: int, now: int) -> Overview:
     execute = reading.connection.execute
     since = now - hours * HOUR
-    step = max(TOTAL_STEP, hours * HOUR // OVERVIEW_POINTS // TOTAL_STEP * TOTAL_STEP)
+    wanted = hours * HOUR // OVERVIEW_POINTS
+    # The widest buckets that do: fewer to read.
+    width = max((width for width in widths(None) if width <= wanted), default=TOTAL_STEP)
+    step = max(width, wanted // width * width)
     traffic = read_endpoints.points(reading, None, since, now + 1, step)
     total, unauthenticated, sensitive = execute(
         "SELECT count(*), coalesce(sum(flags & ? > 0), 0), coalesce(sum(flags & ? > 0), 0) "

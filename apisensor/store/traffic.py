@@ -14,8 +14,14 @@ HOUR = 3_600
 DAY = 86_400
 
 KEPT: dict[int, int] = {TOTAL_STEP: 2 * DAY, ENDPOINT_STEP: 2 * DAY, HOUR: 30 * DAY}
-"""Width of a bucket: seconds for which it is kept. At most 576 + 720 rows an endpoint, 2,880 + 720 for the total."""
+"""Width of a bucket: seconds for which it is kept. At most 576 + 720 rows an endpoint, and 2,880 more for all."""
 OWNER_HOURS_KEPT = 30 * DAY
+
+
+def widths(endpoint: str | None) -> tuple[int, ...]:
+    """Of the buckets kept, rising; endpoint "" or None: of all calls together."""
+    return (ENDPOINT_STEP, HOUR) if endpoint else (TOTAL_STEP, ENDPOINT_STEP, HOUR)
+
 
 _Coded = tuple[int, int, float, float, dict[int, int]]
 _encode = msgspec.msgpack.Encoder().encode
