@@ -167,6 +167,7 @@ def test_allowed_hosts() -> None:
         ({"Origin": "null"}, 403),
         ({"Origin": "{own}", "Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "{own}", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "{own}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 403),
     ],
 )
 def test_writes_by_a_session_come_from_the_page_alone(guarded: Page, headers: dict[str, str], status: int) -> None:

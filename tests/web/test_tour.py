@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -59,6 +60,22 @@ def test_triage_by_hand(chromium: Browser) -> None:
         assert page.get_by_label("Your name").input_value() == "Alice"
         page.context.close()
     assert report.problems == []
+
+
+@pytest.mark.parametrize("hours", [1, 24, 168, 720])
+def test_a_chart_shows_every_call(chromium: Browser, served: Page, hours: int) -> None:
+    """Also where the store has rounded its steps up to hours."""
+    page = tour.opened(chromium, served.url, TOKEN, Report())
+    page.goto(f"{served.url}/?hours={hours}")
+    tour.settled(page, "Overview")
+    page.get_by_text("As a table").click()
+    cells = page.locator("details tbody td:nth-child(2)").all_inner_texts()
+    shown = sum(int(text.replace(",", "")) for text in cells)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    seen = httpx.get(f"{served.url}/api/v1/overview", params={"hours": hours}, headers=headers).json()
+    assert shown == seen["calls"] > 0
+    assert page.locator(".readout").inner_text().startswith(f"{shown:,} calls")
+    page.context.close()
 
 
 def test_what_attackers_wrote_is_text(chromium: Browser, served: Page) -> None:

@@ -19,12 +19,11 @@ function marks(largest, count = 4) {
   return found;
 }
 
-const divisor = (a, b) => (b ? divisor(b, a % b) : a);
-
-/** Steps without calls are left out of an answer, and the store may have rounded the step up to an hour. */
+/** Steps without calls are left out of an answer, and the store may have rounded the step up to whole hours. */
 function everyStep(points, { since, until, step: asked }) {
-  const common = points.reduce((all, point) => divisor(all, point.time), 0);
-  const step = points.length > 2 && common % 3_600 === 0 ? Math.max(asked, 3_600) : asked;
+  const hours = Math.ceil(asked / 3_600) * 3_600;
+  const fits = (step) => points.every((point) => point.time % step === 0);
+  const step = !fits(asked) || (points.length > 2 && fits(hours)) ? hours : asked;
   const known = new Map(points.map((point) => [point.time, point]));
   const all = [];
   for (let time = Math.floor(since / step) * step; time < until; time += step) {

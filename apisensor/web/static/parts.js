@@ -159,10 +159,10 @@ export function choice(label, parameter, options, query) {
   return element;
 }
 
-/** Names and values, one below the other. */
+/** Names and values: [name, value, whether it takes a line of its own]. */
 export function facts(pairs) {
-  return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) =>
-    h("div", null, h("dt", null, name), h("dd", null, value ?? h("span", { class: "muted" }, "–")))));
+  return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value, whole]) =>
+    h("div", { class: whole ? "whole" : null }, h("dt", null, name), h("dd", null, value ?? h("span", { class: "muted" }, "–")))));
 }
 
 /** Counts by name as bars, the largest first. */

@@ -81,10 +81,10 @@ export function detail(t, reasons) {
         ["Pod", raw(process.pod)],
         ["Runtime", process.runtime ?? "–"],
         ["TLS", t.tls ? `${t.tls.library} ${t.tls.library_version ?? ""}` : t.scheme === "https" ? "library not known" : "none: plaintext on the wire"],
-        ["Command line", raw(process.command_line)],
+        ["Command line", raw(process.command_line), true],
       ]) : h("p", { class: "muted" }, "The process is not known.")),
       panel("Trace", facts([
-        ["Trace", h("a", { href: address(["transactions"], { trace_id: t.trace_id }), class: "raw" }, t.trace_id)],
+        ["Trace", h("a", { href: address(["transactions"], { trace_id: t.trace_id }), class: "raw" }, t.trace_id), true],
         ["Span", raw(t.span_id)],
         ["Parent span", t.parent_span_id ? raw(t.parent_span_id) : "none sent"],
         ["Connection", raw(t.conn_id)],
