@@ -10,6 +10,8 @@ from apisensor.store.service import StoreService
 from tests.web import node
 
 WITHIN_S = 30.0
+SETTLED = 40
+"""Deltas put at once: more would fill the store's queue, as a flood would."""
 
 
 class FilledStore:
@@ -37,9 +39,10 @@ class FilledStore:
         self._service.close(WITHIN_S)
 
     def _fill(self, now: int) -> None:
-        for delta in (node.inventory(now), *node.lately(now)):
+        for index, delta in enumerate((node.inventory(now), *node.lately(now))):
             self._service.inventory(delta)
-            self._settle()
+            if index % SETTLED == 0:
+                self._settle()
         for index in reversed(range(node.CALLS)):
             self._service.put(node.call(index, now), node.endpoint_id(node.endpoint_of(index)), True)
         for finding in node.findings(now):

@@ -94,7 +94,8 @@ def inventory(now: int) -> InventoryDelta:
     )
 
 
-SLOT_S = 720
+SLOT_S = 180
+"""Divides the steps of the charts of a day (720 s, 900 s)."""
 SLOTS = 86_400 // SLOT_S
 
 
@@ -107,11 +108,11 @@ def lately(now: int) -> list[InventoryDelta]:
 
 
 def _slot(index: int, slot: int, now: int) -> EndpointDelta | None:
-    wave = 1 + 0.55 * math.sin(slot / SLOTS * 4 * math.pi) + (slot * 31 % 17) / 90
+    wave = 1 + 0.55 * math.sin(slot / SLOTS * 4 * math.pi) + (slot * 31 % 17) / 120
     count = int(ENDPOINTS[index][6] * wave / SLOTS * 0.3)
     if not count:
         return None
-    errors = count // 9 if slot in (60, 61, 62) and index % 3 == 0 else count // 300
+    errors = count // 9 if slot // 12 == 24 and index % 3 == 0 else count // 300
     time_ns = (now - 86_400 + (slot + 1) * SLOT_S - 60) * 10**9
     profile = Profile(
         count=count, errors=errors, encrypted=count, first_ns=time_ns, last_ns=time_ns,
@@ -128,8 +129,8 @@ def _key(index: int, suffix: str = "") -> EndpointKey:
 
 def _histogram(middle: float) -> Histogram:
     made = Histogram()
-    for number in range(200):
-        histogram.add(made, middle * (0.4 + number / 160) * (9 if number % 67 == 66 else 1))
+    for number in range(34):
+        histogram.add(made, middle * (0.4 + number / 27) * (9 if number == 33 else 1))
     return made
 
 

@@ -152,6 +152,9 @@ def _views(page: Page, report: Report, scheme: str, shots: Path | None) -> None:
     settled(page, "Overview")
     views.get_by_role("link", name="Inventory").click()
     look("inventory", "Inventory")
+    page.get_by_role("combobox", name="Order").select_option("errors")
+    page.wait_for_url("**sort=errors*")
+    settled(page, "Inventory")
     if page.locator("main .row-link").count():
         page.locator("main .row-link").first.click()
         page.wait_for_url("**/inventory/*")

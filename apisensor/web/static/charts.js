@@ -8,12 +8,11 @@ const MARGIN = { left: 52, right: 8, top: 8, bottom: 22 };
 const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
 
-/** Values at which an axis is marked: 1, 2, 5 times a power of ten. */
-function marks(largest, count = 4) {
-  if (largest <= 0) return [0, 1];
+/** Values at which an axis is marked: 1, 2, 5 times a power of ten, and not below `least`. */
+function marks(largest, least, count = 4) {
   const rough = largest / count;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5, 10].find((n) => n * power >= rough) ?? 10);
+  const step = Math.max(least, power * ([1, 2, 5, 10].find((n) => n * power >= rough) ?? 10));
   const found = [];
   for (let value = 0; value < largest + step; value += step) found.push(value);
   return found;
@@ -38,12 +37,12 @@ function moment(seconds, step) {
 }
 
 /** The frame of a chart over time; `draw(scales)` gives its content, `read(point)` what the pointer shows. */
-function chart(title, { points, step }, { largest, unit, draw, read, summary, columns, legend }) {
+function chart(title, { points, step }, { largest, least, unit, draw, read, summary, columns, legend }) {
   const picture = h("div", { class: "plot" });
   const shown = h("output", { class: "readout" }, summary);
   const paint = () => {
     const width = Math.max(280, picture.clientWidth);
-    const at = marks(largest);
+    const at = marks(largest, least);
     const top = at.at(-1);
     const inner = { width: width - MARGIN.left - MARGIN.right, height: HEIGHT - MARGIN.top - MARGIN.bottom };
     const x = (index) => MARGIN.left + (index / Math.max(1, points.length)) * inner.width;
@@ -101,8 +100,9 @@ export function traffic(given, range) {
   const errors = points.reduce((sum, point) => sum + point.errors, 0);
   return chart("Calls", over, {
     largest: Math.max(1, ...points.map((point) => point.count)),
+    least: 1,
     unit: short,
-    summary: `${full(calls)} calls, ${percent(errors, calls)} errors`,
+    summary: calls ? `${full(calls)} calls, ${percent(errors, calls)} errors` : "no calls in this time",
     read: (point) => `${full(point.count)} calls, ${full(point.errors)} errors`,
     columns: [["Calls", (point) => full(point.count)], ["Errors", (point) => full(point.errors)]],
     legend: legendOf([["l-calls", "answered"], ["l-errors", "errors"]]),
@@ -138,6 +138,7 @@ export function latency(given, range) {
   const worst = known.length ? Math.max(...known.map((point) => point.p95_ms)) : 0;
   return chart("Latency", over, {
     largest: worst || 1,
+    least: 0,
     unit: ms,
     summary: known.length ? `95 % of the calls within ${ms(worst)} at worst` : "no calls in this time",
     read: (point) => point.p95_ms === null ? "no calls" : `half within ${ms(point.p50_ms)}, 95 % within ${ms(point.p95_ms)}`,

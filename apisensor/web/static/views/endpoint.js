@@ -70,8 +70,7 @@ function top(body) {
       fact("Errors", percent(row.errors, row.count), `${full(row.errors)} calls`),
       fact("95 % within", ms(row.p95_ms), ["half within ", ms(row.p50_ms)]),
       fact("Encrypted", percent(body.encrypted, row.count), body.encrypted < row.count ? "the rest was plaintext on the wire" : "came over TLS"),
-      fact("First seen", when(row.first_seen)),
-      fact("Last seen", when(row.last_seen)),
+      fact("Last seen", when(row.last_seen), ["first ", when(row.first_seen)]),
       fact("Incomplete", percent(body.incomplete, row.count), `${full(body.unanswered)} unanswered`)),
   ];
 }

@@ -25,7 +25,7 @@ function cards(seen) {
     card("Calls", number(seen.calls), RANGES[seen.hours] ? `in the last ${RANGES[seen.hours]}` : `in ${seen.hours} h`, "/transactions"),
     card("Error rate", percent(seen.errors, seen.calls), [number(seen.errors), " server errors"], "/inventory?errors=true&sort=errors"),
     card("Endpoints", number(seen.endpoints), [h("b", null, seen.new_endpoints), " new in this time"], "/inventory?sort=first_seen"),
-    card("Unauthenticated", number(seen.unauthenticated_endpoints), "answer without credentials", "/inventory?unauthenticated=true"),
+    card("Unauthenticated", number(seen.unauthenticated_endpoints), "need no credential", "/inventory?unauthenticated=true"),
     card("Sensitive data", number(seen.sensitive_endpoints), "endpoints carry it", "/inventory?sensitive=true"));
 }
 
