@@ -119,7 +119,7 @@ def _processes(processes: list[ProcessStatus]) -> RenderableType:
         "  pid", "executable", "service", "container", "calls", "plaintext", "encrypted", "TLS", "",
         right=("calls", "plaintext", "encrypted"),
     )  # fmt: skip
-    ordered = sorted(processes, key=lambda p: (not _blind(p), -p.transactions, -p.encrypted_bytes, p.pid))
+    ordered = sorted(processes, key=lambda p: (not p.blind, -p.transactions, -p.encrypted_bytes, p.pid))
     for process in ordered[:SHOWN_PROCESSES]:
         table.add_row(
             Text(f"  {process.pid}"),
@@ -129,14 +129,9 @@ def _processes(processes: list[ProcessStatus]) -> RenderableType:
             Text(f"{process.transactions:,}"),
             Text(size(process.plaintext_bytes)),
             Text(size(process.encrypted_bytes)),
-            Text("blind", "red") if _blind(process) else Text("attached" if process.attached else "-"),
+            Text("blind", "red") if process.blind else Text("attached" if process.attached else "-"),
             Text(visible(process.note or ""), "yellow"),
         )
     if len(ordered) > SHOWN_PROCESSES:
         return Group(table, Text(f"  and {len(ordered) - SHOWN_PROCESSES} more (--format json)", "dim"))
     return table
-
-
-def _blind(process: ProcessStatus) -> bool:
-    """Its TLS passes unseen: encrypted bytes, and no probe in any of its libraries."""
-    return process.encrypted_bytes > 0 and not process.attached

@@ -71,10 +71,10 @@ class Detection:
         """What is remembered, was forgotten for lack of room, and went wrong; names as docs/detection.md has them."""
         memories = [memory for detector in self._detectors for memory in detector.memories()]
         return {
-            "tracked": sum(map(len, memories)),
-            "evicted": sum(memory.evicted for memory in memories),
-            "live_findings": len(self._findings),
-            "evicted_findings": self._findings.evicted,
-            "suppressed_findings": self._findings.suppressed,
-            **{f"failed.{detector.name}": self._failures[detector.name] for detector in self._detectors},
+            "detect.tracked": sum(map(len, memories)),
+            "detect.evicted": sum(memory.evicted for memory in memories),
+            "detect.live_findings": len(self._findings),
+            "detect.evicted_findings": self._findings.evicted,
+            "detect.suppressed_findings": self._findings.suppressed,
+            **{f"detect.failed.{detector.name}": self._failures[detector.name] for detector in self._detectors},
         }

@@ -59,7 +59,9 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     plaintext_bytes: int = 0
     """Captured through TLS probes and plaintext sockets."""
     encrypted_bytes: int = 0
-    """TLS records seen on its sockets. Without plaintext_bytes beside it: a blind spot."""
+    """TLS records seen on its sockets."""
+    blind: bool = False
+    """It moves TLS of which nothing is seen: none of its libraries has probes, and none had while it ran."""
     note: str | None = None
     """What is unusual, in words ("its TLS library is not known: its HTTPS is not seen")."""
 

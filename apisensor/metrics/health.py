@@ -21,14 +21,15 @@ from apisensor.metrics.model import Metric, Value
 GAUGES: Final = frozenset(
     {
         "core.printing",
+        "core.views_waiting",
         "core.waiting",
+        "detect.live_findings",
+        "detect.tracked",
         "inventory.endpoints",
-        "inventory.routes",
         "live.clients",
         "live.subscribers",
         "metrics.points_queued",
         "metrics.series",
-        "store.bytes",
         "store.queued",
         "store.queued_bytes",
     }
@@ -71,7 +72,7 @@ def health(status: Status, counters: Mapping[str, int]) -> Iterator[Value]:
     for name, count in (status.counters | dict(counters)).items():
         yield counter(name, count)
     yield from _libraries(status.libraries)
-    blind = sum(process.encrypted_bytes > 0 and not process.attached for process in status.processes)
+    blind = sum(process.blind for process in status.processes)
     yield Value(BLIND, (), blind)
     for name, value in (status.export or {}).items():
         yield from _export(name, value)

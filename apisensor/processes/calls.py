@@ -78,7 +78,7 @@ class Calls:
             "core.views_joined": self._views.joined,
             "core.views_overflowed": self._views.overflowed,
             **self._inventory.counters(),
-            **{f"detect.{name}": count for name, count in self._detection.counters().items()},
+            **self._detection.counters(),
         }
 
     def _take(self, views: Iterable[View]) -> None:

@@ -106,6 +106,7 @@ class NodeStatus:
             transactions=self._transactions.get(row.pid, 0),
             plaintext_bytes=row.plain_bytes + row.decrypted_bytes,
             encrypted_bytes=row.encrypted_bytes,
+            blind=bool(row.encrypted_bytes and not row.decrypted_bytes and row.library is None),
             note=note,
         )
 

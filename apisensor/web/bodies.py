@@ -165,5 +165,5 @@ def finding_body(record: FindingRecord) -> FindingBody:
 
 def health_body(status: Status, served: dict[str, int]) -> HealthBody:
     lost = {name.replace(".lost.", "."): n for name, n in status.counters.items() if ".lost." in name and n}
-    blind = [row for row in status.processes if row.encrypted_bytes and not row.attached]
+    blind = [row for row in status.processes if row.blind]
     return HealthBody(status=status, lost=lost, blind_spots=blind, web=served)

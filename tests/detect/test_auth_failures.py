@@ -126,7 +126,7 @@ def test_any_calls(steps: list[tuple[int, str, int | None, str | None]]) -> None
     detection = Detection(Detect(auth_failures=3, auth_failures_client=6))
     calls = [login(seconds, user, client=client, status=status or 0) for seconds, user, status, client in steps]
     found = run(calls, detection)
-    assert not any(count for name, count in detection.counters().items() if name.startswith("failed."))
+    assert not any(count for name, count in detection.counters().items() if name.startswith("detect.failed."))
     for finding in found:
         if finding.rule == GUESSED:
             mine = [one for one in calls if one.login_identity == finding.identity and one.status in (401, 403)]
@@ -272,6 +272,6 @@ def test_a_million_identities_are_bounded() -> None:
         )
         found += len(detection.observe(another))
     counters = detection.counters()
-    assert counters["tracked"] <= 500 * 7
-    assert counters["evicted"] > 3_000_000
-    assert counters["live_findings"] == found == 0
+    assert counters["detect.tracked"] <= 500 * 7
+    assert counters["detect.evicted"] > 3_000_000
+    assert counters["detect.live_findings"] == found == 0

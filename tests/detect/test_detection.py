@@ -70,8 +70,8 @@ def test_a_failure_costs_one_detector_its_signal(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(DETECTORS["auth-failures-client"], "observe", broken)
     detection = Detection(Detect())
     assert set(rules(run(ATTACK, detection))) == set(DETECTORS) - {"auth-failures-client"}
-    assert detection.counters()["failed.auth-failures-client"] == len(ATTACK)
-    assert detection.counters()["failed.auth-failures-identity"] == 0
+    assert detection.counters()["detect.failed.auth-failures-client"] == len(ATTACK)
+    assert detection.counters()["detect.failed.auth-failures-identity"] == 0
 
 
 def test_an_attack_is_told_at_most_once_a_second() -> None:
@@ -147,9 +147,9 @@ def test_findings_are_bounded() -> None:
     counters = detection.counters()
     minutes = 1000 * 0.5 / 60
     assert len(found) <= findings.NEW_PER_MINUTE * (minutes + 2)
-    assert counters["suppressed_findings"] == 1000 - len(found)
-    assert counters["live_findings"] == 100
-    assert counters["evicted_findings"] == len(found) - 100
+    assert counters["detect.suppressed_findings"] == 1000 - len(found)
+    assert counters["detect.live_findings"] == 100
+    assert counters["detect.evicted_findings"] == len(found) - 100
 
 
 def test_call_of_a_transaction() -> None:

@@ -139,7 +139,7 @@ def test_any_order(steps: list[tuple[int, int, str]]) -> None:
     detection = Detection(Detect(exfiltration_warm_up=3, exfiltration_window_seconds=10))
     calls = [call(seconds, response_bytes=size, client=client, endpoint=client) for seconds, size, client in steps]
     found = run(calls, detection)
-    assert detection.counters()["failed.response-volume"] == 0
+    assert detection.counters()["detect.failed.response-volume"] == 0
     for finding in found:
         assert int(str(finding.evidence["bytes"])) >= 10 * MIB
 

@@ -29,7 +29,9 @@ STATUS = Status(
     ],
     processes=[
         ProcessStatus(pid=7, executable="/usr/sbin/nginx", service="shop", attached=True, transactions=5),
-        ProcessStatus(pid=9, executable="/opt/\x1b[2Jcaddy", encrypted_bytes=5_000_000, note="TLS library not known"),
+        ProcessStatus(
+            pid=9, executable="/opt/\x1b[2Jcaddy", encrypted_bytes=5_000_000, blind=True, note="TLS library not known"
+        ),
     ],
     export={"endpoint": "grpc http://127.0.0.1:4317", "sent": 1000, "last_error": None},
     notes=["sockets: sock tracepoints"],

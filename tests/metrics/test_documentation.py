@@ -25,7 +25,10 @@ from apisensor.metrics.exporter import MetricExporter
 from apisensor.metrics.health import FIXED, GAUGES, health
 from apisensor.metrics.model import Metric
 from apisensor.metrics.naming import family, label
+from apisensor.processes.calls import Calls
 from apisensor.processes.pages import core_counters, worker_counters
+from apisensor.sections import Settings, Store
+from apisensor.store.service import StoreService
 from tests.export.records import call
 from tests.export.test_delivery import ScriptedSender
 from tests.metrics.test_prometheus import STATUS
@@ -94,6 +97,9 @@ def entries() -> set[str]:
         *live,
         *CallMetrics(1, started_ns=0).counters(),
         *exporter.counters(),
+        *Calls(Settings(), store=None, on_finding=lambda _finding: None).counters(),
+        *StoreService("/dev/null/store.db", Store()).counters(),
+        "core.lost.findings_not_printed",
     }
 
 

@@ -42,7 +42,7 @@ STATUS = Status(
         LibraryStatus(path="/c", library="openssl", reason="no symbols"),
     ],
     processes=[
-        ProcessStatus(pid=1, encrypted_bytes=5),
+        ProcessStatus(pid=1, encrypted_bytes=5, blind=True),
         ProcessStatus(pid=2, encrypted_bytes=5, attached=True),
         ProcessStatus(pid=3, plaintext_bytes=5),
     ],

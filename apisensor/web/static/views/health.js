@@ -24,7 +24,7 @@ const processColumns = [
   { head: "Calls", number: true, cell: (row) => number(row.transactions) },
   { head: "Plaintext", number: true, cell: (row) => bytes(row.plaintext_bytes) },
   { head: "Encrypted", number: true, cell: (row) => bytes(row.encrypted_bytes) },
-  { head: "TLS", cell: (row) => row.encrypted_bytes && !row.attached ? tag("blind", "warn") : row.attached ? "attached" : "–" },
+  { head: "TLS", cell: (row) => row.blind ? tag("blind", "warn") : row.attached ? "attached" : "–" },
   { head: "Note", text: true, cell: (row) => row.note ?? "" },
 ];
 
@@ -41,7 +41,7 @@ function blind(rows) {
   if (!rows.length) return h("p", { class: "good" }, "None: of every process that sends TLS, a library is attached.");
   return [
     h("p", null, "Of these processes TLS was seen on the wire and none of its plaintext: no library of theirs is hooked."),
-    table({ caption: "Blind spots", columns: processColumns.filter((column) => ["Process", "Executable", "Service", "Encrypted"].includes(column.head)), rows }),
+    table({ caption: "Blind spots", columns: processColumns.filter((column) => ["Process", "Executable", "Encrypted", "Note"].includes(column.head)), rows }),
   ];
 }
 
