@@ -1,4 +1,4 @@
-"""HTTP/1 messages of one direction (RFC 9112), parsed by llhttp: what requests and responses have in common.
+"""HTTP/1 messages of one direction (RFC 9112), parsed by llhttp (`http1_engine`): what requests and responses share.
 
 A reader is fed the bytes of its direction in order and tells its `Pairing` when a message begins, when its head is
 complete and when it ends. It is always in one of these modes:
@@ -33,14 +33,15 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-import httptools
-
 from apisensor.protocols import anomalies
+from apisensor.protocols.http1_engine import DUPLICATE_LENGTH, Engine
 from apisensor.protocols.identify import Start
 from apisensor.protocols.message import Field, Message, add_content, count_unseen
 from apisensor.streams.limits import Limits
 
 HEAD_END = b"\r\n\r\n"
+_BLANK = b" \t"
+"""What may stand around a field's value and is not part of it (RFC 9112 section 5.1)."""
 
 
 class Mode:
@@ -98,6 +99,7 @@ class Reader:
         "_candidate",
         "_candidate_ns",
         "_doubtful_bytes",
+        "_engine",
         "_fields",
         "_head_bytes",
         "_left",
@@ -113,7 +115,8 @@ class Reader:
         "pairing",
     )
 
-    def __init__(self, pairing: Pairing, limits: Limits) -> None:
+    def __init__(self, pairing: Pairing, limits: Limits, engine: Engine) -> None:
+        self._engine = engine
         self.pairing = pairing
         self.limits = limits
         self.mode: int = Mode.HUNT
@@ -218,14 +221,11 @@ class Reader:
         self.mode = Mode.PARSE
         self._doubtful_bytes = 0
         self._parser = self._new_parser()
-        # Both are what passive observation needs: the peer decides about keeping alive, and Transfer-Encoding overrides
-        # Content-Length (RFC 9112 section 6.3), with an anomaly.
-        self._parser.set_dangerous_leniencies(lenient_keep_alive=True, lenient_chunked_length=True)
 
-    # llhttp's callbacks; the other ones are in the subclasses
+    # The parser's callbacks; the other ones are in the subclasses
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        self._fields.append((name, value.rstrip(_BLANK)))
 
     def on_body(self, piece: bytes) -> None:
         message = self.message
@@ -246,12 +246,12 @@ class Reader:
         opened = self.message
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
+        except self._engine.switched as upgrade:
             self._upgraded(data[upgrade.args[0] :])
             return
-        except httptools.HttpParserCallbackError:
+        except self._engine.failed:
             raise  # an error in this program, not in the bytes
-        except httptools.HttpParserError as refusal:
+        except self._engine.refused as refusal:
             self._refused(refusal, data)
             return
         message = self.message
@@ -344,11 +344,11 @@ class Reader:
         self.start()
         self.on_message_complete()
 
-    def _refused(self, refusal: httptools.HttpParserError, data: bytes) -> None:
+    def _refused(self, refusal: Exception, data: bytes) -> None:
         """llhttp does not accept what it was given."""
         if self.mode != Mode.PARSE:
             return  # the pairing has turned away from this flow during the call
-        if self.message is not None and str(refusal) == "Duplicate Content-Length":
+        if self.message is not None and str(refusal) == DUPLICATE_LENGTH:
             self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
         elif self.in_doubt:
             size = self._doubtful_bytes + len(data)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import httptools
-
 from apisensor.protocols import anomalies
 from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
+from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
@@ -23,8 +22,8 @@ class RequestReader(Reader):
 
     __slots__ = ("_coded", "_held", "_held_bytes", "_held_lost", "_priming", "_switching", "_url", "late", "pipelines")
 
-    def __init__(self, pairing: Pairing, limits: Limits) -> None:
-        super().__init__(pairing, limits)
+    def __init__(self, pairing: Pairing, limits: Limits, engine: Engine) -> None:
+        super().__init__(pairing, limits, engine)
         self.late = True
         """Bytes of this direction have passed unseen, so that the middle of a body may come next."""
         self.pipelines = False
@@ -66,7 +65,7 @@ class RequestReader(Reader):
         return verdict
 
     def _new_parser(self) -> Any:
-        return httptools.HttpRequestParser(self)
+        return self._engine.request(self)
 
     def on_url(self, piece: bytes) -> None:
         self._url = self._url + piece if self._url else piece

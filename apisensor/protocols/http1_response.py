@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import httptools
-
 from apisensor.protocols import anomalies
 from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
+from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, response_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
@@ -25,8 +24,8 @@ class ResponseReader(Reader):
 
     __slots__ = ("_bodiless", "_tail")
 
-    def __init__(self, pairing: Pairing, limits: Limits) -> None:
-        super().__init__(pairing, limits)
+    def __init__(self, pairing: Pairing, limits: Limits, engine: Engine) -> None:
+        super().__init__(pairing, limits, engine)
         self._bodiless = False
         self._tail = b""
         """The last octets of an open head, in which its end may have begun."""
@@ -123,7 +122,7 @@ class ResponseReader(Reader):
         return response_start(data)
 
     def _new_parser(self) -> Any:
-        return httptools.HttpResponseParser(self)
+        return self._engine.response(self)
 
     def answered_bodiless(self) -> None:
         """The response under way turned out to answer a HEAD whose bytes came later than the response's."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from apisensor.events.model import Bind, Cause, Chunk, Close, Direction, End, Event, Gap, Open
+from apisensor.protocols.http1_engine import Engine as Http1Engine
 from apisensor.protocols.identify import Start, identify
 from apisensor.streams.lane import END_OF_FLOW, Hole
 from apisensor.streams.limits import Limits
@@ -20,6 +21,11 @@ from apisensor.transactions.flow import Counters, Engine, Flow, Peer, Shared
 from apisensor.transactions.http1_pairing import Http1Pairing
 from apisensor.transactions.http2_pairing import Http2Pairing
 from apisensor.transactions.model import Exchange
+
+try:
+    from apisensor.protocols.http1_llhttp import ENGINE
+except ImportError:  # httptools is not installed
+    from apisensor.protocols.http1_h11 import ENGINE
 
 __all__ = ["Analyzer", "Count", "Limits"]
 
@@ -47,6 +53,7 @@ class Analyzer:
         counts: Counters, indexed by `Count`, of at least len(Count) items; may lie in shared memory. Own ones if None.
         skip: Told (flow, direction, position) when payload below this position of this direction need not be copied
             any more; END_OF_FLOW when nothing more of the flow is wanted.
+        http1: What parses HTTP/1 messages.
     """
 
     def __init__(
@@ -55,10 +62,11 @@ class Analyzer:
         *,
         counts: Counters | None = None,
         skip: Callable[[int, Direction, int], None] | None = None,
+        http1: Http1Engine = ENGINE,
     ) -> None:
         self.limits = limits
         self.counts: Counters = [0] * len(Count) if counts is None else counts
-        self._shared = Shared(limits, self.counts, skip)
+        self._shared = Shared(limits, self.counts, skip, http1)
         self._flows: OrderedDict[int, Flow] = OrderedDict()
         """The one without events for longest comes first."""
         self._parked: OrderedDict[int, Flow] = OrderedDict()

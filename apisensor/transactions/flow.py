@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from apisensor.events.model import Address, Binding, Direction
 from apisensor.protocols import anomalies
+from apisensor.protocols.http1_engine import Engine as Http1Engine
 from apisensor.protocols.message import Message
 from apisensor.streams.lane import Lane
 from apisensor.streams.limits import Limits
@@ -83,17 +84,19 @@ class Held:
 class Shared:
     """What all flows of an analyzer share."""
 
-    __slots__ = ("counts", "held", "limits", "now", "out", "skip", "waiting")
+    __slots__ = ("counts", "held", "http1", "limits", "now", "out", "skip", "waiting")
 
     def __init__(
         self,
         limits: Limits,
         counts: Counters,
         skip: Callable[[int, Direction, int], None] | None,
+        http1: Http1Engine,
     ) -> None:
         self.limits = limits
         self.counts = counts
         self.skip = skip
+        self.http1 = http1
         self.now = 0
         """Event time of the event in hand."""
         self.out: list[Exchange] = []

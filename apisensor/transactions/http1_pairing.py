@@ -73,9 +73,9 @@ class Http1Pairing:
     def __init__(self, flow: Flow, request_direction: int, *, late: bool) -> None:
         self.flow = flow
         self.request_direction = request_direction
-        limits = flow.shared.limits
-        self.requests = RequestReader(self, limits)
-        self.responses = ResponseReader(self, limits)
+        limits, engine = flow.shared.limits, flow.shared.http1
+        self.requests = RequestReader(self, limits, engine)
+        self.responses = ResponseReader(self, limits, engine)
         self.readers: tuple[Reader, Reader] = (
             (self.requests, self.responses) if request_direction == Direction.SEND else (self.responses, self.requests)
         )

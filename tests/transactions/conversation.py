@@ -9,6 +9,8 @@ import h2.connection
 import msgspec
 
 from apisensor.events.model import Address, Binding, Cause, Chunk, Close, Direction, Event, Gap, Open
+from apisensor.protocols.http1_engine import Engine
+from apisensor.protocols.http1_llhttp import ENGINE as LLHTTP
 from apisensor.transactions.analyzer import Analyzer, Count, Limits
 from apisensor.transactions.model import Exchange, Header
 
@@ -35,9 +37,9 @@ class Truth(msgspec.Struct, frozen=True):
 class Sensor:
     """An analyzer, and the events of one flow towards it."""
 
-    def __init__(self, limits: Limits | None = None, *, flow: int = 1) -> None:
+    def __init__(self, limits: Limits | None = None, *, flow: int = 1, http1: Engine = LLHTTP) -> None:
         self.skips: list[tuple[int, Direction, int]] = []
-        self.analyzer = Analyzer(limits or Limits(), skip=lambda *call: self.skips.append(call))
+        self.analyzer = Analyzer(limits or Limits(), skip=lambda *call: self.skips.append(call), http1=http1)
         self.flow = flow
         self.position = {SEND: 0, RECEIVE: 0}
         self.now = 0

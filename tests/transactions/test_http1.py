@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.events.model import End
+from apisensor.protocols.http1_engine import Engine
+from apisensor.protocols.http1_h11 import ENGINE as H11
+from apisensor.protocols.http1_llhttp import ENGINE as LLHTTP
 from apisensor.transactions.analyzer import Count
 from tests.transactions.conversation import (
     RECEIVE,
@@ -20,6 +23,8 @@ from tests.transactions.conversation import (
     http1_truth,
     of_exchange,
 )
+
+ENGINES = pytest.mark.parametrize("engine", [LLHTTP, H11], ids=["llhttp", "h11"])
 
 TRUTHS = [
     http1_truth(0),
@@ -44,10 +49,11 @@ def exchange(request: bytes, response: bytes, *more: Call) -> Sensor:
     return sensor
 
 
+@ENGINES
 @pytest.mark.parametrize("client", [SEND, RECEIVE])
-def test_whole(client: object) -> None:
+def test_whole(client: object, engine: Engine) -> None:
     direction = SEND if client is SEND else RECEIVE
-    sensor = Sensor()
+    sensor = Sensor(http1=engine)
     sensor.open()
     sensor.calls(http1_calls(TRUTHS, direction))
     assert claims(sensor) == TRUTHS
@@ -55,8 +61,9 @@ def test_whole(client: object) -> None:
     assert {found.side for found in sensor.out} == {side}
 
 
-def test_byte_by_byte() -> None:
-    sensor = Sensor()
+@ENGINES
+def test_byte_by_byte(engine: Engine) -> None:
+    sensor = Sensor(http1=engine)
     sensor.open()
     for direction, data in http1_calls(TRUTHS):
         for octet in data:
@@ -64,10 +71,11 @@ def test_byte_by_byte() -> None:
     assert claims(sensor) == TRUTHS
 
 
-def test_every_split_point() -> None:
+@ENGINES
+def test_every_split_point(engine: Engine) -> None:
     for direction, data in http1_calls(TRUTHS):
         for cut in range(1, len(data)):
-            sensor = Sensor()
+            sensor = Sensor(http1=engine)
             sensor.open()
             for way, whole in http1_calls(TRUTHS):
                 if (way, whole) == (direction, data):
@@ -78,6 +86,7 @@ def test_every_split_point() -> None:
             assert claims(sensor) == TRUTHS, (data, cut)
 
 
+@ENGINES
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
@@ -100,12 +109,12 @@ def test_every_split_point() -> None:
     st.lists(st.integers(1, 80), min_size=1, max_size=10),
     st.booleans(),
 )
-def test_pipelined_and_cut_anywhere(truths: list[Truth], sizes: list[int], answered_late: bool) -> None:
+def test_pipelined_and_cut_anywhere(engine: Engine, truths: list[Truth], sizes: list[int], answered_late: bool) -> None:
     """All requests, then all responses, or in step; in chunks that know nothing of messages."""
     requests = b"".join(data for way, data in http1_calls(truths) if way is SEND)
     responses = b"".join(data for way, data in http1_calls(truths) if way is RECEIVE)
     calls = [(SEND, requests), (RECEIVE, responses)] if answered_late else list(http1_calls(truths))
-    sensor = Sensor()
+    sensor = Sensor(http1=engine)
     sensor.open()
     turn = 0
     for direction, data in calls:
@@ -143,6 +152,17 @@ def test_statuses_without_content(status: int) -> None:
         b"HTTP/1.1 %d X\r\nContent-Length: 10\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" % status,
     )
     assert [claim.status for claim in claims(sensor)] == [status, 200]
+
+
+def test_blanks_around_a_value_are_no_part_of_it() -> None:
+    sensor = exchange(
+        b"GET / HTTP/1.1\r\nhost: \t service \t\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 0 \r\n\r\n"
+    )
+    (found,) = sensor.out
+    assert found.request.authority == b"service"
+    assert found.request.headers == [(b"host", b"service")]
+    assert found.response is not None
+    assert found.response.headers == [(b"content-length", b"0")]
 
 
 def test_trailers_and_body_size_without_transfer_coding() -> None:
