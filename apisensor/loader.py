@@ -72,18 +72,10 @@ TRACEPOINTS = (
 )
 BACK_ENDS = {"sock": ("sock_send_length", "sock_recv_length"), "syscall": ("sys_exit",)}
 UPROBES = (
-    "tls_read_enter",
-    "tls_write_enter",
-    "tls_read_ex_enter",
-    "tls_write_ex_enter",
-    "tls_write_ex2_enter",
-    "tls_handshake_enter",
+    *(f"openssl_{role}" for role in ("read", "write", "read_counted", "write_counted", "write_flags_counted")),
+    *(f"openssl_{role}" for role in ("write_elsewhere", "quiet", "set_fd", "set_bio", "free", "clear", "bio_write")),
+    *(f"gnutls_{role}" for role in ("read", "write", "read_elsewhere", "quiet", "set_fd", "free")),
     "tls_return",
-    "tls_set_fd",
-    "tls_set_bio",
-    "tls_free",
-    "tls_clear",
-    "tls_bio_write",
 )
 MAPS = (
     "notices",

@@ -66,6 +66,7 @@ enum notice_kind {
     NOTICE_TRAFFIC = 3,    /* a process moves bytes over TCP for the first time */
     NOTICE_ENCRYPTED = 4,  /* a process moves TLS records outside of any observed TLS call for the first time */
     NOTICE_MEMORY_BIO = 5, /* a process uses TLS sessions that do no socket calls of their own */
+    NOTICE_LIBRARY = 6,    /* a process has its first TLS session of a library */
 };
 
 #define NOTICE_TEXT                                                                                                    \

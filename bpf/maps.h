@@ -82,9 +82,9 @@ struct call {
     u64 length_at; /* size_t * of the _ex functions, 0 for the others */
     u64 stack;     /* stack pointer at entry: tells a nested call from a stale entry, and finds the call at return */
     u32 socket_calls;
-    u32 direction; /* enum direction, or HANDSHAKE */
+    u32 direction; /* enum direction, or QUIET */
 };
-#define HANDSHAKE 2 /* a call that moves no plaintext; its socket calls and records tell the session's socket */
+#define QUIET 2 /* a call whose bytes are not reported; its socket calls and records tell the session's socket */
 BPF_HASH(calls, struct call_key, struct call, 65536);
 
 /* Where a call's bytes lie in user memory: one buffer, or an iovec array of which `buffer` is the current element. */
@@ -154,13 +154,16 @@ struct skip {
 };
 BPF_F_TABLE("array", u32, struct skip, skips, SKIP_SLOTS, BPF_F_MMAPABLE);
 
+/* Bit of a library in `traffic`; the same numbers as apisensor.finder.functions. */
+enum tls_library { LIBRARY_OPENSSL = 1, LIBRARY_GNUTLS = 2, LIBRARY_GO = 4 };
+
 /* Bytes per process. Key: thread group id. Read by the capture process; evicted as the oldest. */
 struct traffic {
     u64 plain;     /* bytes over sockets that carry no TLS */
     u64 encrypted; /* bytes of TLS records over sockets */
     u64 decrypted; /* plaintext bytes of TLS calls */
     u32 flags;     /* 1: NOTICE_ENCRYPTED was sent; 2: NOTICE_MEMORY_BIO was sent */
-    u32 unused;
+    u32 libraries; /* enum tls_library of its TLS sessions, or-ed */
 };
 BPF_TABLE("lru_hash", u32, struct traffic, traffic, 16384);
 

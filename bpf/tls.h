@@ -5,7 +5,16 @@
  * process sends. The last two look at the bytes: only a TLS record counts, so a callback that talks to another host
  * inside an SSL call binds nothing. Later evidence replaces earlier. */
 
-static __always_inline struct session *session_of(struct session_key *key) {
+/* A process has a session of this library: it may have others mapped that it never calls. */
+static __always_inline void uses_library(u32 pid, u32 library) {
+    struct traffic *t = traffic_of(pid);
+    if (!t || (t->libraries & library))
+        return;
+    t->libraries |= library;
+    notice(NOTICE_LIBRARY, pid);
+}
+
+static __always_inline struct session *session_of(struct session_key *key, u32 library) {
     struct session *known = tls_sessions.lookup(key);
     if (known)
         return known;
@@ -16,6 +25,7 @@ static __always_inline struct session *session_of(struct session_key *key) {
         return 0;
     }
     count(COUNT_SESSIONS, 1);
+    uses_library(key->pid, library);
     return tls_sessions.lookup(key);
 }
 

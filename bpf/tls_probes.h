@@ -1,11 +1,12 @@
-/* Probes on OpenSSL's functions. Bytes and lengths are taken when a call returns: what it returned, once. A retried
- * write that wanted the socket first moved nothing then; a peek is not observed at all. */
+/* Probes on the functions of TLS libraries, by role (finder/functions.py). Bytes and lengths are taken when a call
+ * returns: what it returned, once. A retried write that wanted the socket first moved nothing then; a peek moves none.
+ */
 
 /* A nested call of one exported function by another on the same session (SSL_write_ex by way of SSL_write_ex2, OpenSSL
  * 3.3) lies within this many bytes of stack; anything farther is a stale entry. */
 #define NESTED_STACK 8192
 
-static __always_inline int enter_call(struct pt_regs *ctx, u8 direction, u64 length_at) {
+static __always_inline int enter_call(struct pt_regs *ctx, u32 library, u8 direction, u64 buffer, u64 length_at) {
     struct call_key key = {};
     key.thread = bpf_get_current_pid_tgid();
     u32 pid = key.thread >> 32;
@@ -14,7 +15,7 @@ static __always_inline int enter_call(struct pt_regs *ctx, u8 direction, u64 len
         return 0;
     struct call fresh = {};
     fresh.ssl = PT_REGS_PARM1(ctx);
-    fresh.buffer = PT_REGS_PARM2(ctx);
+    fresh.buffer = buffer;
     fresh.length_at = length_at;
     fresh.stack = PT_REGS_SP(ctx);
     fresh.direction = direction;
@@ -28,32 +29,51 @@ static __always_inline int enter_call(struct pt_regs *ctx, u8 direction, u64 len
     struct session_key session = {};
     session.ssl = fresh.ssl;
     session.pid = pid;
-    session_of(&session);
+    session_of(&session, library);
     if (calls.update(&key, &fresh))
         count(COUNT_MAP_FULL_CALLS, 1);
     return 0;
 }
 
-int tls_read_enter(struct pt_regs *ctx) {
-    return enter_call(ctx, DIRECTION_RECEIVE, 0);
-}
-int tls_write_enter(struct pt_regs *ctx) {
-    return enter_call(ctx, DIRECTION_SEND, 0);
-}
-int tls_read_ex_enter(struct pt_regs *ctx) {
-    return enter_call(ctx, DIRECTION_RECEIVE, PT_REGS_PARM4(ctx));
-}
-int tls_write_ex_enter(struct pt_regs *ctx) {
-    return enter_call(ctx, DIRECTION_SEND, PT_REGS_PARM4(ctx));
-}
-/* SSL_write_ex2(ssl, buffer, length, flags, written) */
-int tls_write_ex2_enter(struct pt_regs *ctx) {
-    return enter_call(ctx, DIRECTION_SEND, PT_REGS_PARM5(ctx));
-}
+/* One program for each role that a library's functions play, named after both. */
 
-/* SSL_do_handshake(ssl): the first records of a session pass here, before any plaintext. */
-int tls_handshake_enter(struct pt_regs *ctx) {
-    return enter_call(ctx, HANDSHAKE, 0);
+/* (session, buffer, size) */
+int openssl_read(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_OPENSSL, DIRECTION_RECEIVE, PT_REGS_PARM2(ctx), 0);
+}
+int openssl_write(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_OPENSSL, DIRECTION_SEND, PT_REGS_PARM2(ctx), 0);
+}
+int gnutls_read(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_GNUTLS, DIRECTION_RECEIVE, PT_REGS_PARM2(ctx), 0);
+}
+int gnutls_write(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_GNUTLS, DIRECTION_SEND, PT_REGS_PARM2(ctx), 0);
+}
+/* (session, buffer, size, count) */
+int openssl_read_counted(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_OPENSSL, DIRECTION_RECEIVE, PT_REGS_PARM2(ctx), PT_REGS_PARM4(ctx));
+}
+int openssl_write_counted(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_OPENSSL, DIRECTION_SEND, PT_REGS_PARM2(ctx), PT_REGS_PARM4(ctx));
+}
+/* (session, buffer, size, flags, count) */
+int openssl_write_flags_counted(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_OPENSSL, DIRECTION_SEND, PT_REGS_PARM2(ctx), PT_REGS_PARM5(ctx));
+}
+/* The bytes come from a file, or lie in a structure of the library. */
+int openssl_write_elsewhere(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_OPENSSL, DIRECTION_SEND, 0, 0);
+}
+int gnutls_read_elsewhere(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_GNUTLS, DIRECTION_RECEIVE, 0, 0);
+}
+/* The first records of a session pass in a handshake, before any plaintext; a peek may take them from the socket. */
+int openssl_quiet(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_OPENSSL, QUIET, 0, 0);
+}
+int gnutls_quiet(struct pt_regs *ctx) {
+    return enter_call(ctx, LIBRARY_GNUTLS, QUIET, 0, 0);
 }
 
 int tls_return(struct pt_regs *ctx) {
@@ -72,7 +92,7 @@ int tls_return(struct pt_regs *ctx) {
     }
     struct call call = *found;
     calls.delete(&where);
-    if (call.direction == HANDSHAKE)
+    if (call.direction == QUIET)
         return 0;
     s64 n = (int)PT_REGS_RC(ctx);
     if (call.length_at) {
@@ -115,15 +135,17 @@ int tls_return(struct pt_regs *ctx) {
         return 0;
     struct source source = {};
     source.buffer = call.buffer;
-    source.left = n;
+    /* GnuTLS, asked to go on with a write that it could not finish (NULL, 0), takes the bytes that it has kept. */
+    source.left = call.buffer ? n : 0;
     u8 direction = call.direction == DIRECTION_SEND ? DIRECTION_SEND : DIRECTION_RECEIVE;
     struct half *half = direction == DIRECTION_SEND ? &s->half[0] : &s->half[1];
     emit_bytes(ring, key.pid, s->flow, direction, half, &source, n, FLAG_TLS, TLS_STEPS);
+    if (!call.buffer)
+        tell_loss(ring, key.pid, s->flow, direction, half, FLAG_TLS); /* at once: nothing may follow for long */
     return 0;
 }
 
-/* SSL_set_fd, SSL_set_rfd, SSL_set_wfd (ssl, descriptor) */
-int tls_set_fd(struct pt_regs *ctx) {
+static __always_inline int set_fd(struct pt_regs *ctx, u32 library) {
     u64 thread = bpf_get_current_pid_tgid();
     struct session_key key = {};
     key.ssl = PT_REGS_PARM1(ctx);
@@ -134,16 +156,24 @@ int tls_set_fd(struct pt_regs *ctx) {
     u64 sk = sock_of_descriptor(PT_REGS_PARM2(ctx));
     if (!sk)
         return 0;
-    struct session *s = session_of(&key);
+    struct session *s = session_of(&key, library);
     struct connection *c = connection_of(sk, key.pid);
     if (s && c)
         bind_session(&key, s, sk, c, BINDING_SET_FD);
     return 0;
 }
 
+/* (session, descriptor) */
+int openssl_set_fd(struct pt_regs *ctx) {
+    return set_fd(ctx, LIBRARY_OPENSSL);
+}
+int gnutls_set_fd(struct pt_regs *ctx) {
+    return set_fd(ctx, LIBRARY_GNUTLS);
+}
+
 /* SSL_set_bio(ssl, read, write): two different BIOs are memory BIOs; a socket has one for both directions. Told before
  * the handshake, so that BIO_write of this process is observed when its first record is written. */
-int tls_set_bio(struct pt_regs *ctx) {
+int openssl_set_bio(struct pt_regs *ctx) {
     u32 pid = bpf_get_current_pid_tgid() >> 32;
     int held = 0;
     if (PT_REGS_PARM2(ctx) != PT_REGS_PARM3(ctx) && admitted(pid, &held))
@@ -151,18 +181,24 @@ int tls_set_bio(struct pt_regs *ctx) {
     return 0;
 }
 
-/* SSL_free(ssl) */
-int tls_free(struct pt_regs *ctx) {
+/* (session) */
+static __always_inline int end_session(struct pt_regs *ctx) {
     struct session_key key = {};
     key.ssl = PT_REGS_PARM1(ctx);
     key.pid = bpf_get_current_pid_tgid() >> 32;
     close_session(&key);
     return 0;
 }
+int openssl_free(struct pt_regs *ctx) {
+    return end_session(ctx);
+}
+int gnutls_free(struct pt_regs *ctx) {
+    return end_session(ctx);
+}
 
 /* SSL_clear(ssl): the application uses the object for another connection. The library calls it too, at the beginning
  * of each handshake, perhaps inside the first read: then nothing has passed yet, and nothing is over. */
-int tls_clear(struct pt_regs *ctx) {
+int openssl_clear(struct pt_regs *ctx) {
     struct session_key key = {};
     key.ssl = PT_REGS_PARM1(ctx);
     key.pid = bpf_get_current_pid_tgid() >> 32;
@@ -173,7 +209,7 @@ int tls_clear(struct pt_regs *ctx) {
 }
 
 /* BIO_write(bio, buffer, length) and BIO_write_ex, attached in processes with memory BIOs only. */
-int tls_bio_write(struct pt_regs *ctx) {
+int openssl_bio_write(struct pt_regs *ctx) {
     struct call_key where = {};
     struct call *call = current_call(&where);
     if (!call || (s64)(int)PT_REGS_PARM3(ctx) < PREFIX)

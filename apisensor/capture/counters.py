@@ -54,6 +54,11 @@ class KernelCounters:
         values["kernel.lost.recursion"] = sum(recursion_misses(program) for program in self._programs)
         return values
 
+    def libraries(self, pid: int) -> int:
+        """The TLS libraries that a process has had sessions of: bits of finder.functions."""
+        value = self._traffic.get(struct.pack("I", pid))
+        return _TRAFFIC.unpack(value)[4] if value is not None else 0
+
     def processes(self, libraries: Mapping[int, str | None]) -> list[tuple[int, int, int, int, str | None]]:
         """(pid, plain, encrypted, decrypted bytes, path of its TLS library) of those that moved most."""
         rows = []

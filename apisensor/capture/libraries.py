@@ -11,7 +11,8 @@ from collections.abc import Callable
 import msgspec
 
 from apisensor.capture import procfs
-from apisensor.capture.probes import ENTRY, PER_PROCESS, Programs
+from apisensor.capture.probes import PER_PROCESS, Programs
+from apisensor.finder.functions import library_named, library_of
 from apisensor.finder.symbols import Found
 
 MOST_LIBRARIES = 4096
@@ -25,6 +26,8 @@ HOST_LIBRARIES = (
     "/usr/lib64/libssl.so*",
     "/usr/local/lib/libssl.so*",
     "/usr/local/lib64/libssl.so*",
+    "/usr/lib/*/libgnutls.so*",
+    "/usr/lib64/libgnutls.so*",
     "/usr/bin/node",
     "/usr/local/bin/node",
 )
@@ -36,6 +39,8 @@ class Library(msgspec.Struct, frozen=True):
 
     identity: str
     path: str
+    library: str
+    """Which one it is, by its functions, else by its name."""
     offsets: dict[str, int]
     version: str | None
     attached: bool
@@ -160,10 +165,11 @@ class Libraries:
             if found is None:
                 return None  # the finder was away: asked again when the next process maps it
             offsets = found.offsets
-            if not any(name in ENTRY for name in offsets):
-                if procfs.is_tls_library(path):
-                    why = found.error or "no OpenSSL functions in it"
-                    self._learn(Library(identity, path, {}, None, False, why, 0.0))
+            kind = library_of(set(offsets))
+            if kind is None:
+                if named := library_named(path):
+                    why = found.error or f"none of the functions of {named} in it"
+                    self._learn(Library(identity, path, named, {}, None, False, why, 0.0))
                 return None
             reason = self._hazard
             links: list[int] = []
@@ -178,7 +184,7 @@ class Libraries:
                     reason = str(error)
             delay = (time.monotonic_ns() - seen_ns) / 1e6
             # Probes first; the version, for which the whole file is read, after them.
-            library = Library(identity, path, offsets, None, reason is None, reason, delay)
+            library = Library(identity, path, kind, offsets, None, reason is None, reason, delay)
             if reason is None:
                 self._keep(identity, library, links)
             version = self._version_of(descriptor) or self._version_beside(pid, path)
@@ -247,7 +253,7 @@ class Libraries:
                 continue
             try:
                 found = self._functions_of(descriptor)
-                if found is None or not any(name in found.offsets for name in PER_PROCESS):
+                if found is None or not any(name in PER_PROCESS for name in found.offsets):
                     continue
                 links = self._programs.attach_process(descriptor, found.offsets, pid)
             except OSError:

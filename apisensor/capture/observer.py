@@ -16,11 +16,12 @@ from apisensor.capture.libraries import Libraries
 from apisensor.enrich.cgroup import membership
 from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary
 from apisensor.events.decode import NOTICE
+from apisensor.finder.functions import BITS
 
 POLICY_ADMITTED, POLICY_NEVER, POLICY_OWN = b"\1", b"\2", b"\3"
 """enum policy of bpf/maps.h."""
 
-NOTICE_EXEC, NOTICE_EXIT, NOTICE_TRAFFIC, NOTICE_ENCRYPTED, NOTICE_MEMORY_BIO = 1, 2, 3, 4, 5
+NOTICE_EXEC, NOTICE_EXIT, NOTICE_TRAFFIC, NOTICE_ENCRYPTED, NOTICE_MEMORY_BIO, NOTICE_LIBRARY = 1, 2, 3, 4, 5, 6
 """enum notice_kind of bpf/event.h."""
 
 MOST_PROCESSES = 16384
@@ -71,9 +72,11 @@ class Observer:
         memory_bio: Map,
         never: NeverCapture,
         tell: Callable[[ProcessSeen | ProcessGone], None],
+        used: Callable[[int], int],
     ) -> None:
+        """`used` tells the bits of the TLS libraries that a process has had sessions of."""
         self._libraries, self._policies, self._memory_bio = libraries, policies, memory_bio
-        self._never, self._tell = never, tell
+        self._never, self._tell, self._used = never, tell, used
         self._executed: OrderedDict[int, ProcessSeen] = OrderedDict()
         self.seen: dict[int, ProcessSeen] = {}
         """Processes that moved bytes and live, as core was told of them."""
@@ -83,6 +86,7 @@ class Observer:
             NOTICE_TRAFFIC: self._on_traffic,
             NOTICE_ENCRYPTED: self._on_encrypted,
             NOTICE_MEMORY_BIO: self._on_memory_bio,
+            NOTICE_LIBRARY: self._on_library,
         }
 
     def handle(self, notice: Notice) -> None:
@@ -152,6 +156,9 @@ class Observer:
         self._libraries.look_at(notice.pid, notice.time_ns)
         self._refresh(notice.pid)
 
+    def _on_library(self, notice: Notice) -> None:
+        self._refresh(notice.pid)
+
     def _on_memory_bio(self, notice: Notice) -> None:
         self._observe_memory_bio(notice.pid)
 
@@ -185,10 +192,11 @@ class Observer:
             self._tell(self.seen[pid])
 
     def _tls_libraries(self, pid: int) -> list[TlsLibrary]:
-        return [
-            TlsLibrary(path=library.path, library=kind(library.path), version=library.version)
-            for library in self._libraries.of_process(pid)
-        ]
+        """Those that its plaintext comes from: of several that it has mapped, those that it calls."""
+        used = self._used(pid)
+        known = self._libraries.of_process(pid)
+        called = [library for library in known if BITS[library.library] & used]
+        return [TlsLibrary(one.path, one.library, one.version) for one in called or known]
 
     def _describe(self, pid: int, notice: Notice | None) -> ProcessSeen:
         """What /proc says, and where the process is gone already what the kernel said when it was executed."""
@@ -249,8 +257,3 @@ def inode_of(path: str) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, os.major(status.st_dev), os.minor(status.st_dev)
-
-
-def kind(path: str) -> str:
-    """The public name of the library behind a path."""
-    return "openssl" if procfs.is_tls_library(path) else os.path.basename(path)

@@ -7,28 +7,15 @@ import os
 from collections.abc import Mapping
 
 from apisensor.capture.kernel import attach_uprobe, attach_uprobe_multi, open_raw_tracepoint
+from apisensor.finder.functions import LIBRARIES, ROLES, Role
 
-ENTRY = {
-    "SSL_read": "tls_read_enter",
-    "SSL_write": "tls_write_enter",
-    "SSL_read_ex": "tls_read_ex_enter",
-    "SSL_write_ex": "tls_write_ex_enter",
-    "SSL_write_ex2": "tls_write_ex2_enter",
-    "SSL_do_handshake": "tls_handshake_enter",
-    "SSL_set_fd": "tls_set_fd",
-    "SSL_set_rfd": "tls_set_fd",
-    "SSL_set_wfd": "tls_set_fd",
-    "SSL_set_bio": "tls_set_bio",
-    "SSL_free": "tls_free",
-    "SSL_clear": "tls_clear",
-}
-"""Function: program at its entry, in every process that maps the file."""
-RETURN = dict.fromkeys(
-    ("SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_write_ex2", "SSL_do_handshake"), "tls_return"
-)
+ENTRY = {function: f"{library.name}_{role}" for library in LIBRARIES for function, role in library.functions.items()}
+"""Function: program at its entry."""
+ENTRY_ONLY = frozenset({Role.SET_FD, Role.SET_BIO, Role.FREE, Role.CLEAR, Role.BIO_WRITE})
+RETURN = {function: "tls_return" for function, role in ROLES.items() if role not in ENTRY_ONLY}
 """Function: program at its return."""
-PER_PROCESS = {"BIO_write": "tls_bio_write"}
-"""Function: program at its entry, only in processes with memory BIOs: others would pay a trap for each TLS record."""
+PER_PROCESS = frozenset(function for function, role in ROLES.items() if role is Role.BIO_WRITE)
+"""Observed in processes with memory BIOs only: others would pay a trap for each TLS record."""
 
 
 class Programs:
@@ -53,27 +40,27 @@ class Programs:
         Raises OSError; then nothing is held.
         """
         # Returns first: an entry whose return is not observed yet would leave a stale call behind.
-        wanted = [(program, function, True) for function, program in RETURN.items()]
-        wanted += [(program, function, False) for function, program in ENTRY.items()]
-        return self._attach(descriptor, offsets, wanted, 0)
+        wanted = {name: offset for name, offset in offsets.items() if name not in PER_PROCESS}
+        return self._attach(descriptor, wanted, [(RETURN, True), (ENTRY, False)], 0)
 
     def attach_process(self, descriptor: int, offsets: Mapping[str, int], pid: int) -> list[int]:
         """Attaches the programs that only processes with memory BIOs need. Raises OSError; then nothing is held."""
-        return self._attach(descriptor, offsets, [(p, function, False) for function, p in PER_PROCESS.items()], pid)
+        wanted = {name: offset for name, offset in offsets.items() if name in PER_PROCESS}
+        return self._attach(descriptor, wanted, [(ENTRY, False)], pid)
 
     def _attach(
-        self, descriptor: int, offsets: Mapping[str, int], wanted: list[tuple[str, str, bool]], pid: int
+        self, descriptor: int, offsets: Mapping[str, int], wanted: list[tuple[Mapping[str, str], bool]], pid: int
     ) -> list[int]:
         path = f"/proc/self/fd/{descriptor}"
         places: dict[tuple[str, bool], list[int]] = {}
-        for program, function, on_return in wanted:
-            if function in offsets and offsets[function] not in places.setdefault((program, on_return), []):
-                places[program, on_return].append(offsets[function])
+        for programs, on_return in wanted:
+            for function, offset in offsets.items():
+                program = programs.get(function)
+                if program is not None and offset not in places.setdefault((program, on_return), []):
+                    places[program, on_return].append(offset)
         held: list[int] = []
         try:
             for (name, on_return), where in places.items():
-                if not where:
-                    continue
                 program_descriptor = self._descriptors[f"uprobe:{name}"]
                 if self._multi:
                     held.append(attach_uprobe_multi(program_descriptor, path, where, on_return=on_return, pid=pid))

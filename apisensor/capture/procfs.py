@@ -8,14 +8,15 @@ from collections.abc import Iterator
 
 import msgspec
 
+from apisensor.finder.functions import library_named
+
 COMMAND_LINE_BYTES = 4096
 """Bytes of a command line that are read; what the kernel shows of it at all in older versions."""
 ENVIRONMENT_BYTES = 1 << 18
 """Bytes of an environment that are looked through for a variable; ARG_MAX is 2 MiB, real ones are small."""
 
-_TLS_LIBRARY = re.compile(r"^libssl([-.][\w.+-]*)?\.so")
 _CRYPTO_LIBRARY = re.compile(r"^libcrypto([-.][\w.+-]*)?\.so")
-# Both only ever see the base name of a path (255 bytes at most); linear.
+# Only ever sees the base name of a path (255 bytes at most); linear.
 
 
 class MappedFile(msgspec.Struct, frozen=True):
@@ -150,10 +151,10 @@ def open_mapped(pid: int, file: MappedFile) -> int | None:
 
 
 def is_tls_library(path: str) -> bool:
-    """Is this the name of OpenSSL's TLS library? Distributions and wheels add versions and hashes to it."""
-    return _TLS_LIBRARY.match(path.rsplit("/", 1)[-1]) is not None
+    """Is this the name of a TLS library that has a row in finder.functions?"""
+    return library_named(path) is not None
 
 
 def is_crypto_library(path: str) -> bool:
-    """The same for the library under it, which has the BIO functions and the version text."""
+    """The same for the library under OpenSSL's, which has the BIO functions and the version text."""
     return _CRYPTO_LIBRARY.match(path.rsplit("/", 1)[-1]) is not None

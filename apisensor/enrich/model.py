@@ -11,7 +11,7 @@ class TlsLibrary(msgspec.Struct, frozen=True, gc=False):
     path: str
     """As the process sees it, in its mount namespace."""
     library: str
-    """"openssl", "node", ...; becomes `tls.library`."""
+    """"openssl", "gnutls", ...; becomes `tls.library`."""
     version: str | None = None
 
 

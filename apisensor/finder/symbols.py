@@ -11,27 +11,12 @@ import msgspec
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-FUNCTIONS = (
-    "SSL_read",
-    "SSL_write",
-    "SSL_read_ex",
-    "SSL_write_ex",
-    "SSL_write_ex2",
-    "SSL_do_handshake",
-    "SSL_set_fd",
-    "SSL_set_rfd",
-    "SSL_set_wfd",
-    "SSL_set_bio",
-    "SSL_free",
-    "SSL_clear",
-    "BIO_write",
-)
-"""What is looked for; nothing else is ever answered."""
+from apisensor.finder.functions import ROLES
 
 VERSION_BYTES = 128 << 20
 """A larger file is not searched for its version text: Node.js has 100 MB, nothing that embeds OpenSSL has much more."""
 
-_VERSION = re.compile(rb"OpenSSL (\d{1,2}\.\d{1,3}\.\d{1,3}[a-z]{0,2}(?:-[a-z0-9]{1,8})?)[ \x00]")
+_VERSION = re.compile(rb"(?:OpenSSL|GnuTLS) (\d{1,2}\.\d{1,3}\.\d{1,3}[a-z]{0,2}(?:-[a-z0-9]{1,8})?)[ \x00]")
 # A fixed, linear pattern over a bounded file; the standard re is safe for it.
 _SYMBOL = struct.Struct("<IBBHQQ")
 """Elf64_Sym: name, info, other, section index, value, size."""
@@ -46,9 +31,9 @@ class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The finder's answer: fixed form, whatever the file holds."""
 
     offsets: dict[str, int]
-    """Function name to offset in the file; empty where the file defines none of them."""
+    """Function (of finder.functions.ROLES) to offset in the file; empty where the file defines none of them."""
     version: str | None = None
-    """Of OpenSSL, from its version text."""
+    """Of the library, from its version text."""
     error: str | None = None
     """Why the file could not be read as ELF, one line."""
     question: int = 0
@@ -61,7 +46,7 @@ def find_functions(file: BinaryIO) -> Found:
 
 
 def find_version(file: BinaryIO) -> Found:
-    """OpenSSL's version from its text; apart, because it reads the whole file. Never raises on what it contains."""
+    """The library's version from its text; apart, because it reads the whole file. Never raises on what it contains."""
     return _safely(lambda: Found({}, _version(file)))
 
 
@@ -101,7 +86,7 @@ def _defined(elf: Any) -> list[tuple[str, int]]:
 def _in_table(symbols: bytes, strings: bytes) -> Iterator[tuple[str, int]]:
     """The wanted functions of a symbol table, by byte search: large programs have a million symbols, and reading each
     into an object takes minutes."""
-    for function in FUNCTIONS:
+    for function in ROLES:
         name = function.encode() + b"\0"
         at = strings.find(name)
         tries = 0

@@ -33,7 +33,7 @@ class LibraryStatus(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """As the process that was seen with it first names it."""
     library: str
-    """"openssl", "node", "gnutls", "go"..."""
+    """"openssl", "gnutls", "go"..."""
     version: str | None = None
     probes: int = 0
     """Functions with a probe; 0: found and not attached, `reason` says why."""

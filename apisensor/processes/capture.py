@@ -98,7 +98,14 @@ class CaptureProcess:
             self._capture.never_containers,
             self._capture.never_ports,
         )
-        self._observer = Observer(self._libraries, self._maps["policies"], self._maps["memory_bio"], never, self._tell)
+        self._observer = Observer(
+            self._libraries,
+            self._maps["policies"],
+            self._maps["memory_bio"],
+            never,
+            self._tell,
+            self._counters.libraries,
+        )
         self._notices = Ring(descriptors["map:notices"], NOTICES_BYTES)
         self._mappings = MappingWatch(possible_processors())
         self._mappings_lost = 0
@@ -250,6 +257,7 @@ def _state(library: Library) -> LibraryState:
     return LibraryState(
         library.identity,
         library.path,
+        library.library,
         library.offsets,
         library.version,
         library.attached,
@@ -262,7 +270,14 @@ def _library(state: LibraryState | None) -> Library | None:
     if state is None:
         return None
     return Library(
-        state.identity, state.path, state.offsets, state.version, state.attached, state.reason, state.delay_ms
+        state.identity,
+        state.path,
+        state.library,
+        state.offsets,
+        state.version,
+        state.attached,
+        state.reason,
+        state.delay_ms,
     )
 
 

@@ -20,6 +20,8 @@ class LibraryState(msgspec.Struct, frozen=True, tag="library"):
     """Of the inode: the same for every path and mount that leads to it."""
     path: str
     """Where it was first seen."""
+    library: str
+    """"openssl", "gnutls", ..."""
     offsets: dict[str, int]
     version: str | None
     attached: bool

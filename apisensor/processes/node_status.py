@@ -68,7 +68,7 @@ class NodeStatus:
             libraries=[
                 LibraryStatus(
                     path=library.path,
-                    library="openssl",
+                    library=library.library,
                     version=library.version,
                     probes=len(library.offsets) if library.attached else 0,
                     processes=users[library.path],

@@ -146,7 +146,7 @@ class Tls(msgspec.Struct, frozen=True, gc=False):
     """The TLS library the plaintext was read from."""
 
     library: str
-    """"openssl", "node"..."""
+    """"openssl", "gnutls"..."""
     library_version: str | None = None
 
 

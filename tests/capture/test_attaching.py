@@ -16,8 +16,9 @@ from apisensor.capture import procfs
 from apisensor.capture.kernel import possible_processors
 from apisensor.capture.libraries import Libraries, Library, identity_of
 from apisensor.capture.mappings import MappingWatch
-from apisensor.capture.probes import ENTRY, PER_PROCESS, RETURN, Programs
-from apisensor.finder.symbols import FUNCTIONS, Found
+from apisensor.capture.probes import ENTRY, RETURN, Programs
+from apisensor.finder.functions import ROLES
+from apisensor.finder.symbols import Found
 from apisensor.loader import UPROBES
 
 
@@ -98,7 +99,7 @@ def test_a_file_is_attached_once_whatever_it_is_called(library: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "error", "hazard", "reason"),
     [
-        (Found({}), None, None, "no OpenSSL functions in it"),
+        (Found({}), None, None, "none of the functions of openssl in it"),
         (FOUND, PermissionError(1, "not permitted"), None, "not permitted"),
         (FOUND, None, "this kernel would end it", "this kernel would end it"),
     ],
@@ -164,9 +165,9 @@ def test_two_overlays_of_one_folder_show_one_file(tmp_path: Path) -> None:
 
 
 def test_every_function_has_a_program_and_is_looked_for() -> None:
-    assert {*ENTRY, *PER_PROCESS} == set(FUNCTIONS)
+    assert set(ENTRY) == set(ROLES)
     assert set(RETURN) <= set(ENTRY)
-    assert {*ENTRY.values(), *RETURN.values(), *PER_PROCESS.values()} == set(UPROBES)
+    assert {*ENTRY.values(), *RETURN.values()} == set(UPROBES)
 
 
 @pytest.mark.kernel

@@ -17,6 +17,7 @@ from apisensor.capture.observer import (
     NOTICE_ENCRYPTED,
     NOTICE_EXEC,
     NOTICE_EXIT,
+    NOTICE_LIBRARY,
     NOTICE_MEMORY_BIO,
     NOTICE_TRAFFIC,
     POLICY_ADMITTED,
@@ -30,7 +31,7 @@ from apisensor.capture.observer import (
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.decode import NOTICE
 
-LIBRARY = Library("8:1", "/usr/lib/libssl.so.3", {"SSL_read": 64}, "3.0.1", True, None, 1.0)
+LIBRARY = Library("8:1", "/usr/lib/libssl.so.3", "openssl", {"SSL_read": 64}, "3.0.1", True, None, 1.0)
 
 
 class Table(Map):
@@ -82,8 +83,14 @@ class Room:
     def __init__(self, never: NeverCapture | None = None) -> None:
         self.libraries, self.policies, self.memory_bio = Attached(), Table(), Table()
         self.told: list[ProcessSeen | ProcessGone] = []
+        self.used = 0
         self.observer = Observer(
-            self.libraries, self.policies, self.memory_bio, never or NeverCapture(), self.told.append
+            self.libraries,
+            self.policies,
+            self.memory_bio,
+            never or NeverCapture(),
+            self.told.append,
+            lambda _: self.used,
         )
 
     def handle(self, kind: int, pid: int, time_ns: int = 5, arguments: list[bytes] | None = None) -> None:
@@ -235,3 +242,17 @@ def test_the_start_leaves_the_sensors_own_processes_out(child: int) -> None:
     assert os.getpid() not in room.policies.entries
     assert ("look_at", child) in room.libraries.asked
     assert ("look_at", os.getpid()) not in room.libraries.asked
+
+
+def test_of_several_libraries_those_that_it_calls(child: int) -> None:
+    """Debian's curl maps GnuTLS too, for a protocol that nobody uses."""
+    room = Room()
+    other = Library("8:2", "/usr/lib/libgnutls.so.30", "gnutls", {"gnutls_record_recv": 64}, "3.7.9", True, None, 1.0)
+    room.libraries.mapped_by[child] = [other, LIBRARY]
+    room.handle(NOTICE_TRAFFIC, child)
+    room.used = 1
+    room.handle(NOTICE_LIBRARY, child)
+    room.used = 3
+    room.handle(NOTICE_LIBRARY, child)
+    told = [[one.library for one in seen.libraries] for seen in room.told if isinstance(seen, ProcessSeen)]
+    assert told == [["gnutls", "openssl"], ["openssl"], ["gnutls", "openssl"]]

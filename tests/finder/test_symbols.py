@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from apisensor.finder.symbols import FUNCTIONS, find_functions, find_version
+from apisensor.finder.functions import ROLES
+from apisensor.finder.symbols import find_functions, find_version
 
 LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
 
@@ -27,7 +28,7 @@ def _file_offsets(path: str) -> dict[str, int]:
     for line in names.splitlines():
         address, _, name = line.split()
         name = name.split("@")[0]
-        if name in FUNCTIONS:
+        if name in ROLES:
             found[name] = int(address, 16) + shift
     return found
 
@@ -81,4 +82,4 @@ def test_damaged_files_never_raise() -> None:
         for _ in range(chance.choice([1, 8, 200])):
             damaged[chance.randrange(len(damaged) if chance.random() < 0.5 else 4096)] = chance.randrange(256)
         found = find_functions(io.BytesIO(bytes(damaged[: chance.choice([len(damaged), 5000, 70000])])))
-        assert set(found.offsets) <= set(FUNCTIONS)
+        assert set(found.offsets) <= set(ROLES)

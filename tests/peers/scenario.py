@@ -23,6 +23,7 @@ from tests.peers.certificates import Certificate
 from tests.peers.containers import ContainerCurl, ContainerNginx
 from tests.peers.curl import Curl
 from tests.peers.nginx import Nginx, url
+from tests.peers.openssl import openssl_1_1_1
 from tests.peers.plan import Request, new_run, plan
 from tests.peers.process import Peer, node, read_calls, wait_until
 from tests.truth import Call
@@ -75,8 +76,8 @@ class Scenario:
 
     name: str
     """Also the first segment of every path: lower case letters, digits, hyphens."""
-    server: Literal["nginx", "threads", "aiohttp", "node", "container-nginx"]
-    client: Literal["curl", "curl-each", "requests", "aiohttp", "node", "container-curl"]
+    server: Literal["nginx", "threads", "aiohttp", "node", "native", "container-nginx"]
+    client: Literal["curl", "curl-each", "requests", "aiohttp", "node", "native", "container-curl"]
     protocol: Literal["http/1.1", "h2"] = "http/1.1"
     tls: bool = True
     concurrency: int = 1
@@ -90,6 +91,12 @@ class Scenario:
     """nginx only: worker processes."""
     sendfile: bool = False
     """nginx only."""
+    library: Literal["openssl", "openssl-1.1.1", "gnutls"] = "openssl"
+    """Of native peers."""
+    way: str = ""
+    """How native peers call their library: a name of programs/native.py."""
+    serving: Literal["threads", "fork", "pass"] = "threads"
+    """Native server only: what a connection is served by."""
 
     def start(self, directory: Path) -> Run:
         """Starts server and client in a directory of this scenario; no call is made yet."""
@@ -163,6 +170,7 @@ class _ProgramServer:
             "certificate": str(certificate.certificate),
             "key": str(certificate.key),
             "log": str(self._log),
+            **_native(scenario),
         }
         self._peer = Peer([*_program(f"{scenario.server}_server"), _json(options)], directory / "stderr")
         try:
@@ -203,6 +211,7 @@ class _ProgramClient:
             "protocol": scenario.protocol,
             "concurrency": scenario.concurrency,
             "keep": scenario.keep,
+            **_native(scenario),
         }
         self._peer = Peer([*_program(f"{scenario.client}_client"), _json(options)], directory / "stderr")
         try:
@@ -265,6 +274,15 @@ def _program(name: str) -> list[str]:
     return [sys.executable, "-m", f"tests.peers.programs.{module}"]
 
 
+def _native(scenario: Scenario) -> dict[str, Any]:
+    """What native peers are told besides."""
+    if not scenario.way:
+        return {}
+    folder = str(openssl_1_1_1()) if scenario.library == "openssl-1.1.1" else ""
+    library = scenario.library.removesuffix("-1.1.1")
+    return {"library": library, "folder": folder, "way": scenario.way, "serving": scenario.serving}
+
+
 def _json(options: dict[str, Any]) -> str:
     return msgspec.json.encode(options).decode()
 
@@ -289,6 +307,7 @@ _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "threads": _ProgramServer,
     "aiohttp": _ProgramServer,
     "node": _ProgramServer,
+    "native": _ProgramServer,
     "container-nginx": lambda scenario, directory, certificate: ContainerNginx(
         directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile
     ),
@@ -304,6 +323,7 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str, list[Request]], 
     "requests": _ProgramClient,
     "aiohttp": _ProgramClient,
     "node": _ProgramClient,
+    "native": _ProgramClient,
     "container-curl": lambda scenario, directory, certificate, base, _: ContainerCurl(
         _curl(scenario, directory, certificate, base), directory.parent.parent
     ),

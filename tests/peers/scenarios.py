@@ -53,6 +53,28 @@ SCENARIOS = [
     Scenario("node-nginx-h2-50", "nginx", "node", "h2", concurrency=50),
     Scenario("requests-node-50", "node", "requests", concurrency=50),
     Scenario("aiohttp-nginx-50", "nginx", "aiohttp", concurrency=50),
+    # OpenSSL 3 called directly, in every way that a session is bound to its socket, read, written and used again.
+    *(
+        Scenario(f"openssl-{way}", "native", "native", way=way, concurrency=4)
+        for way in (
+            *("set-fd", "implicit", "counted", "peek", "partial", "key-update"),
+            *("renegotiate", "rebound", "shared"),
+        )
+    ),
+    Scenario("openssl-early", "native", "native", way="early", keep=False),
+    Scenario("openssl-reused", "native", "native", way="reused", keep=False),
+    Scenario("openssl-fork", "native", "native", way="set-fd", serving="fork", concurrency=4),
+    Scenario("openssl-pass", "native", "native", way="implicit", serving="pass", concurrency=4),
+    Scenario("openssl-1-1-1", "native", "native", library="openssl-1.1.1", way="set-fd"),
+    Scenario("openssl-1-1-1-50", "native", "native", library="openssl-1.1.1", way="counted", concurrency=50),
+    # GnuTLS the same.
+    *(
+        Scenario(f"gnutls-{way}", "native", "native", library="gnutls", way=way, concurrency=4)
+        for way in ("corked", "range", "key-update")
+    ),
+    Scenario("gnutls", "native", "native", library="gnutls", way="int2"),
+    Scenario("gnutls-50", "native", "native", library="gnutls", way="pointer", concurrency=50),
+    Scenario("gnutls-new-50", "native", "native", library="gnutls", way="pointer", concurrency=50, keep=False),
 ]
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 
