@@ -209,8 +209,11 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
     tell_loss(ring, pid, flow, direction, half, flags);
     half->position = start + total;
     if (below >= start + total) {
-        /* The worker asked for it and sees the jump; nothing to tell. */
+        /* The worker asked for it and sees the jump in the next record. But where a message ends here, none may follow
+         * for long. */
         count(COUNT_SKIPPED_BYTES, total);
+        if (below == start + total)
+            emit(ring, KIND_GAP, pid, flow, direction, start, total, flags, CAUSE_SKIPPED);
         return;
     }
     if (limit > total)
@@ -272,5 +275,7 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
             cause = done >= limit ? CAUSE_CALL_LIMIT : CAUSE_NOT_IN_USER_MEMORY;
         count_loss(cause, total - done);
         lose(half, start + done, cause);
+        if (cause != CAUSE_RING_FULL)
+            tell_loss(ring, pid, flow, direction, half, flags); /* at once, for the same reason */
     }
 }

@@ -140,8 +140,6 @@ int tls_return(struct pt_regs *ctx) {
     u8 direction = call.direction == DIRECTION_SEND ? DIRECTION_SEND : DIRECTION_RECEIVE;
     struct half *half = direction == DIRECTION_SEND ? &s->half[0] : &s->half[1];
     emit_bytes(ring, key.pid, s->flow, direction, half, &source, n, FLAG_TLS, TLS_STEPS);
-    if (!call.buffer)
-        tell_loss(ring, key.pid, s->flow, direction, half, FLAG_TLS); /* at once: nothing may follow for long */
     return 0;
 }
 

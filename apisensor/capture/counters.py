@@ -59,7 +59,7 @@ class KernelCounters:
         value = self._traffic.get(struct.pack("I", pid))
         return _TRAFFIC.unpack(value)[4] if value is not None else 0
 
-    def processes(self, libraries: Mapping[int, str | None]) -> list[tuple[int, int, int, int, str | None]]:
+    def processes(self, libraries: Mapping[int, str]) -> list[tuple[int, int, int, int, str | None]]:
         """(pid, plain, encrypted, decrypted bytes, path of its TLS library) of those that moved most."""
         rows = []
         for key in self._traffic.keys(MOST_READ):

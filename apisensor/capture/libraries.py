@@ -111,11 +111,11 @@ class Libraries:
                 self.mapped(pid, file, seen_ns)
         self.executed(pid, seen_ns)
 
-    def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> None:
-        """A process has mapped a file that is named like a TLS library."""
+    def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> Library | None:
+        """A process has mapped a file that is named like a TLS library. Returns what is known of it."""
         descriptor = procfs.open_mapped(pid, file)
-        if descriptor is not None:
-            self._consider(descriptor, file.path, pid, seen_ns)
+        identity = self._consider(descriptor, file.path, pid, seen_ns) if descriptor is not None else None
+        return self.known[identity] if identity is not None else None
 
     def executed(self, pid: int, seen_ns: int) -> None:
         """A process runs a program; it may have OpenSSL built in (Node.js)."""

@@ -12,7 +12,7 @@ import msgspec
 
 from apisensor.capture import procfs
 from apisensor.capture.kernel import Map
-from apisensor.capture.libraries import Libraries
+from apisensor.capture.libraries import Libraries, Library
 from apisensor.enrich.cgroup import membership
 from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary
 from apisensor.events.decode import NOTICE
@@ -78,6 +78,11 @@ class Observer:
         self._libraries, self._policies, self._memory_bio = libraries, policies, memory_bio
         self._never, self._tell, self._used = never, tell, used
         self._executed: OrderedDict[int, ProcessSeen] = OrderedDict()
+        self._mapped: OrderedDict[int, dict[str, tuple[int, Library]]] = OrderedDict()
+        """Process: identity of a library, when it was mapped, and the library. A process with one call may be gone
+        when it is asked what it has mapped."""
+        self.attached: dict[int, str] = {}
+        """Process that moved bytes: path of an attached library that it has mapped."""
         self.seen: dict[int, ProcessSeen] = {}
         """Processes that moved bytes and live, as core was told of them."""
         self._handlers: dict[int, Callable[[Notice], None]] = {
@@ -113,6 +118,9 @@ class Observer:
     def _on_exec(self, notice: Notice) -> None:
         pid = notice.pid
         told = self.seen.pop(pid, None) is not None
+        # Mappings are told apart from notices: some may be of the new program already.
+        before = self._mapped.pop(pid, {})
+        self._mapped[pid] = {key: row for key, row in before.items() if row[0] > notice.time_ns}
         self._libraries.gone(pid)
         self._judge(pid)
         self._executed[pid] = self._describe(pid, notice)
@@ -128,6 +136,8 @@ class Observer:
     def _on_exit(self, notice: Notice) -> None:
         pid = notice.pid
         self._executed.pop(pid, None)
+        self._mapped.pop(pid, None)
+        self.attached.pop(pid, None)
         self._libraries.gone(pid)
         if self.seen.pop(pid, None) is not None:
             self._tell(ProcessGone(pid, notice.time_ns))
@@ -177,7 +187,11 @@ class Observer:
 
     def mapped(self, pid: int, file: procfs.MappedFile, time_ns: int) -> None:
         """A process has mapped a file that is named like a TLS library."""
-        self._libraries.mapped(pid, file, time_ns)
+        library = self._libraries.mapped(pid, file, time_ns)
+        if library is not None:
+            self._mapped.setdefault(pid, {})[library.identity] = (time_ns, library)
+            if len(self._mapped) > MOST_PROCESSES:
+                self._mapped.popitem(last=False)
         self._prepare(pid)
         self._refresh(pid)
 
@@ -192,11 +206,19 @@ class Observer:
             self._tell(self.seen[pid])
 
     def _tls_libraries(self, pid: int) -> list[TlsLibrary]:
-        """Those that its plaintext comes from: of several that it has mapped, those that it calls."""
+        """Those that its plaintext comes from: it may have others mapped that it never calls."""
+        has = {library.identity: library for library in self._libraries.of_process(pid)}
+        for identity, (_, library) in self._mapped.get(pid, {}).items():
+            has.setdefault(identity, self._libraries.known.get(identity, library))
+        for library in has.values():
+            if library.attached:
+                self.attached[pid] = library.path
         used = self._used(pid)
-        known = self._libraries.of_process(pid)
-        called = [library for library in known if BITS[library.library] & used]
-        return [TlsLibrary(one.path, one.library, one.version) for one in called or known]
+        return [
+            TlsLibrary(one.path, one.library, one.version)
+            for one in sorted(has.values(), key=lambda library: library.path)
+            if BITS[one.library] & used
+        ]
 
     def _describe(self, pid: int, notice: Notice | None) -> ProcessSeen:
         """What /proc says, and where the process is gone already what the kernel said when it was executed."""

@@ -198,13 +198,10 @@ class CaptureProcess:
             self._observer.start(self._parameters.own)
 
     def _report(self) -> None:
-        attached = {
-            pid: next((library.path for library in seen.libraries), None) for pid, seen in self._observer.seen.items()
-        }
         counters = self._counters.read()
         counters["capture.lost.mappings"] = self._mappings.lost
         counters["capture.lost.messages"] = self.undelivered
-        processes = [ProcessTraffic(*row) for row in self._counters.processes(attached)]
+        processes = [ProcessTraffic(*row) for row in self._counters.processes(self._observer.attached)]
         self._tell(KernelReport(counters, processes))
 
     def _sweep(self) -> None:

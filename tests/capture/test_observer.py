@@ -56,6 +56,7 @@ class Attached(Libraries):
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.mapped_by: dict[int, list[Library]] = {}
+        self.known = {LIBRARY.identity: LIBRARY}
         self.has_memory_bio = True
 
     def look_at(self, pid: int, seen_ns: int) -> None:  # noqa: ARG002
@@ -64,8 +65,9 @@ class Attached(Libraries):
     def executed(self, pid: int, seen_ns: int) -> None:  # noqa: ARG002
         self.asked.append(("executed", pid))
 
-    def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> None:  # noqa: ARG002
+    def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> Library:  # noqa: ARG002
         self.mapped_by[pid] = [LIBRARY]
+        return LIBRARY
 
     def of_process(self, pid: int) -> list[Library]:
         return self.mapped_by.get(pid, [])
@@ -173,6 +175,7 @@ def test_a_process_that_is_gone_before_it_was_looked_at_is_told_from_its_notice(
 def test_a_library_mapped_later_is_told(child: int) -> None:
     room = Room()
     room.handle(NOTICE_TRAFFIC, child)
+    room.used = 1
     file = procfs.MappedFile((8, 1), 5, LIBRARY.path, "7f00-7f01")
     room.observer.mapped(child, file, 20)
     room.observer.mapped(child, file, 21)
@@ -255,4 +258,22 @@ def test_of_several_libraries_those_that_it_calls(child: int) -> None:
     room.used = 3
     room.handle(NOTICE_LIBRARY, child)
     told = [[one.library for one in seen.libraries] for seen in room.told if isinstance(seen, ProcessSeen)]
-    assert told == [["gnutls", "openssl"], ["openssl"], ["gnutls", "openssl"]]
+    assert told == [[], ["openssl"], ["gnutls", "openssl"]]
+
+
+def test_what_a_process_had_mapped_is_known_when_it_is_gone() -> None:
+    """One call, and over: its first bytes are told after it. An exec forgets what was mapped before it."""
+    room = Room()
+    room.used = 1
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    file = procfs.MappedFile((8, 1), 5, LIBRARY.path, "7f00-7f01")
+    room.observer.mapped(gone.pid, file, 10)
+    room.observer.mapped(gone.pid, file, 20)
+    assert gone.wait(20) == 0
+    room.libraries.mapped_by.clear()
+    for exec_ns, expected in ((15, ["openssl"]), (25, [])):
+        room.handle(NOTICE_EXEC, gone.pid, exec_ns, [b"curl"])
+        room.handle(NOTICE_TRAFFIC, gone.pid, exec_ns + 1)
+        seen = room.told[-1]
+        assert isinstance(seen, ProcessSeen)
+        assert [library.library for library in seen.libraries] == expected

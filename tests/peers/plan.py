@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -15,6 +16,10 @@ METHODS: Final = {"GET": 40, "POST": 20, "PUT": 10, "PATCH": 10, "DELETE": 8, "H
 STATUSES: Final = {200: 64, 201: 8, 204: 6, 301: 4, 304: 4, 404: 8, 500: 6}
 SIZES: Final = {0: 8, 1: 8, 17: 10, 400: 24, 1000: 22, 4096: 12, 16_384: 7, 16_385: 3, 65_536: 4, 200_000: 2}
 """Bytes of content: weight. 16,384 fill a TLS record and an HTTP/2 frame, one more takes two. Servers know no other."""
+EDGES: Final = (0, 1, 16_383, 16_384, 16_385, 65_536, 1 << 20, 50 << 20)
+"""Around a TLS record, the largest call that is copied whole, and far beyond it."""
+HUGE: Final = 1 << 24
+"""A call of more is left out from some byte on: its length is known where the message states it."""
 _WITH_CONTENT: Final = {"POST": 1.0, "PUT": 1.0, "PATCH": 1.0, "DELETE": 0.25}
 """Method: share of its requests that carry content."""
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -50,6 +55,19 @@ def plan(scenario: str, count: int, run: str) -> list[Request]:
     """
     chance = random.Random(f"{scenario}/{count}")
     return [_request(f"{scenario}-{run}", n, chance) for n in range(count)]
+
+
+def plan_of_sizes(scenario: str, sizes: Sequence[int], run: str) -> list[Request]:
+    """One request of each size, answered with as much; those that are not huge in chunks too."""
+    planned: list[Request] = []
+    for size in sizes:
+        for chunked in (False, True) if 0 < size < HUGE else (False,):
+            n = len(planned)
+            query = f"status=200&size={size}{'&chunked=1' if chunked else ''}"
+            path = f"/{scenario}-{run}/{n}/sized?{query}"
+            headers = [("Content-Type", "application/octet-stream")]
+            planned.append(Request(n, "POST", path, headers, size, f"<{n}> ", chunked, expect=False))
+    return planned
 
 
 def new_run() -> str:

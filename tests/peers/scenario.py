@@ -24,7 +24,7 @@ from tests.peers.containers import ContainerCurl, ContainerNginx
 from tests.peers.curl import Curl
 from tests.peers.nginx import Nginx, url
 from tests.peers.openssl import openssl_1_1_1
-from tests.peers.plan import Request, new_run, plan
+from tests.peers.plan import Request, new_run, plan, plan_of_sizes
 from tests.peers.process import Peer, node, read_calls, wait_until
 from tests.truth import Call
 
@@ -91,12 +91,19 @@ class Scenario:
     """nginx only: worker processes."""
     sendfile: bool = False
     """nginx only."""
+    sizes: tuple[int, ...] = ()
+    """One request of each of these sizes instead of the mix. Not for nginx, whose contents are made ahead."""
     library: Literal["openssl", "openssl-1.1.1", "gnutls"] = "openssl"
     """Of native peers."""
     way: str = ""
     """How native peers call their library: a name of programs/native.py."""
     serving: Literal["threads", "fork", "pass"] = "threads"
     """Native server only: what a connection is served by."""
+
+    @property
+    def tls_library(self) -> str | None:
+        """What both ends' plaintext comes from, by its public name."""
+        return self.library.removesuffix("-1.1.1") if self.tls else None
 
     def start(self, directory: Path) -> Run:
         """Starts server and client in a directory of this scenario; no call is made yet."""
@@ -117,7 +124,10 @@ class Run:
 
     def __init__(self, scenario: Scenario, directory: Path) -> None:
         self.scenario = scenario
-        self.requests = plan(scenario.name, scenario.count, new_run())
+        if scenario.sizes:
+            self.requests = plan_of_sizes(scenario.name, scenario.sizes, new_run())
+        else:
+            self.requests = plan(scenario.name, scenario.count, new_run())
         directory.mkdir(parents=True, exist_ok=True)
         certificate = certificates.make(directory.parent / "certificate")
         self.server: Server = _SERVERS[scenario.server](scenario, directory / "server", certificate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.peers.plan import EDGES
 from tests.peers.scenario import Scenario
 
 SCENARIOS = [
@@ -78,6 +79,14 @@ SCENARIOS = [
 ]
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 
+SIZE_SCENARIOS = [
+    Scenario("sizes-plain", "threads", "requests", tls=False, sizes=EDGES),
+    Scenario("sizes-openssl", "native", "native", way="set-fd", sizes=EDGES),
+    Scenario("sizes-gnutls", "native", "native", library="gnutls", way="int2", sizes=EDGES),
+    Scenario("sizes-aiohttp", "aiohttp", "aiohttp", sizes=EDGES),
+]
+"""From nothing to 50 MiB each way."""
+
 CONTAINER_SCENARIOS = [
     # Both in containers of their own, each with its overlay of one folder: one libssl, two device numbers.
     Scenario("containers", "container-nginx", "container-curl"),
@@ -87,4 +96,4 @@ CONTAINER_SCENARIOS = [
 ]
 """The same in podman containers; these need root."""
 
-BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *CONTAINER_SCENARIOS)}
+BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *SIZE_SCENARIOS, *CONTAINER_SCENARIOS)}

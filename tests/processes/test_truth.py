@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.plan import HUGE
 from tests.peers.scenario import Scenario
-from tests.peers.scenarios import CONTAINER_SCENARIOS, SCENARIOS
+from tests.peers.scenarios import CONTAINER_SCENARIOS, SCENARIOS, SIZE_SCENARIOS
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -26,6 +27,22 @@ def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Pa
     truth = scenario.run(tmp_path)
     verdict = sensor.verdict(truth.calls)
     assert verdict.passes(), verdict.report() + sensor.log()
+    named = {one["library"] if (one := match.transaction["tls"]) else None for match in verdict.matched}
+    assert named == {scenario.tls_library}
+
+
+@pytest.mark.parametrize("scenario", SIZE_SCENARIOS, ids=lambda scenario: scenario.name)
+def test_sizes_are_exact_from_nothing_to_50_MiB(scenario: Scenario, sensor: Sensor, tmp_path: Path) -> None:
+    """Also where a part of a content was left out, which the call then says."""
+    verdict = sensor.verdict(scenario.run(tmp_path).calls)
+    assert verdict.exact, verdict.report() + sensor.log()
+    assert verdict.unbound == []
+    for match in verdict.matched:
+        call, reported = match.call, match.transaction
+        sizes = (reported["request_body_size"], reported["response_body_size"])
+        assert sizes == (call.request_size, call.response_size), call.path
+        assert reported["status"] == call.status
+        assert reported["complete"] or max(sizes) >= HUGE, (call.path, reported["incomplete_reason"])
 
 
 @pytest.mark.parametrize("scenario", CONTAINER_SCENARIOS, ids=lambda scenario: scenario.name)

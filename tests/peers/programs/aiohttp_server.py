@@ -46,7 +46,7 @@ async def main() -> None:
     if OPTIONS["tls"]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(OPTIONS["certificate"], OPTIONS["key"])
-    application = web.Application(client_max_size=1 << 24)
+    application = web.Application(client_max_size=1 << 27)
     application.router.add_route("*", "/{anything:.*}", handle)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()

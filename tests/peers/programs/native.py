@@ -17,6 +17,8 @@ import msgspec
 
 _void, _int, _size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
 EARLY_BYTES = 16_384
+STEP = 100_000
+"""Bytes that are offered at once where less may be taken."""
 
 
 class OpenSsl:
@@ -198,7 +200,7 @@ class Partial(Session):
     def write(self, data: bytes) -> None:
         at = 0
         while at < len(data):
-            n = self.ssl.SSL_write(self.s, data[at:], len(data) - at)
+            n = self.ssl.SSL_write(self.s, data[at : at + STEP], min(len(data) - at, STEP))
             if n <= 0 and not self._again(n):
                 self.library.check(n)
             at += max(n, 0)
@@ -363,7 +365,7 @@ class GnuSession(Session):
     def write(self, data: bytes) -> None:
         at = 0
         while at < len(data):
-            at += self.library.check(self._give(data[at:]))
+            at += self.library.check(self._give(data[at : at + STEP]))
 
     def close(self) -> None:
         self.lib.gnutls_bye(self.s, 1)
