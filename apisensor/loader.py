@@ -75,6 +75,7 @@ UPROBES = (
     *(f"openssl_{role}" for role in ("read", "write", "read_counted", "write_counted", "write_flags_counted")),
     *(f"openssl_{role}" for role in ("write_elsewhere", "quiet", "set_fd", "set_bio", "free", "clear", "bio_write")),
     *(f"gnutls_{role}" for role in ("read", "write", "read_elsewhere", "quiet", "set_fd", "free")),
+    *(f"go_{role}" for role in ("read", "write", "quiet", "free")),
     "tls_return",
 )
 MAPS = (
@@ -84,6 +85,7 @@ MAPS = (
     "epochs",
     "connections",
     "tls_sessions",
+    "calls",
     "memory_bio",
     "policies",
     "never_ports",

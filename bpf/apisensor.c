@@ -9,4 +9,5 @@
 #include "tls.h"
 #include "socket_probes.h"
 #include "tls_probes.h"
+#include "go_probes.h"
 #include "process_probes.h"

@@ -70,19 +70,24 @@ struct session {
 };
 BPF_HASH(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
 
-/* TLS calls in progress. Key: thread id and depth (a TLS session inside another's call, as a client does to an HTTPS
- * proxy, is depth 1). From entry to return; removed when the thread ends. */
+/* TLS calls in progress. Key: who calls, and depth (a TLS session inside another's call, as a client does to an HTTPS
+ * proxy, is depth 1). Who: a thread id, or a goroutine (struct g *) with its process, as it moves between threads. From
+ * entry to return; removed when the thread ends, by the capture process where a goroutine's process has ended. */
 struct call_key {
-    u64 thread;
-    u64 depth;
+    u64 who;
+    u32 pid; /* 0 for a thread */
+    u32 depth;
 };
 struct call {
     u64 ssl;
     u64 buffer;
     u64 length_at; /* size_t * of the _ex functions, 0 for the others */
-    u64 stack;     /* stack pointer at entry: tells a nested call from a stale entry, and finds the call at return */
+    u64 stack;     /* stack pointer at entry: tells a nested call from a stale entry, and finds the call at return; of a
+                      goroutine its distance from the top, as its stack may be moved */
     u32 socket_calls;
-    u32 direction; /* enum direction, or QUIET */
+    u8 direction; /* enum direction, or QUIET */
+    u8 on_stack;  /* the buffer lies on the goroutine's stack, given as a distance from its top */
+    u16 unused;
 };
 #define QUIET 2 /* a call whose bytes are not reported; its socket calls and records tell the session's socket */
 BPF_HASH(calls, struct call_key, struct call, 65536);

@@ -66,11 +66,11 @@ int sched_process_exec(struct bpf_raw_tracepoint_args *ctx) {
 /* sched_process_exit(task) */
 int sched_process_exit(struct bpf_raw_tracepoint_args *ctx) {
     struct call_key key = {};
-    key.thread = bpf_get_current_pid_tgid();
+    key.who = bpf_get_current_pid_tgid();
     calls.delete(&key);
     key.depth = 1;
     calls.delete(&key);
-    u32 live = 0, pid = key.thread >> 32;
+    u32 live = 0, pid = key.who >> 32;
     bpf_probe_read_kernel(&live, sizeof(live), (void *)(kernel_pointer(ctx->args[0] + TASK_SIGNAL) + SIGNAL_LIVE));
     if (live)
         return 0;

@@ -13,6 +13,7 @@
 struct syscall {
     u64 number;
     u64 arguments[4];
+    u64 goroutine; /* r14: where the program is Go's, struct g * of the goroutine that makes the call */
 };
 
 #define NR_READ     0
@@ -37,6 +38,7 @@ static __always_inline void read_syscall(struct pt_regs *user, struct syscall *c
     call->arguments[1] = r.si;
     call->arguments[2] = r.dx;
     call->arguments[3] = r.r10;
+    call->goroutine = r.r14;
 }
 
 static __always_inline u64 message_flags(struct syscall *call) {
@@ -164,6 +166,8 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     struct traffic *t = never ? 0 : traffic_of(pid);
     struct call_key where = {};
     struct call *call = current_call(&where);
+    if (!call && t && (t->libraries & LIBRARY_GO))
+        call = innermost_call(&where, syscall->goroutine, pid);
     u8 head[PREFIX] = {};
     u32 looked = direction == DIRECTION_SEND ? CONNECTION_SENT : CONNECTION_RECEIVED;
     if (readable && (call || (c->flags & CONNECTION_TLS) || !(c->flags & looked)))

@@ -78,13 +78,18 @@ static __always_inline int is_tls_record(u8 *b) {
     return b[0] >= 20 && b[0] <= 23 && b[1] == 3 && b[2] <= 4;
 }
 
-/* The innermost TLS call that the thread is in, with its key; 0 when it is in none. */
-static __always_inline struct call *current_call(struct call_key *key) {
-    key->thread = bpf_get_current_pid_tgid();
+/* The innermost TLS call that a thread or goroutine is in, with its key; 0 when it is in none. */
+static __always_inline struct call *innermost_call(struct call_key *key, u64 who, u32 pid) {
+    key->who = who;
+    key->pid = pid;
     key->depth = 1;
     struct call *inner = calls.lookup(key);
     if (inner)
         return inner;
     key->depth = 0;
     return calls.lookup(key);
+}
+
+static __always_inline struct call *current_call(struct call_key *key) {
+    return innermost_call(key, bpf_get_current_pid_tgid(), 0);
 }

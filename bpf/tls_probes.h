@@ -6,10 +6,27 @@
  * 3.3) lies within this many bytes of stack; anything farther is a stale entry. */
 #define NESTED_STACK 8192
 
+/* `key` says who calls; the call's session is (process, fresh->ssl). */
+static __always_inline void enter(struct call_key *key, struct call *fresh, u32 pid, u32 library) {
+    struct call *outer = calls.lookup(key);
+    if (outer && outer->stack > fresh->stack && outer->stack - fresh->stack < NESTED_STACK) {
+        if (outer->ssl == fresh->ssl)
+            return;
+    }
+    if (outer && outer->stack > fresh->stack && outer->ssl != fresh->ssl)
+        key->depth = 1;
+    struct session_key session = {};
+    session.ssl = fresh->ssl;
+    session.pid = pid;
+    session_of(&session, library);
+    if (calls.update(key, fresh))
+        count(COUNT_MAP_FULL_CALLS, 1);
+}
+
 static __always_inline int enter_call(struct pt_regs *ctx, u32 library, u8 direction, u64 buffer, u64 length_at) {
     struct call_key key = {};
-    key.thread = bpf_get_current_pid_tgid();
-    u32 pid = key.thread >> 32;
+    key.who = bpf_get_current_pid_tgid();
+    u32 pid = key.who >> 32;
     int held = 0;
     if (!admitted(pid, &held))
         return 0;
@@ -19,19 +36,7 @@ static __always_inline int enter_call(struct pt_regs *ctx, u32 library, u8 direc
     fresh.length_at = length_at;
     fresh.stack = PT_REGS_SP(ctx);
     fresh.direction = direction;
-    struct call *outer = calls.lookup(&key);
-    if (outer && outer->stack > fresh.stack && outer->stack - fresh.stack < NESTED_STACK) {
-        if (outer->ssl == fresh.ssl)
-            return 0;
-    }
-    if (outer && outer->stack > fresh.stack && outer->ssl != fresh.ssl)
-        key.depth = 1;
-    struct session_key session = {};
-    session.ssl = fresh.ssl;
-    session.pid = pid;
-    session_of(&session, library);
-    if (calls.update(&key, &fresh))
-        count(COUNT_MAP_FULL_CALLS, 1);
+    enter(&key, &fresh, pid, library);
     return 0;
 }
 
@@ -76,36 +81,29 @@ int gnutls_quiet(struct pt_regs *ctx) {
     return enter_call(ctx, LIBRARY_GNUTLS, QUIET, 0, 0);
 }
 
-int tls_return(struct pt_regs *ctx) {
-    struct call_key where = {};
-    struct call *found = current_call(&where);
+/* Takes the call that returns now out of the table: its stack pointer is the one of its entry. 1: there is one. */
+static __always_inline int take_call(struct call_key *where, u64 stack, struct call *call) {
+    struct call *found = innermost_call(where, where->who, where->pid);
     if (!found)
         return 0;
-    /* The return address is popped: the stack pointer is one word above its value at entry. */
-    if (found->stack + 8 != PT_REGS_SP(ctx)) {
-        if (!where.depth)
+    if (found->stack != stack) {
+        if (!where->depth)
             return 0;
-        where.depth = 0;
-        found = calls.lookup(&where);
-        if (!found || found->stack + 8 != PT_REGS_SP(ctx))
+        where->depth = 0;
+        found = calls.lookup(where);
+        if (!found || found->stack != stack)
             return 0;
     }
-    struct call call = *found;
-    calls.delete(&where);
-    if (call.direction == QUIET)
-        return 0;
-    s64 n = (int)PT_REGS_RC(ctx);
-    if (call.length_at) {
-        u64 moved = 0;
-        if (n != 1 || bpf_probe_read_user(&moved, sizeof(moved), (void *)call.length_at))
-            return 0;
-        n = moved;
-    }
-    if (n <= 0)
-        return 0;
+    *call = *found;
+    calls.delete(where);
+    return 1;
+}
+
+/* A call moved `n` bytes of plaintext. */
+static __always_inline int moved(u32 pid, struct call *call, s64 n) {
     struct session_key key = {};
-    key.ssl = call.ssl;
-    key.pid = where.thread >> 32;
+    key.ssl = call->ssl;
+    key.pid = pid;
     struct session *s = tls_sessions.lookup(&key);
     if (!s)
         return 0;
@@ -120,7 +118,7 @@ int tls_return(struct pt_regs *ctx) {
         }
         announce_binding(key.pid, s, c);
     } else {
-        if (call.direction == DIRECTION_SEND && !call.socket_calls)
+        if (call->direction == DIRECTION_SEND && !call->socket_calls)
             notice_once(t, TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid); /* written, no socket call: a memory BIO */
         u32 zero = 0;
         struct config *settings = config.lookup(&zero);
@@ -134,13 +132,52 @@ int tls_return(struct pt_regs *ctx) {
     if (!ring)
         return 0;
     struct source source = {};
-    source.buffer = call.buffer;
+    source.buffer = call->buffer;
     /* GnuTLS, asked to go on with a write that it could not finish (NULL, 0), takes the bytes that it has kept. */
-    source.left = call.buffer ? n : 0;
-    u8 direction = call.direction == DIRECTION_SEND ? DIRECTION_SEND : DIRECTION_RECEIVE;
+    source.left = call->buffer ? n : 0;
+    u8 direction = call->direction == DIRECTION_SEND ? DIRECTION_SEND : DIRECTION_RECEIVE;
     struct half *half = direction == DIRECTION_SEND ? &s->half[0] : &s->half[1];
     emit_bytes(ring, key.pid, s->flow, direction, half, &source, n, FLAG_TLS, TLS_STEPS);
     return 0;
+}
+
+#define G_STACK_TOP 8 /* offset of g.stack.hi in Go's struct g; of Go 1.4 and later */
+
+static __always_inline u64 stack_top(u64 goroutine) {
+    u64 top = 0;
+    bpf_probe_read_user(&top, sizeof(top), (void *)(goroutine + G_STACK_TOP));
+    return top;
+}
+
+/* On a C function's return the return address is popped: the stack pointer is one word above its value at entry. On a
+ * return instruction of a function of Go's it is the one of the entry. */
+int tls_return(struct pt_regs *ctx) {
+    struct call_key where = {};
+    struct call call = {};
+    where.who = bpf_get_current_pid_tgid();
+    u32 pid = where.who >> 32;
+    s64 n;
+    if (take_call(&where, PT_REGS_SP(ctx) - 8, &call))
+        n = (int)PT_REGS_RC(ctx);
+    else {
+        where.who = ctx->r14;
+        where.pid = pid;
+        u64 top = stack_top(ctx->r14);
+        if (!take_call(&where, PT_REGS_SP(ctx) - top, &call))
+            return 0;
+        n = ctx->ax;
+        if (call.on_stack)
+            call.buffer += top;
+    }
+    if (call.direction == QUIET)
+        return 0;
+    if (call.length_at) {
+        u64 length = 0;
+        if (n != 1 || bpf_probe_read_user(&length, sizeof(length), (void *)call.length_at))
+            return 0;
+        n = length;
+    }
+    return n > 0 ? moved(pid, &call, n) : 0;
 }
 
 static __always_inline int set_fd(struct pt_regs *ctx, u32 library) {
@@ -213,7 +250,7 @@ int openssl_bio_write(struct pt_regs *ctx) {
     if (!call || (s64)(int)PT_REGS_PARM3(ctx) < PREFIX)
         return 0;
     struct prefix_key key = {};
-    key.pid = where.thread >> 32;
+    key.pid = where.who >> 32;
     if (bpf_probe_read_user(key.bytes, PREFIX, (void *)PT_REGS_PARM2(ctx)) || !is_tls_record(key.bytes))
         return 0;
     struct prefix fresh = {.ssl = call->ssl};

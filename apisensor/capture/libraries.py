@@ -117,23 +117,25 @@ class Libraries:
         identity = self._consider(descriptor, file.path, pid, seen_ns) if descriptor is not None else None
         return self.known[identity] if identity is not None else None
 
-    def executed(self, pid: int, seen_ns: int) -> None:
-        """A process runs a program; it may have OpenSSL built in (Node.js)."""
+    def executed(self, pid: int, seen_ns: int) -> Library | None:
+        """A process runs a program; it may have TLS built in (Node.js, Go). Returns what is known of it."""
         try:
             status = os.stat(f"/proc/{pid}/exe")
         except OSError:
-            return
+            return None
         key = (status.st_dev, status.st_ino, status.st_ctime_ns)
         if key in self._executables:
-            return
+            identity = self._executables[key]
+            return self.known[identity] if identity is not None else None
         if len(self._executables) >= MOST_LIBRARIES:
             self._executables.clear()
         try:
             descriptor = os.open(f"/proc/{pid}/exe", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            return
+            return None
         path = procfs.executable(pid) or "?"
-        self._executables[key] = self._consider(descriptor, path, pid, seen_ns)
+        identity = self._executables[key] = self._consider(descriptor, path, pid, seen_ns)
+        return self.known[identity] if identity is not None else None
 
     def of_process(self, pid: int) -> list[Library]:
         """The known files with TLS functions that a process has mapped."""
@@ -165,7 +167,7 @@ class Libraries:
             if found is None:
                 return None  # the finder was away: asked again when the next process maps it
             offsets = found.offsets
-            kind = library_of(set(offsets))
+            kind = library_of(offsets.keys())
             if kind is None:
                 if named := library_named(path):
                     why = found.error or f"none of the functions of {named} in it"
@@ -179,7 +181,7 @@ class Libraries:
                 reason = f"more than {MOST_LIBRARIES} libraries"
             else:
                 try:
-                    links = self._programs.attach_library(descriptor, offsets)
+                    links = self._programs.attach_library(descriptor, found)
                 except OSError as error:
                     reason = str(error)
             delay = (time.monotonic_ns() - seen_ns) / 1e6

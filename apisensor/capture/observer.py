@@ -178,22 +178,25 @@ class Observer:
 
     def _prepare(self, pid: int) -> None:
         """Observes the memory BIOs of a program that is likely to have some, as soon as it has TLS functions."""
+        # It may have OpenSSL built in, or be Go's: a new program of that kind must not wait for its first bytes.
+        now = time.monotonic_ns()
+        self._remember(pid, self._libraries.executed(pid, now), now)
         program = os.path.basename(procfs.executable(pid) or "")
-        if program.startswith(EVENT_LOOP_RUNTIMES):
-            # They may have OpenSSL built in.
-            self._libraries.executed(pid, time.monotonic_ns())
-            if self._libraries.of_process(pid):
-                self._observe_memory_bio(pid)
+        if program.startswith(EVENT_LOOP_RUNTIMES) and self._libraries.of_process(pid):
+            self._observe_memory_bio(pid)
 
     def mapped(self, pid: int, file: procfs.MappedFile, time_ns: int) -> None:
         """A process has mapped a file that is named like a TLS library."""
-        library = self._libraries.mapped(pid, file, time_ns)
-        if library is not None:
-            self._mapped.setdefault(pid, {})[library.identity] = (time_ns, library)
-            if len(self._mapped) > MOST_PROCESSES:
-                self._mapped.popitem(last=False)
+        self._remember(pid, self._libraries.mapped(pid, file, time_ns), time_ns)
         self._prepare(pid)
         self._refresh(pid)
+
+    def _remember(self, pid: int, library: Library | None, time_ns: int) -> None:
+        if library is None:
+            return
+        self._mapped.setdefault(pid, {})[library.identity] = (time_ns, library)
+        if len(self._mapped) > MOST_PROCESSES:
+            self._mapped.popitem(last=False)
 
     def _refresh(self, pid: int) -> None:
         """Tells core of libraries that a process has mapped since it was told."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from apisensor.capture.kernel import attach_uprobe, attach_uprobe_multi, open_raw_tracepoint
 from apisensor.finder.functions import LIBRARIES, ROLES, Role
+from apisensor.finder.symbols import Found
 
 ENTRY = {function: f"{library.name}_{role}" for library in LIBRARIES for function, role in library.functions.items()}
 """Function: program at its entry."""
@@ -16,6 +17,24 @@ RETURN = {function: "tls_return" for function, role in ROLES.items() if role not
 """Function: program at its return."""
 PER_PROCESS = frozenset(function for function, role in ROLES.items() if role is Role.BIO_WRITE)
 """Observed in processes with memory BIOs only: others would pay a trap for each TLS record."""
+
+
+class Places:
+    """Where programs go in one file: aliases of one function get one probe."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[tuple[str, bool], list[int]] = {}
+
+    def add(self, program: str, on_return: bool, offset: int) -> None:
+        offsets = self._offsets.setdefault((program, on_return), [])
+        if offset not in offsets:
+            offsets.append(offset)
+
+    def in_order(self) -> list[tuple[str, bool, list[int]]]:
+        """(program, by a return probe, offsets). Returns first: an entry whose return is not observed yet would leave
+        a stale call behind."""
+        rows = [(name, on_return, offsets) for (name, on_return), offsets in self._offsets.items()]
+        return sorted(rows, key=lambda row: row[0] not in RETURN.values())
 
 
 class Programs:
@@ -34,33 +53,35 @@ class Programs:
                 held.append(open_raw_tracepoint(program, place))
         return held
 
-    def attach_library(self, descriptor: int, offsets: Mapping[str, int]) -> list[int]:
+    def attach_library(self, descriptor: int, found: Found) -> list[int]:
         """Attaches entry and return programs to an open file, for all processes.
 
         Raises OSError; then nothing is held.
         """
-        # Returns first: an entry whose return is not observed yet would leave a stale call behind.
-        wanted = {name: offset for name, offset in offsets.items() if name not in PER_PROCESS}
-        return self._attach(descriptor, wanted, [(RETURN, True), (ENTRY, False)], 0)
+        places = Places()
+        for function, offset in found.offsets.items():
+            if function in PER_PROCESS:
+                continue
+            places.add(ENTRY[function], False, offset)
+            if function in found.returns:
+                for instruction in found.returns[function] if function in RETURN else ():
+                    places.add(RETURN[function], False, instruction)
+            elif function in RETURN:
+                places.add(RETURN[function], True, offset)
+        return self._attach(descriptor, places, 0)
 
     def attach_process(self, descriptor: int, offsets: Mapping[str, int], pid: int) -> list[int]:
         """Attaches the programs that only processes with memory BIOs need. Raises OSError; then nothing is held."""
-        wanted = {name: offset for name, offset in offsets.items() if name in PER_PROCESS}
-        return self._attach(descriptor, wanted, [(ENTRY, False)], pid)
+        places = Places()
+        for function in PER_PROCESS & offsets.keys():
+            places.add(ENTRY[function], False, offsets[function])
+        return self._attach(descriptor, places, pid)
 
-    def _attach(
-        self, descriptor: int, offsets: Mapping[str, int], wanted: list[tuple[Mapping[str, str], bool]], pid: int
-    ) -> list[int]:
+    def _attach(self, descriptor: int, places: Places, pid: int) -> list[int]:
         path = f"/proc/self/fd/{descriptor}"
-        places: dict[tuple[str, bool], list[int]] = {}
-        for programs, on_return in wanted:
-            for function, offset in offsets.items():
-                program = programs.get(function)
-                if program is not None and offset not in places.setdefault((program, on_return), []):
-                    places[program, on_return].append(offset)
         held: list[int] = []
         try:
-            for (name, on_return), where in places.items():
+            for name, on_return, where in places.in_order():
                 program_descriptor = self._descriptors[f"uprobe:{name}"]
                 if self._multi:
                     held.append(attach_uprobe_multi(program_descriptor, path, where, on_return=on_return, pid=pid))

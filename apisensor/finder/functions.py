@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 
 import msgspec
 
@@ -105,7 +106,21 @@ GNUTLS = TlsLibrary(
 )
 """GnuTLS 3. gnutls_record_send_file sends through gnutls_record_send; gnutls_record_send_early_data is not observed."""
 
-LIBRARIES = (OPENSSL, GNUTLS)
+GO = TlsLibrary(
+    "go",
+    4,
+    re.compile(r"(?!)"),
+    {
+        "crypto/tls.(*Conn).Read": Role.READ,
+        "crypto/tls.(*Conn).Write": Role.WRITE,
+        "crypto/tls.(*Conn).handshakeContext": Role.QUIET,
+        "crypto/tls.(*Conn).Close": Role.FREE,
+    },
+)
+"""Go's own TLS, in every program that uses it; found by finder.go. No shared object has it."""
+
+LIBRARIES = (OPENSSL, GNUTLS, GO)
+C_FUNCTIONS = (*OPENSSL.functions, *GNUTLS.functions)
 
 ROLES = {function: role for library in LIBRARIES for function, role in library.functions.items()}
 """Every function that is looked for."""
@@ -114,7 +129,7 @@ ROLES = {function: role for library in LIBRARIES for function, role in library.f
 BITS = {library.name: library.bit for library in LIBRARIES}
 
 
-def library_of(functions: set[str]) -> str | None:
+def library_of(functions: Iterable[str]) -> str | None:
     """The library that a file with these functions is, or has built in; None: none of them moves plaintext."""
     for library in LIBRARIES:
         if any(library.functions.get(name) not in (None, Role.BIO_WRITE) for name in functions):

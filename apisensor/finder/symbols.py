@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import msgspec
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from apisensor.finder.functions import ROLES
+from apisensor.finder import go
+from apisensor.finder.functions import C_FUNCTIONS, GO
+from apisensor.finder.table import SYMBOL_BYTES, in_table
 
 VERSION_BYTES = 128 << 20
 """A larger file is not searched for its version text: Node.js has 100 MB, nothing that embeds OpenSSL has much more."""
 
 _VERSION = re.compile(rb"(?:OpenSSL|GnuTLS) (\d{1,2}\.\d{1,3}\.\d{1,3}[a-z]{0,2}(?:-[a-z0-9]{1,8})?)[ \x00]")
 # A fixed, linear pattern over a bounded file; the standard re is safe for it.
-_SYMBOL = struct.Struct("<IBBHQQ")
-"""Elf64_Sym: name, info, other, section index, value, size."""
-_STT_FUNC, _SHN_UNDEF = 2, 0
-_MOST_TRIES = 100_000
-"""Places looked at for one name; a file made to have more is not worth it."""
 _BLOCK = 1 << 20
 _OVERLAP = 64
 
@@ -32,22 +29,24 @@ class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     offsets: dict[str, int]
     """Function (of finder.functions.ROLES) to offset in the file; empty where the file defines none of them."""
+    returns: dict[str, list[int]] = {}
+    """Function to the offsets of its return instructions, where return probes cannot be used (Go)."""
     version: str | None = None
     """Of the library, from its version text."""
     error: str | None = None
-    """Why the file could not be read as ELF, one line."""
+    """Why the file could not be read as ELF, or what was found in it cannot be observed; one line."""
     question: int = 0
     """Number of the question that this answers."""
 
 
 def find_functions(file: BinaryIO) -> Found:
     """Where the functions begin. Never raises on what the file contains."""
-    return _safely(lambda: Found(_offsets(ELFFile(file))))
+    return _safely(lambda: _functions(ELFFile(file)))
 
 
 def find_version(file: BinaryIO) -> Found:
     """The library's version from its text; apart, because it reads the whole file. Never raises on what it contains."""
-    return _safely(lambda: Found({}, _version(file)))
+    return _safely(lambda: Found({}, version=_version(file)))
 
 
 def _safely(answer: Callable[[], Found]) -> Found:
@@ -58,14 +57,39 @@ def _safely(answer: Callable[[], Found]) -> Found:
         return Found({}, error=f"{type(error).__name__}: {error}"[:200])
 
 
-def _offsets(elf: Any) -> dict[str, int]:
+def _functions(elf: Any) -> Found:
+    # A program of Go may have C libraries linked in; its own TLS is what it will use.
+    return (_go(elf) if go.is_go(elf) else None) or Found(_in_file(elf, _defined(elf)))
+
+
+def _go(elf: Any) -> Found | None:
+    """Go's crypto/tls; None where the program has none."""
+    found = go.places(elf, GO.functions)
+    if not found:
+        return None
+    begins = _in_file(elf, [(name, place.begin) for name, place in found.items()])
+    if len(begins) != len(GO.functions):
+        return Found({}, error="not all functions of Go's crypto/tls are in it")
+    returns = {}
+    for name, place in found.items():
+        code = go.code_of(elf, place)
+        if not go.begins_a_function(code):
+            return Found({}, error="Go older than 1.17, or for another calling convention")
+        returns[name] = [begins[name] + at for at in go.returns(code)]
+        if not returns[name]:
+            return Found({}, error=f"{name} cannot be disassembled")
+    return Found(begins, returns)
+
+
+def _in_file(elf: Any, functions: list[tuple[str, int]]) -> dict[str, int]:
+    """Function to file offset, of (name, virtual address)."""
     segments = [
         (segment["p_vaddr"], segment["p_filesz"], segment["p_offset"])
         for segment in elf.iter_segments("PT_LOAD")
         if segment["p_flags"] & 1
     ]
     found: dict[str, int] = {}
-    for name, value in _defined(elf):
+    for name, value in functions:
         for address, size, offset in segments:
             if address <= value < address + size:
                 found[name] = value - address + offset
@@ -74,48 +98,21 @@ def _offsets(elf: Any) -> dict[str, int]:
 
 def _defined(elf: Any) -> list[tuple[str, int]]:
     """(name, virtual address) of the functions that the file defines."""
-    for name in (".dynsym", ".symtab"):
+    found: dict[str, int] = {}
+    for name in (".symtab", ".dynsym"):
         section = elf.get_section_by_name(name)
-        if isinstance(section, SymbolTableSection) and section["sh_entsize"] == _SYMBOL.size:
-            found = list(_in_table(section.data(), elf.get_section(section["sh_link"]).data()))
-            if found:
-                return found
-    return []
-
-
-def _in_table(symbols: bytes, strings: bytes) -> Iterator[tuple[str, int]]:
-    """The wanted functions of a symbol table, by byte search: large programs have a million symbols, and reading each
-    into an object takes minutes."""
-    for function in ROLES:
-        name = function.encode() + b"\0"
-        at = strings.find(name)
-        tries = 0
-        while at >= 0 and tries < _MOST_TRIES:
-            tries += 1
-            # A name may also be the end of a longer one: then no symbol, or another one, begins here.
-            address = _address(symbols, at)
-            if address is not None:
-                yield function, address
-                break
-            at = strings.find(name, at + 1)
-
-
-def _address(symbols: bytes, name_at: int) -> int | None:
-    """Of the function defined under the name at this offset of the string table."""
-    wanted = name_at.to_bytes(4, "little")
-    place = symbols.find(wanted)
-    tries = 0
-    while place >= 0 and tries < _MOST_TRIES:
-        tries += 1
-        if place % _SYMBOL.size == 0:
-            _, info, _, section, value, _ = _SYMBOL.unpack_from(symbols, place)
-            if info & 0xF == _STT_FUNC and section != _SHN_UNDEF:
-                return int(value)
-        place = symbols.find(wanted, place + 1)
-    return None
+        if isinstance(section, SymbolTableSection) and section["sh_entsize"] == SYMBOL_BYTES:
+            strings = elf.get_section(section["sh_link"]).data()
+            found |= {symbol.name: symbol.address for symbol in in_table(section.data(), strings, C_FUNCTIONS)}
+    return list(found.items())
 
 
 def _version(file: BinaryIO) -> str | None:
+    try:
+        if version := go.version(ELFFile(file)):
+            return version
+    except ELFError:
+        pass
     file.seek(0)
     carried, read = b"", 0
     while read < VERSION_BYTES and (block := file.read(_BLOCK)):

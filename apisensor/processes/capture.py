@@ -7,6 +7,7 @@ It starts as root, opens nothing but /proc and what processes have mapped, and k
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import struct
@@ -58,7 +59,7 @@ FINDER_WAIT_S = 2.0
 """How long one answer of the finder may take; Node.js, 100 MB, takes 0.2 s."""
 REPORT_S = 1.0
 SWEEP_S = 60.0
-"""How often TLS sessions of processes that were killed are removed from the kernel's table."""
+"""How often TLS sessions and calls of processes that have ended are removed from the kernel's tables."""
 BATCH = 256
 """Notices worked on before the other sources get their turn."""
 
@@ -85,6 +86,7 @@ class CaptureProcess:
                 ("never_executables", 16, 1),
                 ("traffic", 4, 32),
                 ("tls_sessions", 16, 80),
+                ("calls", 16, 40),
             )
         }
         self._counters = KernelCounters(descriptors, self._maps["traffic"])
@@ -205,10 +207,12 @@ class CaptureProcess:
         self._tell(KernelReport(counters, processes))
 
     def _sweep(self) -> None:
-        table = self._maps["tls_sessions"]
-        for key in table.keys(most=1 << 17):
-            if not os.path.exists(f"/proc/{struct.unpack_from('I', key, 8)[0]}"):
-                table.delete(key)
+        # Both keys have the process after their first word; calls of threads have 0 there and end with their thread.
+        for table in (self._maps["tls_sessions"], self._maps["calls"]):
+            for key in table.keys(most=1 << 17):
+                pid = struct.unpack_from("I", key, 8)[0]
+                if pid and not os.path.exists(f"/proc/{pid}"):
+                    table.delete(key)
 
     def _ask(self, descriptor: int, version: bool) -> Found | None:
         """Asks the finder about an open file. It may die meanwhile: then there is no answer."""
@@ -226,7 +230,8 @@ class CaptureProcess:
             found = decode_found(received[0])
             if found.question == self._question:
                 size = os.fstat(descriptor).st_size
-                return found if all(0 < offset < size for offset in found.offsets.values()) else None
+                places = [*found.offsets.values(), *itertools.chain(*found.returns.values())]
+                return found if all(0 < offset < size for offset in places) else None
         return None
 
     def _keep(self, label: str, library: Library | None, links: list[int]) -> None:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -24,14 +23,14 @@ from apisensor.loader import UPROBES
 
 class Attaching(Programs):
     def __init__(self, error: OSError | None = None) -> None:
-        self.offsets: list[Mapping[str, int]] = []
+        self.found: list[Found] = []
         self._error = error
 
-    def attach_library(self, descriptor: int, offsets: Mapping[str, int]) -> list[int]:
+    def attach_library(self, descriptor: int, found: Found) -> list[int]:
         os.fstat(descriptor)
         if self._error:
             raise self._error
-        self.offsets.append(offsets)
+        self.found.append(found)
         return []
 
 
@@ -67,7 +66,7 @@ class Room:
         self.libraries.mapped(os.getpid(), file, time.monotonic_ns())
 
 
-FOUND = Found({"SSL_read": 64, "SSL_write": 128}, "3.0.1")
+FOUND = Found({"SSL_read": 64, "SSL_write": 128}, version="3.0.1")
 
 
 @pytest.fixture
@@ -114,7 +113,7 @@ def test_what_is_not_attached_says_why(
     assert not known.attached
     assert reason in (known.reason or "")
     assert room.kept == []
-    assert room.programs.offsets == []
+    assert room.programs.found == []
 
 
 def test_without_an_answer_it_is_asked_again(library: Path) -> None:

@@ -22,6 +22,7 @@ from tests.peers import certificates
 from tests.peers.certificates import Certificate
 from tests.peers.containers import ContainerCurl, ContainerNginx
 from tests.peers.curl import Curl
+from tests.peers.go import FORMS, go_peers
 from tests.peers.nginx import Nginx, url
 from tests.peers.openssl import openssl_1_1_1
 from tests.peers.plan import Request, new_run, plan, plan_of_sizes
@@ -76,8 +77,8 @@ class Scenario:
 
     name: str
     """Also the first segment of every path: lower case letters, digits, hyphens."""
-    server: Literal["nginx", "threads", "aiohttp", "node", "native", "container-nginx"]
-    client: Literal["curl", "curl-each", "requests", "aiohttp", "node", "native", "container-curl"]
+    server: Literal["nginx", "threads", "aiohttp", "node", "native", "go", "go-stripped", "go-pie", "container-nginx"]
+    client: Literal["curl", "curl-each", "requests", "aiohttp", "node", "native", "go", "go-stripped", "go-pie", "container-curl"]
     protocol: Literal["http/1.1", "h2"] = "http/1.1"
     tls: bool = True
     concurrency: int = 1
@@ -101,9 +102,11 @@ class Scenario:
     """Native server only: what a connection is served by."""
 
     @property
-    def tls_library(self) -> str | None:
+    def tls_libraries(self) -> set[str | None]:
         """What both ends' plaintext comes from, by its public name."""
-        return self.library.removesuffix("-1.1.1") if self.tls else None
+        if not self.tls:
+            return {None}
+        return {"go" if end in FORMS else self.library.removesuffix("-1.1.1") for end in (self.server, self.client)}
 
     def start(self, directory: Path) -> Run:
         """Starts server and client in a directory of this scenario; no call is made yet."""
@@ -278,6 +281,9 @@ class _CurlEach:
 
 
 def _program(name: str) -> list[str]:
+    form, _, side = name.rpartition("_")
+    if form in FORMS:
+        return [str(go_peers(form)), side]
     if name.startswith("node_"):
         return [node(), str(PROGRAMS / f"{name.removeprefix('node_')}.js")]
     module = {"threads_server": "threaded_server"}.get(name, name)
@@ -318,6 +324,7 @@ _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "aiohttp": _ProgramServer,
     "node": _ProgramServer,
     "native": _ProgramServer,
+    **dict.fromkeys(FORMS, _ProgramServer),
     "container-nginx": lambda scenario, directory, certificate: ContainerNginx(
         directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile
     ),
@@ -334,6 +341,7 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str, list[Request]], 
     "aiohttp": _ProgramClient,
     "node": _ProgramClient,
     "native": _ProgramClient,
+    **dict.fromkeys(FORMS, _ProgramClient),
     "container-curl": lambda scenario, directory, certificate, base, _: ContainerCurl(
         _curl(scenario, directory, certificate, base), directory.parent.parent
     ),

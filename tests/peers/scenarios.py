@@ -76,6 +76,15 @@ SCENARIOS = [
     Scenario("gnutls", "native", "native", library="gnutls", way="int2"),
     Scenario("gnutls-50", "native", "native", library="gnutls", way="pointer", concurrency=50),
     Scenario("gnutls-new-50", "native", "native", library="gnutls", way="pointer", concurrency=50, keep=False),
+    # Go: its own TLS, calls that move between threads, stacks that move.
+    Scenario("go", "go", "go"),
+    Scenario("go-50", "go", "go-stripped", concurrency=50),
+    Scenario("go-new-50", "go-pie", "go", concurrency=50, keep=False),
+    Scenario("go-h2", "go-stripped", "go", "h2"),
+    Scenario("go-h2-50", "go", "go-stripped", "h2", concurrency=50),
+    Scenario("go-plain-50", "go", "go", tls=False, concurrency=50),
+    Scenario("curl-go-h2-50", "go", "curl", "h2", concurrency=50),
+    Scenario("go-nginx-50", "nginx", "go", concurrency=50, workers=2),
 ]
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 

@@ -28,7 +28,7 @@ def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Pa
     verdict = sensor.verdict(truth.calls)
     assert verdict.passes(), verdict.report() + sensor.log()
     named = {one["library"] if (one := match.transaction["tls"]) else None for match in verdict.matched}
-    assert named == {scenario.tls_library}
+    assert named == scenario.tls_libraries
 
 
 @pytest.mark.parametrize("scenario", SIZE_SCENARIOS, ids=lambda scenario: scenario.name)

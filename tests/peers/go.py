@@ -1,0 +1,39 @@
+"""The peers in Go, built once for each state of their source, with and without symbols, and kept for later runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+from tests.peers.openssl import KEPT
+from tests.peers.process import PeerError, program
+
+SOURCE = Path(__file__).parent / "programs" / "go"
+BUILD_SECONDS = 200
+FORMS = {"go": [], "go-stripped": ["-trimpath", "-ldflags=-s -w"], "go-pie": ["-buildmode=pie", "-ldflags=-s -w"]}
+"""How a program may be built: with symbols, without, and at an address that is chosen when it starts."""
+
+
+def go_peers(form: str) -> Path:
+    """The program in one of `FORMS`.
+
+    Raises:
+        PeerError: it could not be built.
+    """
+    go = program("go")
+    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
+    told = subprocess.run([go, "version"], env=environment, capture_output=True, check=True, timeout=30).stdout
+    files = sorted(SOURCE.iterdir())
+    state = hashlib.sha256(b"\0".join([told, *(file.read_bytes() for file in files)])).hexdigest()[:16]
+    built = KEPT / f"{form}-{state}"
+    if not built.exists():
+        KEPT.mkdir(parents=True, exist_ok=True)
+        fresh = built.with_suffix(f".{os.getpid()}")
+        command = [go, "build", *FORMS[form], "-o", str(fresh), "."]
+        done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, timeout=BUILD_SECONDS)  # noqa: PLW1510
+        if done.returncode:
+            raise PeerError(f"the Go peers could not be built: {done.stderr.decode(errors='replace')[-2000:]}")
+        fresh.rename(built)
+    return built
