@@ -20,6 +20,7 @@ static __always_inline int enter_go(struct pt_regs *ctx, u8 direction) {
     struct call fresh = {};
     fresh.ssl = ctx->ax;
     fresh.buffer = ctx->bx;
+    fresh.length = ctx->cx;
     fresh.stack = PT_REGS_SP(ctx) - top; /* the larger the nearer to the top, as for a thread */
     fresh.direction = direction;
     if (fresh.buffer < top && fresh.buffer >= PT_REGS_SP(ctx)) {

@@ -66,6 +66,8 @@ struct session {
     u64 connection; /* id of that socket */
     u32 announced;  /* epoch in which KIND_BIND for that socket was delivered; 0: never */
     u32 binding;    /* enum binding: how the socket is known */
+    u32 added;      /* bytes that a TLS record of it adds to its plaintext; 0: not known yet; goroutines only */
+    u32 unused;
     struct half half[2];
 };
 BPF_HASH(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
@@ -88,7 +90,14 @@ struct call {
     u8 direction; /* enum direction, or QUIET */
     u8 on_stack;  /* the buffer lies on the goroutine's stack, given as a distance from its top */
     u16 unused;
+    /* Of a write of a goroutine: see whole_write_sent. */
+    u64 length;
+    u64 reported;    /* bytes that were told before the return */
+    u64 ciphertext;  /* bytes that its socket calls sent */
+    u32 records;     /* TLS records in them; MANY: not to be told from the bytes */
+    u32 record_left; /* bytes of the last record that are yet to be sent */
 };
+#define MANY  0xffffffff
 #define QUIET 2 /* a call whose bytes are not reported; its socket calls and records tell the session's socket */
 BPF_HASH(calls, struct call_key, struct call, 65536);
 

@@ -183,6 +183,22 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
             count(COUNT_ENCRYPTED_BYTES, total);
         on_ciphertext(sk, pid, c, direction, head, total, call, t);
         half->position += total;
+        if (!call || !where.pid || never || direction != DIRECTION_SEND || call->direction != DIRECTION_SEND)
+            return 0;
+        struct session_key key = {};
+        key.ssl = call->ssl;
+        key.pid = pid;
+        struct session *s = tls_sessions.lookup(&key);
+        ring = ring_of(pid);
+        if (!s || s->connection != c->id || call->on_stack || !ring || !whole_write_sent(s, call, head, total))
+            return 0;
+        total = call->reported = call->length;
+        if (t)
+            __sync_fetch_and_add(&t->decrypted, total);
+        __builtin_memset(&source, 0, sizeof(source));
+        source.buffer = call->buffer;
+        source.left = total;
+        emit_bytes(ring, pid, s->flow, direction, &s->half[0], &source, total, FLAG_TLS, TLS_STEPS);
         return 0;
     }
     if (never)

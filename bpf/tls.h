@@ -90,6 +90,42 @@ static __always_inline struct call *innermost_call(struct call_key *key, u64 who
     return calls.lookup(key);
 }
 
+/* A goroutine's write has sent `total` bytes, which begin with `head`, by a socket call. Is the whole of its plaintext
+ * sent? Another goroutine reads the answer, perhaps before the writer has got as far as its return instruction: told
+ * there, the request would come after its response, or after the end of the connection. Go gives each TLS record a
+ * socket write of its own. What a record adds to its plaintext is learnt from the session's first write; for that, 17
+ * bytes in TLS 1.3 (RFC 8446 section 5.2: type, tag; Go does not pad) and 24 in TLS 1.2 with AES-GCM (RFC 5288) are
+ * tried. What is not recognised is told at the return, as every other write. */
+static __always_inline int whole_write_sent(struct session *s, struct call *call, u8 *head, u64 total) {
+    if (call->records == MANY || call->reported)
+        return 0;
+    if (!call->record_left && is_tls_record(head)) {
+        call->records++;
+        call->record_left = 5 + ((u32)head[3] << 8 | head[4]);
+    }
+    if (call->record_left < total) {
+        call->records = MANY;
+        return 0;
+    }
+    call->record_left -= total;
+    call->ciphertext += total;
+    if (call->record_left)
+        return 0;
+    u64 added = call->ciphertext - 5ULL * call->records - call->length, records = call->records;
+    if (s->added)
+        return added == s->added * records;
+    return added == 17 * records || added == 24 * records;
+}
+
+/* A goroutine's write of `n` bytes is over: what did each of its records add? */
+static __always_inline void learn_added(struct session *s, struct call *call, u64 n) {
+    if (s->added || !call->records || call->records == MANY || call->record_left)
+        return;
+    u64 added = call->ciphertext - 5ULL * call->records - n, records = call->records;
+    if (added < 64 * records && added % records == 0)
+        s->added = added / records;
+}
+
 static __always_inline struct call *current_call(struct call_key *key) {
     return innermost_call(key, bpf_get_current_pid_tgid(), 0);
 }

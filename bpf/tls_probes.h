@@ -168,6 +168,14 @@ int tls_return(struct pt_regs *ctx) {
         n = ctx->ax;
         if (call.on_stack)
             call.buffer += top;
+        struct session_key key = {};
+        key.ssl = call.ssl;
+        key.pid = pid;
+        struct session *s = n > 0 && call.direction == DIRECTION_SEND ? tls_sessions.lookup(&key) : 0;
+        if (s)
+            learn_added(s, &call, n);
+        n -= call.reported;
+        call.buffer += call.reported;
     }
     if (call.direction == QUIET)
         return 0;

@@ -85,8 +85,8 @@ class CaptureProcess:
                 ("never_ports", 2, 1),
                 ("never_executables", 16, 1),
                 ("traffic", 4, 32),
-                ("tls_sessions", 16, 80),
-                ("calls", 16, 40),
+                ("tls_sessions", 16, 88),
+                ("calls", 16, 72),
             )
         }
         self._counters = KernelCounters(descriptors, self._maps["traffic"])
