@@ -59,8 +59,10 @@ class KernelCounters:
         value = self._traffic.get(struct.pack("I", pid))
         return _TRAFFIC.unpack(value)[4] if value is not None else 0
 
-    def processes(self, libraries: Mapping[int, str]) -> list[tuple[int, int, int, int, str | None]]:
-        """(pid, plain, encrypted, decrypted bytes, path of its TLS library) of those that moved most."""
+    def processes(
+        self, libraries: Mapping[int, str], blind: Mapping[int, str]
+    ) -> list[tuple[int, int, int, int, str | None, str | None]]:
+        """(pid, plain, encrypted, decrypted bytes, path of its TLS library, why its TLS is not seen), largest first."""
         rows = []
         for key in self._traffic.keys(MOST_READ):
             value = self._traffic.get(key)
@@ -68,6 +70,6 @@ class KernelCounters:
                 continue
             plain, encrypted, decrypted, _, _ = _TRAFFIC.unpack(value)
             pid = struct.unpack("I", key)[0]
-            rows.append((pid, plain, encrypted, decrypted, libraries.get(pid)))
+            rows.append((pid, plain, encrypted, decrypted, libraries.get(pid), blind.get(pid)))
         rows.sort(key=lambda row: -(row[1] + row[2]))
         return rows[:MOST_REPORTED]

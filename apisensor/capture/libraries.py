@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import glob
 import os
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from apisensor.capture import procfs
+from apisensor.capture.blind import UNKNOWN, by_hint, by_name
 from apisensor.capture.probes import PER_PROCESS, Programs
 from apisensor.finder.functions import library_named, library_of
 from apisensor.finder.symbols import Found
@@ -32,6 +34,14 @@ HOST_LIBRARIES = (
     "/usr/local/bin/node",
 )
 """Attached before any process maps them, so that the host's first process that does is seen from its first byte."""
+
+
+class Question(enum.Enum):
+    """What the finder is asked about an open file."""
+
+    FUNCTIONS = b"f"
+    VERSION = b"v"
+    HINT = b"h"
 
 
 class Library(msgspec.Struct, frozen=True):
@@ -63,13 +73,13 @@ class Libraries:
     def __init__(
         self,
         programs: Programs,
-        ask: Callable[[int, bool], Found | None],
+        ask: Callable[[int, Question], Found | None],
         keep: Callable[[str, Library | None, list[int]], None],
         drop: Callable[[str], None],
         report: Callable[[Library], None],
         hazard: str | None = None,
     ) -> None:
-        """`ask` sends an open file to the finder, for its functions or (True) its version, and waits for the answer,
+        """`ask` sends an open file to the finder, and waits for the answer,
         None where none came. `keep` hands the
         descriptors that hold an attachment over under a label, `drop` lets a label go. `hazard` is why nothing may be
         attached on this kernel."""
@@ -77,6 +87,8 @@ class Libraries:
         self._programs, self._ask, self._keep, self._drop, self._report = programs, ask, keep, drop, report
         self.known: dict[str, Library] = {}
         self._executables: dict[tuple[int, int, int], str | None] = {}
+        self._linked_in: set[tuple[tuple[int, int], int]] = set()
+        """Device and inode of files that have TLS linked in and are not named for it; of known ones only."""
         self._functions: dict[str, Found] = {}
         self._versions: dict[str, str | None] = {}
         self.processes: dict[int, str] = {}
@@ -111,6 +123,36 @@ class Libraries:
                 self.mapped(pid, file, seen_ns)
         self.executed(pid, seen_ns)
 
+    def search(self, pid: int, seen_ns: int) -> None:
+        """Looks into every file that a process has mapped as code: TLS may be linked into any of them."""
+        for file in procfs.mapped_files(pid):
+            if self.mapped(pid, file, seen_ns) is not None and not procfs.is_tls_library(file.path):
+                self._linked_in.add((file.device, file.inode))
+
+    def explain(self, pid: int) -> str:
+        """Why TLS of this process is not seen, and what would help; one line."""
+        for library in self.of_process(pid):
+            if not library.attached:
+                return f"{library.library} in {library.path} is not attached: {library.reason}"
+        files = list(procfs.mapped_files(pid))
+        if text := by_name(file.path for file in files):
+            return text
+        for file in files:
+            descriptor = procfs.open_mapped(pid, file)
+            if descriptor is None:
+                continue
+            try:
+                functions = self._functions_of(descriptor)
+                if functions is not None and functions.error is not None:
+                    return f"{file.path}: {functions.error}"
+                found = self._ask(descriptor, Question.HINT)
+            finally:
+                os.close(descriptor)
+            # libcrypto without libssl is no TLS, and has the same texts.
+            if found is not None and found.hint is not None and not procfs.is_crypto_library(file.path):
+                return by_hint(found.hint, file.path)
+        return UNKNOWN
+
     def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> Library | None:
         """A process has mapped a file that is named like a TLS library. Returns what is known of it."""
         descriptor = procfs.open_mapped(pid, file)
@@ -141,7 +183,7 @@ class Libraries:
         """The known files with TLS functions that a process has mapped."""
         found = []
         for file in procfs.mapped_files(pid):
-            if procfs.is_tls_library(file.path):
+            if procfs.is_tls_library(file.path) or (file.device, file.inode) in self._linked_in:
                 descriptor = procfs.open_mapped(pid, file)
                 if descriptor is not None:
                     library = self.known.get(identity_of(descriptor))
@@ -153,7 +195,7 @@ class Libraries:
         except OSError:
             return found
         built_in = self._executables.get((status.st_dev, status.st_ino, status.st_ctime_ns))
-        if built_in is not None:
+        if built_in is not None and all(library.identity != built_in for library in found):
             found.append(self.known[built_in])
         return found
 
@@ -219,7 +261,7 @@ class Libraries:
         try:
             identity = identity_of(descriptor)
             if identity not in self._versions:
-                found = self._ask(descriptor, True)
+                found = self._ask(descriptor, Question.VERSION)
                 if found is None:
                     return None
                 self._versions[identity] = found.version
@@ -232,7 +274,7 @@ class Libraries:
         """What the finder says of an open file; None where it did not answer."""
         identity = identity_of(descriptor)
         if identity not in self._functions:
-            found = self._ask(descriptor, False)
+            found = self._ask(descriptor, Question.FUNCTIONS)
             if found is None:
                 return None
             if len(self._functions) >= MOST_LIBRARIES:

@@ -83,6 +83,8 @@ class Observer:
         when it is asked what it has mapped."""
         self.attached: dict[int, str] = {}
         """Process that moved bytes: path of an attached library that it has mapped."""
+        self.blind: dict[int, str] = {}
+        """Process that moves TLS which is not seen: why."""
         self.seen: dict[int, ProcessSeen] = {}
         """Processes that moved bytes and live, as core was told of them."""
         self._handlers: dict[int, Callable[[Notice], None]] = {
@@ -118,6 +120,8 @@ class Observer:
     def _on_exec(self, notice: Notice) -> None:
         pid = notice.pid
         told = self.seen.pop(pid, None) is not None
+        self.attached.pop(pid, None)
+        self.blind.pop(pid, None)
         # Mappings are told apart from notices: some may be of the new program already.
         before = self._mapped.pop(pid, {})
         self._mapped[pid] = {key: row for key, row in before.items() if row[0] > notice.time_ns}
@@ -138,6 +142,7 @@ class Observer:
         self._executed.pop(pid, None)
         self._mapped.pop(pid, None)
         self.attached.pop(pid, None)
+        self.blind.pop(pid, None)
         self._libraries.gone(pid)
         if self.seen.pop(pid, None) is not None:
             self._tell(ProcessGone(pid, notice.time_ns))
@@ -163,8 +168,15 @@ class Observer:
 
     def _on_encrypted(self, notice: Notice) -> None:
         """TLS records outside of any observed call: a library mapped since, or one that is not known."""
-        self._libraries.look_at(notice.pid, notice.time_ns)
-        self._refresh(notice.pid)
+        pid = notice.pid
+        self._libraries.look_at(pid, notice.time_ns)
+        self._refresh(pid)
+        if pid in self.attached or pid not in self.seen:
+            return
+        self._libraries.search(pid, notice.time_ns)
+        self._refresh(pid)
+        if pid not in self.attached:
+            self.blind[pid] = self._libraries.explain(pid)
 
     def _on_library(self, notice: Notice) -> None:
         self._refresh(notice.pid)

@@ -13,6 +13,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from apisensor.finder import go
 from apisensor.finder.functions import C_FUNCTIONS, GO
+from apisensor.finder.hints import find_hint
 from apisensor.finder.table import SYMBOL_BYTES, in_table
 
 VERSION_BYTES = 128 << 20
@@ -31,6 +32,8 @@ class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Function (of finder.functions.ROLES) to offset in the file; empty where the file defines none of them."""
     returns: dict[str, list[int]] = {}
     """Function to the offsets of its return instructions, where return probes cannot be used (Go)."""
+    hint: str | None = None
+    """A library of finder.hints that is linked in."""
     version: str | None = None
     """Of the library, from its version text."""
     error: str | None = None
@@ -47,6 +50,11 @@ def find_functions(file: BinaryIO) -> Found:
 def find_version(file: BinaryIO) -> Found:
     """The library's version from its text; apart, because it reads the whole file. Never raises on what it contains."""
     return _safely(lambda: Found({}, version=_version(file)))
+
+
+def find_hints(file: BinaryIO) -> Found:
+    """What else the file tells of its TLS; apart, because it reads the whole file. Never raises on what it contains."""
+    return _safely(lambda: Found({}, hint=find_hint(file)))
 
 
 def _safely(answer: Callable[[], Found]) -> Found:

@@ -17,7 +17,7 @@ import time
 from apisensor.capture import procfs
 from apisensor.capture.counters import KernelCounters
 from apisensor.capture.kernel import Map, possible_processors
-from apisensor.capture.libraries import Libraries, Library
+from apisensor.capture.libraries import Libraries, Library, Question
 from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.observer import NOTICE_MEMORY_BIO, NeverCapture, Observer, decode_notice, inode_of
 from apisensor.capture.preflight import uretprobe_hazard
@@ -25,7 +25,6 @@ from apisensor.capture.probes import Programs
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.ring import Ring
 from apisensor.finder.symbols import Found
-from apisensor.processes.finder import ASK_FUNCTIONS, ASK_VERSION
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     Drop,
@@ -203,7 +202,7 @@ class CaptureProcess:
         counters = self._counters.read()
         counters["capture.lost.mappings"] = self._mappings.lost
         counters["capture.lost.messages"] = self.undelivered
-        processes = [ProcessTraffic(*row) for row in self._counters.processes(self._observer.attached)]
+        processes = [ProcessTraffic(*row) for row in self._counters.processes(self._observer.attached, self._observer.blind)]
         self._tell(KernelReport(counters, processes))
 
     def _sweep(self) -> None:
@@ -214,10 +213,10 @@ class CaptureProcess:
                 if pid and not os.path.exists(f"/proc/{pid}"):
                     table.delete(key)
 
-    def _ask(self, descriptor: int, version: bool) -> Found | None:
+    def _ask(self, descriptor: int, question: Question) -> Found | None:
         """Asks the finder about an open file. It may die meanwhile: then there is no answer."""
         self._question += 1
-        message = self._question.to_bytes(8, "little") + (ASK_VERSION if version else ASK_FUNCTIONS)
+        message = self._question.to_bytes(8, "little") + question.value
         deadline = time.monotonic() + FINDER_WAIT_S
         if not self._finder.send(message, [descriptor]):
             return None

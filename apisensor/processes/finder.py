@@ -13,12 +13,12 @@ import sys
 
 import msgspec
 
-from apisensor.finder.symbols import find_functions, find_version
+from apisensor.finder.symbols import find_functions, find_hints, find_version
 from apisensor.processes.link import Link
 from apisensor.processes.messages import Ready, encode, parameters_from
 from apisensor.processes.privileges import become, die_with_parent, seal
 
-ASK_FUNCTIONS, ASK_VERSION = b"f", b"v"
+QUESTIONS = {b"f": find_functions, b"v": find_version, b"h": find_hints}
 """What follows the question's number (8 bytes, little endian)."""
 ANSWER_S = 1.5
 """Time for one file; capture waits a little longer. Node.js, 100 MB, takes 0.2 s."""
@@ -48,7 +48,7 @@ def main() -> int:
             signal.setitimer(signal.ITIMER_REAL, ANSWER_S)
             number, asked = received[0][:8], received[0][8:]
             with os.fdopen(descriptor, "rb") as file:
-                found = find_version(file) if asked == ASK_VERSION else find_functions(file)
+                found = QUESTIONS[asked](file)
             signal.setitimer(signal.ITIMER_REAL, 0)
             link.send(encode(msgspec.structs.replace(found, question=int.from_bytes(number, "little"))))
 

@@ -40,6 +40,8 @@ class ProcessTraffic(msgspec.Struct, frozen=True, array_like=True):
     decrypted_bytes: int
     library: str | None
     """Path of its TLS library, where it has one that is known."""
+    blind: str | None = None
+    """Why TLS that it moves is not seen, one line; said when that is first noticed."""
 
 
 class KernelReport(msgspec.Struct, frozen=True, tag="kernel"):

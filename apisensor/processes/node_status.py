@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 import apisensor
+from apisensor.capture.blind import UNKNOWN
 from apisensor.enrich.processes import ProcessTable
 from apisensor.export.exporter import Exporter
 from apisensor.live.quiet import QuietFacts, quiet_note
@@ -93,8 +94,8 @@ class NodeStatus:
         if row.encrypted_bytes and not row.decrypted_bytes:
             note = (
                 "its TLS library is attached, but no call of it was seen: an older connection, or another copy"
-                if row.library
-                else "blind spot: no known TLS library is mapped, its HTTPS is not seen"
+                if row.library and row.blind is None
+                else f"blind spot: {row.blind or UNKNOWN}"
             )
         return ProcessStatus(
             pid=row.pid,
@@ -170,4 +171,5 @@ def _since(row: ProcessTraffic, before: ProcessTraffic | None) -> ProcessTraffic
         row.encrypted_bytes - before.encrypted_bytes,
         row.decrypted_bytes - before.decrypted_bytes,
         row.library,
+        row.blind,
     )

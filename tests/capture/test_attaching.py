@@ -13,7 +13,7 @@ import pytest
 
 from apisensor.capture import procfs
 from apisensor.capture.kernel import possible_processors
-from apisensor.capture.libraries import Libraries, Library, identity_of
+from apisensor.capture.libraries import Libraries, Library, Question, identity_of
 from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.probes import ENTRY, RETURN, Programs
 from apisensor.finder.functions import ROLES
@@ -53,9 +53,9 @@ class Room:
             hazard,
         )
 
-    def _ask(self, descriptor: int, version: bool) -> Found | None:
+    def _ask(self, descriptor: int, question: Question) -> Found | None:
         os.fstat(descriptor)
-        self.questions += not version
+        self.questions += question is Question.FUNCTIONS
         return self.found
 
     def map(self, path: Path) -> None:

@@ -72,6 +72,12 @@ class Attached(Libraries):
     def of_process(self, pid: int) -> list[Library]:
         return self.mapped_by.get(pid, [])
 
+    def search(self, pid: int, seen_ns: int) -> None:  # noqa: ARG002
+        self.asked.append(("search", pid))
+
+    def explain(self, pid: int) -> str:
+        return f"why {pid}"
+
     def memory_bio(self, pid: int) -> bool:  # noqa: ARG002
         return self.has_memory_bio
 
@@ -277,3 +283,22 @@ def test_what_a_process_had_mapped_is_known_when_it_is_gone() -> None:
         seen = room.told[-1]
         assert isinstance(seen, ProcessSeen)
         assert [library.library for library in seen.libraries] == expected
+
+
+def test_tls_that_is_not_seen_is_explained_and_looked_for_in_every_file(child: int) -> None:
+    room = Room()
+    room.handle(NOTICE_TRAFFIC, child)
+    room.handle(NOTICE_ENCRYPTED, child)
+    assert ("search", child) in room.libraries.asked
+    assert room.observer.blind == {child: f"why {child}"}
+    room.handle(NOTICE_EXIT, child)
+    assert room.observer.blind == {}
+
+
+def test_an_older_connection_of_an_attached_library_needs_no_explanation(child: int) -> None:
+    room = Room()
+    room.libraries.mapped_by[child] = [LIBRARY]
+    room.handle(NOTICE_TRAFFIC, child)
+    room.handle(NOTICE_ENCRYPTED, child)
+    assert ("search", child) not in room.libraries.asked
+    assert room.observer.blind == {}
