@@ -202,7 +202,8 @@ class CaptureProcess:
         counters = self._counters.read()
         counters["capture.lost.mappings"] = self._mappings.lost
         counters["capture.lost.messages"] = self.undelivered
-        processes = [ProcessTraffic(*row) for row in self._counters.processes(self._observer.attached, self._observer.blind)]
+        rows = self._counters.processes(self._observer.attached, self._observer.blind)
+        processes = [ProcessTraffic(*row) for row in rows]
         self._tell(KernelReport(counters, processes))
 
     def _sweep(self) -> None:

@@ -77,8 +77,10 @@ class Scenario:
 
     name: str
     """Also the first segment of every path: lower case letters, digits, hyphens."""
-    server: Literal["nginx", "threads", "aiohttp", "node", "native", "go", "go-stripped", "go-pie", "container-nginx"]
-    client: Literal["curl", "curl-each", "requests", "aiohttp", "node", "native", "go", "go-stripped", "go-pie", "container-curl"]
+    server: str
+    """A name of `_SERVERS`."""
+    client: str
+    """A name of `_CLIENTS`."""
     protocol: Literal["http/1.1", "h2"] = "http/1.1"
     tls: bool = True
     concurrency: int = 1
@@ -106,7 +108,8 @@ class Scenario:
         """What both ends' plaintext comes from, by its public name."""
         if not self.tls:
             return {None}
-        return {"go" if end in FORMS else self.library.removesuffix("-1.1.1") for end in (self.server, self.client)}
+        named = {**dict.fromkeys(FORMS, "go"), "gnucurl": "gnutls", "native": self.library.removesuffix("-1.1.1")}
+        return {named.get(end, "openssl") for end in (self.server, self.client)}
 
     def start(self, directory: Path) -> Run:
         """Starts server and client in a directory of this scenario; no call is made yet."""
@@ -324,6 +327,7 @@ _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "aiohttp": _ProgramServer,
     "node": _ProgramServer,
     "native": _ProgramServer,
+    "uvicorn": _ProgramServer,
     **dict.fromkeys(FORMS, _ProgramServer),
     "container-nginx": lambda scenario, directory, certificate: ContainerNginx(
         directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile
@@ -341,6 +345,8 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str, list[Request]], 
     "aiohttp": _ProgramClient,
     "node": _ProgramClient,
     "native": _ProgramClient,
+    "httpx": _ProgramClient,
+    "gnucurl": _ProgramClient,
     **dict.fromkeys(FORMS, _ProgramClient),
     "container-curl": lambda scenario, directory, certificate, base, _: ContainerCurl(
         _curl(scenario, directory, certificate, base), directory.parent.parent

@@ -76,6 +76,13 @@ SCENARIOS = [
     Scenario("gnutls", "native", "native", library="gnutls", way="int2"),
     Scenario("gnutls-50", "native", "native", library="gnutls", way="pointer", concurrency=50),
     Scenario("gnutls-new-50", "native", "native", library="gnutls", way="pointer", concurrency=50, keep=False),
+    # libcurl on GnuTLS, with transport functions of its own.
+    Scenario("gnucurl-nginx", "nginx", "gnucurl"),
+    Scenario("gnucurl-nginx-50", "nginx", "gnucurl", concurrency=50, workers=2),
+    Scenario("gnucurl-nginx-h2", "nginx", "gnucurl", "h2"),
+    # httpx and uvicorn.
+    Scenario("httpx-uvicorn", "uvicorn", "httpx"),
+    Scenario("httpx-uvicorn-50", "uvicorn", "httpx", concurrency=50),
     # Go: its own TLS, calls that move between threads, stacks that move.
     Scenario("go", "go", "go"),
     Scenario("go-50", "go", "go-stripped", concurrency=50),

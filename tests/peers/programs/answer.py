@@ -61,5 +61,7 @@ class CallLog:
     ) -> None:
         """`sizes`: request and response content; `ends`: getsockname() and getpeername() of the connection."""
         (local, remote) = (End(end[0], end[1]) for end in ends)
-        call = Call(role, method, path, status, *sizes, pid, local, remote, "http/1.1", tls, time.time())
+        self.append(Call(role, method, path, status, *sizes, pid, local, remote, "http/1.1", tls, time.time()))
+
+    def append(self, call: Call) -> None:
         self._file.write(msgspec.json.encode(call) + b"\n")
