@@ -90,13 +90,13 @@ class NodeStatus:
 
     def _process(self, row: ProcessTraffic) -> ProcessStatus:
         seen = self._processes.latest(row.pid)
+        unseen = bool(row.encrypted_bytes and not row.decrypted_bytes)
+        blind = unseen and (row.library is None or row.blind is not None)
         note = None
-        if row.encrypted_bytes and not row.decrypted_bytes:
-            note = (
-                "its TLS library is attached, but no call of it was seen: an older connection, or another copy"
-                if row.library and row.blind is None
-                else f"blind spot: {row.blind or UNKNOWN}"
-            )
+        if blind:
+            note = f"blind spot: {row.blind or UNKNOWN}"
+        elif unseen:
+            note = "its TLS library is attached, but no call of it was seen: an older connection, or another copy"
         return ProcessStatus(
             pid=row.pid,
             executable=seen.executable if seen else None,
@@ -107,7 +107,7 @@ class NodeStatus:
             transactions=self._transactions.get(row.pid, 0),
             plaintext_bytes=row.plain_bytes + row.decrypted_bytes,
             encrypted_bytes=row.encrypted_bytes,
-            blind=bool(row.encrypted_bytes and not row.decrypted_bytes and row.library is None),
+            blind=blind,
             note=note,
         )
 
