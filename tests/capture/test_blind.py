@@ -30,7 +30,7 @@ def test_by_the_name_of_a_file(path: str, said: str) -> None:
 @pytest.mark.parametrize("before", [0, (1 << 20) - 5, 3 << 20])
 def test_by_a_text_in_a_file(before: int) -> None:
     """Also where the text lies across two blocks of reading."""
-    path = b"/registry/src/index.crates.io-1949/rustls-0.23.37/src/conn.rs"
+    path = b"/registry/src/index-1949/rustls-0.23.37/src/conn.rs"
     hint = find_hints(io.BytesIO(bytes(before) + path + bytes(100))).hint
     assert hint == "rustls"
     assert by_hint(hint, "/usr/bin/uv").startswith("rustls in /usr/bin/uv: ")
