@@ -9,7 +9,8 @@ import click
 
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.redact.identity import IdentityHash
-from apisensor.redact.key import KeyFileError, load_key
+from apisensor.redact.key import identity_key
+from apisensor.secret_file import SecretFileError
 
 
 @click.group(name="identity", short_help="Keyed hashes of identities.")
@@ -28,8 +29,8 @@ def hash_(value: str, config: str | None, assignments: tuple[str, ...]) -> None:
     """
     path = settings_from(config, assignments).key_file
     try:
-        key = load_key(path)
-    except KeyFileError as error:
+        key = identity_key(path).load()
+    except SecretFileError as error:
         raise click.ClickException(str(error)) from None
     raw = sys.stdin.buffer.read().rstrip(b"\r\n") if value == "-" else os.fsencode(value)
     click.echo(IdentityHash(key)(raw))

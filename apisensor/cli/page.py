@@ -7,8 +7,9 @@ import pwd
 import click
 
 from apisensor.cli.options import settings_from, settings_options
+from apisensor.secret_file import SecretFileError
 from apisensor.web.listening import authority
-from apisensor.web.token import TokenFileError, load_token
+from apisensor.web.token import login_token
 
 
 @click.command(name="page", short_help="The link that logs a browser in to the page.")
@@ -18,11 +19,11 @@ def command(config: str | None, assignments: tuple[str, ...]) -> None:
     sensor keeps."""
     settings = settings_from(config, assignments)
     try:
-        token = load_token(settings.token_file, pwd.getpwnam(settings.general.user).pw_gid)
+        token = login_token(settings.token_file, pwd.getpwnam(settings.general.user).pw_gid).load()
     except KeyError:
         raise click.ClickException(
             f"there is no user {settings.general.user} (general.user): no sensor ran here"
         ) from None
-    except TokenFileError as error:
+    except SecretFileError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"http://{authority(settings.web.address, settings.web.port)}/login?token={token}")
+    click.echo(f"http://{authority(settings.web.address, settings.web.port)}/login?token={token.decode().strip()}")

@@ -16,15 +16,16 @@ from apisensor.detect.model import Finding
 from apisensor.live.filters import compile_filter
 from apisensor.live.public import PublicFinding, decode_line, view
 from apisensor.live.text import visible
-from apisensor.redact.key import KeyFileError, load_key
+from apisensor.redact.key import identity_key
+from apisensor.secret_file import SecretFileError
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Transaction
 
 
 def _key(path: str) -> bytes:
     try:
-        return load_key(path)
-    except KeyFileError as error:
+        return identity_key(path).load()
+    except SecretFileError as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -27,13 +27,14 @@ from apisensor.live.listening import LiveError, listen
 from apisensor.metrics import configuration as metrics_configuration
 from apisensor.processes.loading import LoadError, load
 from apisensor.processes.supervisor import Page, Supervisor
-from apisensor.redact.key import KeyFileError, load_or_create_key
+from apisensor.redact.key import identity_key
 from apisensor.replay.model import RecordingHeader
+from apisensor.secret_file import SecretFileError
 from apisensor.sections import Settings
 from apisensor.settings import SettingsError
 from apisensor.web import listening as web_listening
 from apisensor.web.listening import ListenError
-from apisensor.web.token import TokenFileError, link, load_or_create_token
+from apisensor.web.token import link, login_token
 
 STOP_S = 8.0
 """How long the parts get to end: core sends its spans meanwhile (its own limit is shorter)."""
@@ -44,7 +45,7 @@ class StartError(Exception):
 
 
 EXPECTED = (
-    *(StartError, LoadError, LiveError, KeyFileError, TokenFileError, ListenError),
+    *(StartError, LoadError, LiveError, SecretFileError, ListenError),
     *(SettingsError, UnknownDetectorError),
 )
 """Errors that say in one line why there can be no sensor."""
@@ -60,7 +61,7 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
                 configuration.read(os.environ)
                 metrics_configuration.read(os.environ)
             _make_state_folders(settings)
-            key = load_or_create_key(settings.key_file)
+            key = identity_key(settings.key_file).load_or_create()
             page = _page(settings)
             kernel = load(settings)
             live = listen(settings.live_socket, _account(settings).pw_gid)
@@ -131,8 +132,8 @@ def _make_state_folders(settings: Settings) -> None:
 def _page(settings: Settings) -> Page | None:
     if not (settings.web.enabled and settings.store.enabled):
         return None
-    token = load_or_create_token(settings.token_file, _account(settings).pw_gid)
-    return Page(web_listening.listen(settings), token)
+    token = login_token(settings.token_file, _account(settings).pw_gid).load_or_create()
+    return Page(web_listening.listen(settings), token.decode().strip())
 
 
 def _invitation(settings: Settings, page: Page | None, output: str) -> str | None:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from apisensor.redact.key import KEY_SIZE, KeyFileError, load_or_create_key
+from apisensor.redact.key import KEY_SIZE, identity_key
+from apisensor.secret_file import SecretFileError
+
+
+def load_or_create_key(file: Path | str) -> bytes:
+    return identity_key(str(file)).load_or_create()
 
 
 def test_created_then_loaded(tmp_path: Path) -> None:
@@ -39,7 +44,7 @@ def test_readable_by_others(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "k"
     file.write_bytes(bytes(KEY_SIZE))
     file.chmod(mode)
-    with pytest.raises(KeyFileError, match=f"mode {mode:04o} .*chmod 600") as caught:
+    with pytest.raises(SecretFileError, match=f"mode {mode:04o} .*chmod 600") as caught:
         load_or_create_key(file)
     assert "\n" not in str(caught.value)
 
@@ -49,21 +54,21 @@ def test_wrong_size(tmp_path: Path, size: int) -> None:
     file = tmp_path / "k"
     file.write_bytes(bytes(size))
     file.chmod(0o600)
-    with pytest.raises(KeyFileError, match="must have 32"):
+    with pytest.raises(SecretFileError, match="must have 32"):
         load_or_create_key(file)
     assert file.stat().st_size == size
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(KeyFileError, match="not a regular file"):
+    with pytest.raises(SecretFileError, match="not a regular file"):
         load_or_create_key(tmp_path)
     os.mkfifo(tmp_path / "fifo", 0o600)
-    with pytest.raises(KeyFileError, match="not a regular file"):
+    with pytest.raises(SecretFileError, match="not a regular file"):
         load_or_create_key(tmp_path / "fifo")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(KeyFileError, match="dangling link"):
+    with pytest.raises(SecretFileError, match="dangling link"):
         load_or_create_key(tmp_path / "dangling")
-    with pytest.raises(KeyFileError, match="No such file or directory"):
+    with pytest.raises(SecretFileError, match="No such file or directory"):
         load_or_create_key(tmp_path / "missing" / "k")
 
 
@@ -78,5 +83,11 @@ def test_belongs_to_somebody_else(tmp_path: Path) -> None:
     file = tmp_path / "k"
     load_or_create_key(file)
     os.chown(file, 12345, -1)
-    with pytest.raises(KeyFileError, match="belongs to user 12345"):
+    with pytest.raises(SecretFileError, match="belongs to user 12345"):
         load_or_create_key(file)
+
+
+def test_only_a_start_of_the_sensor_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(SecretFileError, match="there is none; the first"):
+        identity_key(str(tmp_path / "k")).load()
+    assert list(tmp_path.iterdir()) == []

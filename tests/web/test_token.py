@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from apisensor.secret_file import SecretFileError
 from apisensor.sections import Settings, Web
 from apisensor.web.listening import listen
-from apisensor.web.token import TokenFileError, link, load_or_create_token
+from apisensor.web.token import link, login_token
 
 GROUP = os.getgid()
 TOKEN = "A" * 43
+
+
+def load_or_create_token(file: Path | str, group: int) -> str:
+    return login_token(str(file), group).load_or_create().decode().strip()
 
 
 def written(tmp_path: Path, text: str = TOKEN + "\n", mode: int = 0o640) -> Path:
@@ -46,7 +51,7 @@ def test_all_who_create_it_at_once_get_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o641, 0o660, 0o604, 0o666])
 def test_at_hand_for_others(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(TokenFileError, match=f"mode {mode:04o} lets others at it; remove it") as caught:
+    with pytest.raises(SecretFileError, match=f"mode {mode:04o} lets others at it; remove it") as caught:
         load_or_create_token(written(tmp_path, mode=mode), GROUP)
     assert "\n" not in str(caught.value)
     assert TOKEN not in str(caught.value)
@@ -60,32 +65,32 @@ def test_a_mode_that_is_stricter_will_do(tmp_path: Path) -> None:
 def test_another_owner_or_group(tmp_path: Path) -> None:
     file = written(tmp_path)
     os.chown(file, 0, 12345)
-    with pytest.raises(TokenFileError, match="lets group 12345 at it"):
+    with pytest.raises(SecretFileError, match="lets group 12345 at it"):
         load_or_create_token(file, GROUP)
     assert load_or_create_token(file, 12345) == TOKEN
     os.chown(file, 12345, -1)
-    with pytest.raises(TokenFileError, match="belongs to user 12345"):
+    with pytest.raises(SecretFileError, match="belongs to user 12345"):
         load_or_create_token(file, 12345)
 
 
 @pytest.mark.parametrize("text", ["", "short\n", TOKEN + "A\n", "Ä" * 43, "A" * 42 + "=", f"{TOKEN}\n{TOKEN}\n"])
 def test_what_is_no_token(tmp_path: Path, text: str) -> None:
     file = written(tmp_path, text)
-    with pytest.raises(TokenFileError, match="holds no token; remove it"):
+    with pytest.raises(SecretFileError, match="holds no token; remove it"):
         load_or_create_token(file, GROUP)
     assert file.read_text() == text
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(TokenFileError, match="not a regular file"):
+    with pytest.raises(SecretFileError, match="not a regular file"):
         load_or_create_token(tmp_path, GROUP)
     os.mkfifo(tmp_path / "fifo", 0o640)
-    with pytest.raises(TokenFileError, match="not a regular file"):
+    with pytest.raises(SecretFileError, match="not a regular file"):
         load_or_create_token(tmp_path / "fifo", GROUP)
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(TokenFileError, match="dangling link"):
+    with pytest.raises(SecretFileError, match="dangling link"):
         load_or_create_token(tmp_path / "dangling", GROUP)
-    with pytest.raises(TokenFileError, match="No such file or directory"):
+    with pytest.raises(SecretFileError, match="No such file or directory"):
         load_or_create_token(tmp_path / "missing" / "t", GROUP)
 
 

@@ -28,7 +28,8 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 def _call(client: httpx.Client, request: Request) -> None:
     content: Any = _pieces(request.content) if request.chunked else (request.content or None)
-    with client.stream(request.method, OPTIONS["base"] + request.path, content=content, headers=request.headers) as made:
+    url = OPTIONS["base"] + request.path
+    with client.stream(request.method, url, content=content, headers=request.headers) as made:
         stream = made.extensions["network_stream"]
         ends = (stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr"))
         size = sum(len(piece) for piece in made.iter_raw())

@@ -35,7 +35,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": made.content[at : at + step], "more_body": True})
     await send({"type": "http.response.body"})
     sizes = (size, len(made.content))
-    LOG.write("server", method, path, made.status, sizes, os.getpid(), (scope["server"], scope["client"]), OPTIONS["tls"])
+    ends = (scope["server"], scope["client"])
+    LOG.write("server", method, path, made.status, sizes, os.getpid(), ends, OPTIONS["tls"])
 
 
 async def main() -> None:
