@@ -32,6 +32,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     node_checks.clock,
     node_checks.directories,
     node_checks.otlp,
+    node_checks.page,
     node_checks.sensor,
 )
 

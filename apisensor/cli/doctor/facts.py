@@ -82,6 +82,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """host:port; None: none is configured."""
     otlp_error: str | None = None
     """Why it cannot be reached; None: it can."""
+    page: str | None = None
+    """Where the page is to be served, "address:port"; None: it is switched off."""
+    page_error: str | None = None
+    """Why it cannot be served there; None: it can, or a running sensor does."""
     sensor: str | None = None
     """Version of a running sensor; None: none runs."""
     settings_error: str | None = None

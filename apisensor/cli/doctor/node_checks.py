@@ -189,6 +189,15 @@ def otlp(f: Facts) -> Iterator[Check]:
         yield Check("OTLP", "warn", f"{f.otlp_endpoint}: {f.otlp_error}", remedy)
 
 
+def page(f: Facts) -> Iterator[Check]:
+    if f.page is None:
+        yield Check("page", "ok", "switched off (web.enabled)")
+    elif f.page_error is None:
+        yield Check("page", "ok", f"{f.page}: {'free' if f.sensor is None else 'the running sensor serves it'}")
+    else:
+        yield Check("page", "fail", f.page_error, "set web.address or web.port, or web.enabled=false")
+
+
 def sensor(f: Facts) -> Iterator[Check]:
     found = "none is running" if f.sensor is None else f"version {f.sensor} is running: `apisensor status`"
     yield Check("sensor", "ok", found)

@@ -22,6 +22,7 @@ from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
 from apisensor.live.client import LiveClient
 from apisensor.live.listening import LiveError
 from apisensor.sections import Settings
+from apisensor.web.listening import ListenError, authority, listen
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
     unknown = _Unknown()
     ask = unknown.ask
     endpoint = _otlp_endpoint(environ)
+    running = _running_sensor(settings.live_socket)
     return Facts(
         euid=os.geteuid(),
         capabilities=ask("capabilities", _capabilities),
@@ -107,10 +109,20 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
         directories=[_directory(settings.general.state_directory), _directory(settings.general.runtime_directory)],
         otlp_endpoint=endpoint,
         otlp_error=_unreachable(endpoint) if endpoint else None,
-        sensor=_running_sensor(settings.live_socket),
+        page=authority(settings.web.address, settings.web.port) if settings.web.enabled else None,
+        page_error=_page_error(settings) if settings.web.enabled and running is None else None,
+        sensor=running,
         settings_error=settings_error,
         unknown=unknown.reasons,
     )
+
+
+def _page_error(settings: Settings) -> str | None:
+    try:
+        listen(settings).close()
+    except ListenError as error:
+        return str(error)
+    return None
 
 
 def _text(path: str) -> str:

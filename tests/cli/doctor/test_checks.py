@@ -104,6 +104,7 @@ ALL_BUT = frozenset(CAPABILITY_BITS)
             {"directories": [Directory("/x", True, "root", 0o777)]},
             "directory /x", "fail", "everybody may write", "chmod o-w /x",
         ),
+        ({"page": "127.0.0.1:8090", "page_error": "port 8090 is taken"}, "page", "fail", "is taken", "web.port"),
         ({"otlp_error": "Connection refused"}, "OTLP", "warn", "127.0.0.1:4317: Connection refused", "collector"),
     ],
 )  # fmt: skip
