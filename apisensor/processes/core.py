@@ -105,6 +105,7 @@ class Core:
         self._own_page = parameters.page
         self._prints = parameters.output != "none"
         self._spans_before = self._page[CoreCount.SPANS_OFFERED]
+        self._rows_before = self._page[CoreCount.ROWS_SETTLED]
         workers = parameters.settings.worker.count
         self._worker_pages = [map_page(descriptors[f"page:{index}"], write=False) for index in range(workers)]
         self._decode = msgspec.msgpack.Decoder(Packet).decode
@@ -145,6 +146,9 @@ class Core:
         page[CoreCount.LOST_IN_CORE] = page[CoreCount.RECEIVED] - done
         page[CoreCount.PERHAPS_PRINTED] += page[CoreCount.PRINTING]
         page[CoreCount.PRINTING] = 0
+        if self._store is not None:
+            rows = page[CoreCount.RECEIVED] - page[CoreCount.OWN_CALLS]
+            page[CoreCount.ROWS_LOST_WITH_CORE] = rows - page[CoreCount.ROWS_SETTLED]
         page[CoreCount.SPANS_LOST_WITH_CORE] = page[CoreCount.SPANS_OFFERED] - page[CoreCount.SPANS_SETTLED]
 
     def _register(self, link: Link, handler: Callable[[Link], None]) -> None:
@@ -266,8 +270,10 @@ class Core:
         self._quiet()
 
     def _publish(self) -> None:
-        """Brings the shared counters of spans up to date."""
+        """Brings the shared counters of spans and rows up to date."""
         page = self._page
+        if self._store is not None:
+            page[CoreCount.ROWS_SETTLED] = self._rows_before + self._store.settled()
         if self._exporter is not None:
             stats = self._exporter.stats()
             page[CoreCount.SPANS_OFFERED] = self._spans_before + stats.offered

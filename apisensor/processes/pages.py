@@ -60,6 +60,10 @@ class CoreCount(enum.IntEnum):
     """Of LOST_IN_CORE, those whose lines were being written when a core died: some may be out."""
     OWN_CALLS = 11
     """Transactions left out: calls to the sensor's own page."""
+    ROWS_SETTLED = 12
+    """Transactions stored or counted as not stored."""
+    ROWS_LOST_WITH_CORE = 13
+    """Transactions that waited to be stored in cores that died, those of the last commit perhaps included."""
 
 
 ACCOUNTED = 64
@@ -115,6 +119,7 @@ _NAMES: list[tuple[enum.IntEnum, str]] = [
     (CoreCount.LOST_WITH_WORKER, "core.lost.with_worker"),
     (CoreCount.NOT_PRINTED, "core.lost.not_printed"),
     (CoreCount.SPANS_LOST_WITH_CORE, "core.lost.spans"),
+    (CoreCount.ROWS_LOST_WITH_CORE, "core.lost.rows"),
     (WorkerCount.RECORDS_IN_HAND, "worker.lost.records_in_hand"),
     # Left out on purpose and counted exactly: a transaction that suffers from it says so itself.
     (Count.BYTES_LOST_SKIPPED, "worker.skipped_bytes"),

@@ -94,6 +94,10 @@ class Keeper:
             **{f"store.lost.{cause}": count for cause, count in self._condition.lost.items()},
         }
 
+    def settled(self) -> int:
+        """Transactions stored, or counted as lost."""
+        return self._stored + sum(self._condition.lost.values())
+
     def notes(self) -> list[str]:
         said = self._condition.notes()
         if self._writer is not None and self._writer.retention.full_of_inventory:

@@ -127,6 +127,10 @@ class StoreService:
         found["store.queued_bytes"] = self._transactions.bytes + self._control.bytes
         return found
 
+    def settled(self) -> int:
+        """Transactions put that are stored, or counted as not stored."""
+        return self._keeper.settled() + self._transactions.refused
+
     def notes(self) -> list[str]:
         """Sentences for people: what is wrong with the store, and what happened to it since the start."""
         return self._keeper.notes()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from apisensor.store.reader import StoreReader
 from tests.peers.scenario import Run
 from tests.peers.scenarios import BY_NAME
 from tests.sensor import Sensor
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.kernel
 ROUNDS = 4
 REQUESTS_IN_RECORD = 16
 """HEADERS frames that one record of these scenarios may hold, when it was in hand as the worker died."""
+WAITING_ROWS = 2000
+"""Views that wait for their twin, and what waits for the next commit, when the store is looked at."""
 WAIT_S = 20.0
 
 
@@ -89,6 +92,10 @@ def test_a_killed_part_is_restarted_and_all_is_accounted_for(name: str, tmp_path
         least = missing - REQUESTS_IN_RECORD * counters["worker.lost.records_in_hand"]
         most = missing + verdict.foreign + counters["core.perhaps_printed"]
         assert least <= lost <= most, f"{lost} lost\n{verdict.report()}{sensor.log()}"
+        rows = StoreReader(f"{sensor.directory}/state/store/apisensor.db").facts().transactions
+        taken = counters["core.received"] - counters["core.own_calls"]
+        assert rows <= taken <= rows + counters["core.lost.rows"] + WAITING_ROWS
+        assert name == "core" or counters["core.lost.rows"] == 0
         assert counters["worker.lost.records_in_hand"] == (ROUNDS if name == "worker-0" else 0)
         assert name == "core" or counters["core.perhaps_printed"] == 0
         if name in ("capture", "finder"):
