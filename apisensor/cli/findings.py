@@ -14,9 +14,9 @@ from rich.text import Text
 from apisensor.cli import stored
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.cli.output import page_console
-from apisensor.cli.stored import cell
+from apisensor.cli.stored import Column, cell
 from apisensor.detect import json_form
-from apisensor.detect.model import SEVERITIES, STATES
+from apisensor.detect.model import SEVERITIES, STATES, Finding
 from apisensor.detect.ocsf import ocsf_line
 from apisensor.detect.sarif import sarif
 from apisensor.detect.table import csv_table
@@ -65,7 +65,7 @@ def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...
         stored.print_json([_document(record) for record in records])
         return
     console = page_console()
-    console.print(_list_page(records) if records else "no finding matches")
+    console.print(stored.listing(_COLUMNS, records, console.width) if records else "no finding matches")
     if more:
         console.print(Text(f"the first {len(records)}; -n shows more", "dim"))
 
@@ -143,23 +143,20 @@ def _document(record: FindingRecord) -> dict[str, Any]:
     return {**json_form.public(record.finding, record.state), "events": record.events}
 
 
-def _list_page(records: list[FindingRecord]) -> Table:
-    made = stored.table(
-        "id", "severity", "state", "finding", "service", "who", "times", "last", right=("times",), fold=("finding",)
-    )
-    for record in records:
-        f = record.finding
-        made.add_row(
-            cell(f.id, "dim"),
-            cell(f.severity, _COLORS[f.severity]),
-            cell(record.state.replace("_", " ")),
-            cell(f"{f.title} {f.route or ''}".rstrip(), "bold" if record.state == "open" else ""),
-            cell(f.service),
-            cell(f.client or (f.identity or "")[:12]),
-            cell(f"{f.count:,}"),
-            cell(stored.since(rfc3339(f.last_ns))),
-        )
-    return made
+_COLUMNS: tuple[Column[FindingRecord], ...] = (
+    Column("id", lambda record: cell(record.finding.id, "dim"), 16),
+    Column("severity", lambda record: cell(record.finding.severity, _COLORS[record.finding.severity]), 8),
+    Column("state", lambda record: cell(record.state.replace("_", " ")), 14, least=2),
+    Column("finding", lambda record: cell(_told(record.finding), "bold" if record.state == "open" else "")),
+    Column("service", lambda record: cell(record.finding.service), 20, least=4),
+    Column("who", lambda record: cell(record.finding.client or (record.finding.identity or "")[:12]), 15, least=3),
+    Column("times", lambda record: cell(f"{record.finding.count:,}"), 7, least=1, right=True),
+    Column("last", lambda record: cell(stored.since(rfc3339(record.finding.last_ns))), 5, least=5),
+)
+
+
+def _told(f: Finding) -> str:
+    return f"{f.title}: {f.route}" if f.route else f.title
 
 
 def _detail_page(record: FindingRecord, transactions: list[TransactionRow]) -> Group:

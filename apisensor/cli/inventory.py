@@ -12,7 +12,7 @@ from rich.text import Text
 from apisensor.cli import stored
 from apisensor.cli.options import settings_options
 from apisensor.cli.output import page_console
-from apisensor.cli.stored import cell
+from apisensor.cli.stored import Column, cell
 from apisensor.inventory.model import EndpointKey, EndpointRecord
 from apisensor.inventory.openapi import documents
 from apisensor.inventory.table import csv_text
@@ -65,7 +65,7 @@ def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...
         stored.print_json(rows)
         return
     console = page_console()
-    console.print(_list_page(rows) if rows else "no endpoint matches")
+    console.print(stored.listing(_COLUMNS, rows, console.width) if rows else "no endpoint matches")
     if more:
         console.print(Text(f"the first {len(rows)}; -n shows more, --search narrows", "dim"))
 
@@ -128,27 +128,20 @@ def _rows(store: StoreReader, values: dict[str, Any], limit: int | None) -> tupl
             return rows, cursor is not None
 
 
-def _list_page(rows: list[EndpointRow]) -> Table:
-    right = ("calls", "errors", "p95", "callers")
-    made = stored.table(
-        "id", "owner", "method", "route", "calls", "errors", "p95", "auth", "sensitive", "callers", "seen",
-        right=right, fold=("route",),
-    )  # fmt: skip
-    for row in rows:
-        made.add_row(
-            cell(row.id, "dim"),
-            cell(f"→ {row.owner}" if row.side == "client" else row.owner),
-            cell(row.method),
-            cell(row.route, "bold"),
-            cell(f"{row.count:,}"),
-            cell(f"{row.error_rate:.1%}" if row.errors else "", "red"),
-            cell(duration(row.p95_ms)),
-            cell(", ".join(row.auth), "yellow" if row.unauthenticated else ""),
-            cell(", ".join(row.sensitive), "magenta"),
-            cell(f"{row.callers:,}"),
-            cell(stored.since(row.last_seen)),
-        )
-    return made
+_COLUMNS: tuple[Column[EndpointRow], ...] = (
+    Column("id", lambda row: cell(row.id, "dim"), 16),
+    Column("owner", lambda row: cell(f"→ {row.owner}" if row.side == "client" else row.owner), 24),
+    Column("method", lambda row: cell(row.method), 7),
+    Column("route", lambda row: cell(row.route, "bold")),
+    Column("calls", lambda row: cell(f"{row.count:,}"), 9, least=7, right=True),
+    Column("errors", lambda row: cell(f"{row.error_rate:.1%}" if row.errors else "", "red"), 6, least=5, right=True),
+    Column("p95", lambda row: cell(duration(row.p95_ms)), 6, least=3, right=True),
+    Column("auth", lambda row: cell(", ".join(row.auth), "yellow" if row.unauthenticated else ""), 14, least=8),
+    Column("sensitive", lambda row: cell(", ".join(row.sensitive), "magenta"), 26, least=6),
+    Column("callers", lambda row: cell(f"{row.callers:,}"), 7, least=2, right=True),
+    Column("seen", lambda row: cell(stored.since(row.last_seen)), 5, least=4),
+    Column("first", lambda row: cell(stored.since(row.first_seen)), 5, least=1),
+)
 
 
 def _detail_page(detail: EndpointDetail) -> Group:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import click
 import msgspec
@@ -16,6 +16,8 @@ from rich.text import Text
 from apisensor.cli.options import settings_from
 from apisensor.live.text import visible
 from apisensor.store.reader import StoreReader
+
+T = TypeVar("T")
 
 _AGE = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -56,6 +58,46 @@ def since(stamp: str) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+class Column(NamedTuple, Generic[T]):
+    """A column of a list."""
+
+    heading: str
+    cell: Callable[[T], Text]
+    width: int | None = None
+    """Most places it takes; None: it takes what the others leave."""
+    least: int = 0
+    """The order in which columns give way on a narrow terminal, the least telling first; 0: it never does."""
+    right: bool = False
+
+
+FLEXIBLE = 32
+"""Places that the column without a width has at least, unless nothing else is left."""
+GAP = 2
+
+
+def listing(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Table:
+    """A list in which each row is one line, but for its flexible column, in at most `width` places."""
+    shown = list(columns)
+    for column in sorted((column for column in columns if column.least), key=lambda column: column.least):
+        if sum((column.width or FLEXIBLE) + GAP for column in shown) - GAP <= width:
+            break
+        shown.remove(column)
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim", expand=True)
+    for column in shown:
+        flexible = column.width is None
+        made.add_column(
+            column.heading,
+            justify="right" if column.right else "left",
+            overflow="fold" if flexible else "ellipsis",
+            no_wrap=not flexible,
+            max_width=column.width,
+            ratio=1 if flexible else None,
+        )
+    for row in rows:
+        made.add_row(*(column.cell(row) for column in shown))
+    return made
 
 
 def table(*headings: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:

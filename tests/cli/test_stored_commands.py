@@ -136,6 +136,7 @@ def test_tables_fit_the_terminal(width: int, place: list[str]) -> None:
         lines = re.sub(r"\x1b\[[0-9;]*m", "", content.decode()).splitlines()
         assert len(lines) > 5
         assert max(map(columns, lines)) <= width
+        assert any(word in content.decode() for word in ("/users/me", "Repeated", "Quantiles"))
 
 
 def test_the_store_itself(place: list[str]) -> None:
