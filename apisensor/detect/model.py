@@ -14,7 +14,8 @@ SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 
 State = Literal["open", "acknowledged", "false_positive", "closed"]
 STATES: tuple[State, ...] = ("open", "acknowledged", "false_positive", "closed")
-"""Life cycle of a finding. A finding that was closed and happens again is open again; a false positive stays one."""
+"""Life cycle of a finding. A finding that was closed and happens again is open again; a false positive stays one, and
+so does what its rule finds about the same later."""
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

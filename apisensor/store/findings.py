@@ -27,8 +27,9 @@ SENSOR = "sensor"
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Finding).decode
 
-_UPSERT = """INSERT INTO findings (id, state, severity, rule, title, service, endpoint, identity, client, last_ns, body)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,
+_UPSERT = """INSERT INTO findings
+    (id, state, severity, rule, key, title, service, endpoint, identity, client, last_ns, body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state,
     severity = excluded.severity, rule = excluded.rule, title = excluded.title, service = excluded.service,
     endpoint = excluded.endpoint, identity = excluded.identity, client = excluded.client,
     last_ns = excluded.last_ns, body = excluded.body"""
@@ -77,8 +78,12 @@ class Findings:
         severity = SEVERITIES.index(finding.severity)
         row = execute("SELECT n, state, severity, body FROM findings WHERE id = ?", (finding.id,)).fetchone()
         state: State = "open"
-        comments: list[str] = [""] if row is None else []
-        if row is not None:
+        comments: list[str] = []
+        if row is None:
+            comments.append("")
+            if (judged := self._judged(finding)) is not None:
+                state, comments = "false_positive", [f"as finding {judged} of the same"]
+        else:
             before = decode(row[3])
             state = row[1]
             again = finding.last_ns > before.last_ns or finding.count > before.count
@@ -88,7 +93,7 @@ class Findings:
             if severity > row[2]:
                 comments.append(f"severity rose from {before.severity} to {finding.severity}")
         values = (
-            finding.id, state, severity, finding.rule, finding.title, finding.service, endpoint,
+            finding.id, state, severity, finding.rule, finding.key, finding.title, finding.service, endpoint,
             finding.identity, finding.client, finding.last_ns, encode(finding),
         )  # fmt: skip
         execute(_UPSERT, values)
@@ -97,6 +102,12 @@ class Findings:
         for comment in comments:
             self._event(n, finding.time_ns if row is None else finding.last_ns, SENSOR, state, comment)
         self._pin(n, finding.transactions)
+
+    def _judged(self, finding: Finding) -> str | None:
+        """Id of an earlier finding of the same, that somebody called a false positive."""
+        asked = "SELECT id FROM findings WHERE rule = ? AND key = ? AND state = 'false_positive'"
+        row = self._connection.execute(asked, (finding.rule, finding.key)).fetchone()
+        return None if row is None else row[0]
 
     def set_state(self, finding: str, state: State, who: str, comment: str, now_ns: int) -> None:
         """A step that a person takes.

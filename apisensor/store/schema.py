@@ -130,6 +130,7 @@ CREATE TABLE findings (
     state TEXT NOT NULL,
     severity INTEGER NOT NULL,    -- 0 info ... 4 critical
     rule TEXT NOT NULL,
+    key TEXT NOT NULL,
     title TEXT NOT NULL,
     service TEXT,
     endpoint TEXT,
@@ -139,6 +140,7 @@ CREATE TABLE findings (
     body BLOB NOT NULL
 );
 CREATE INDEX findings_worst ON findings (severity, last_ns, n, state, rule, service, endpoint, identity, client);
+CREATE INDEX findings_false ON findings (rule, key) WHERE state = 'false_positive';
 CREATE INDEX findings_last ON findings (last_ns);
 CREATE INDEX findings_endpoint ON findings (endpoint) WHERE endpoint IS NOT NULL;
 CREATE INDEX findings_identity ON findings (identity) WHERE identity IS NOT NULL;

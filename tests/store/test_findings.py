@@ -53,6 +53,28 @@ def test_closed_and_happened_again_is_open_again(write: Write, writer: Writer, r
     assert life(reader) == [("sensor", "open", ""), ("ann", "closed", "fixed"), ("sensor", "open", "happened again")]
 
 
+def test_what_was_a_false_positive_is_one_when_it_begins_again(
+    write: Write, writer: Writer, reader: StoreReader
+) -> None:
+    write(findings=(finding(),))
+    writer.set_state(SetState(finding=ID, state="false_positive", who="ann", comment="a scanner of ours"), NOW_NS)
+    same, other = finding(id="a" * 16), finding(id="b" * 16, key="another")
+    write(findings=(same, other))
+    record = reader.finding(same.id)
+    assert record is not None
+    assert [(event.who, event.state) for event in record.events] == [("sensor", "false_positive")]
+    assert ID in record.events[0].comment
+    beside = reader.finding(other.id)
+    assert beside is not None
+    assert beside.state == "open"
+    writer.set_state(SetState(finding=ID, state="closed", who="ann"), NOW_NS)
+    writer.set_state(SetState(finding=same.id, state="closed", who="ann"), NOW_NS)
+    write(findings=(finding(id="c" * 16),))
+    third = reader.finding("c" * 16)
+    assert third is not None
+    assert third.state == "open"
+
+
 @pytest.mark.parametrize("state", ["false_positive", "acknowledged"])
 def test_what_a_person_said_stays(write: Write, writer: Writer, reader: StoreReader, state: State) -> None:
     write(findings=(finding(),))
