@@ -5,6 +5,10 @@ from __future__ import annotations
 CONTENT_LENGTH_WITH_TRANSFER_ENCODING = "content-length-with-transfer-encoding"
 REPEATED_CONTENT_LENGTH = "repeated-content-length"
 REPEATED_HOST = "repeated-host"
+BARE_LINE_FEED = "bare-line-feed"
+FOLDED_FIELD = "folded-field"
+SPACE_BEFORE_COLON = "space-before-colon"
+NON_ASCII_TARGET = "non-ascii-target"
 UNKNOWN_FIELD = "hpack-unknown-field"
 HEADER_BYTES = "header-bytes-limit"
 HEADER_COUNT = "header-count-limit"
@@ -18,6 +22,12 @@ ANOMALIES = {
     "6.3): two parsers may see two different messages, which is how requests are smuggled",
     REPEATED_CONTENT_LENGTH: "a message has more than one Content-Length field line (RFC 9110 section 8.6)",
     REPEATED_HOST: "a request has more than one Host field line (RFC 9112 section 3.2); the first is its authority",
+    BARE_LINE_FEED: "a line of a head ends with LF and no CR (RFC 9112 section 2.2): some parsers take it, some do not",
+    FOLDED_FIELD: "a field goes on in a line that begins with a blank (obsolete folding, RFC 9112 section 5.2); its "
+    "value is shown in one line",
+    SPACE_BEFORE_COLON: "blanks stand between a field's name and its colon (RFC 9112 section 5.1): some parsers read "
+    "the field, some do not, which is how requests are smuggled",
+    NON_ASCII_TARGET: "a request target has octets beyond ASCII (RFC 9112 section 3.2); it is shown as sent",
     UNKNOWN_FIELD: "a header refers to an HPACK entry inserted before the connection was joined, or before a loss: its "
     "name or value is null",
     HEADER_BYTES: "the head exceeded the sensor's header_bytes and was not read to its end",

@@ -19,6 +19,9 @@ complete and when it ends. It is always in one of these modes:
           +--- loss, refusal ---------+ | +--- Upgrade, CONNECT ---> HOLD --declined-->+ PARSE
                                         +--------------- the body's end ---------------+
 
+A head that llhttp refuses and servers accept is put right and parsed again where it begins with a call, or with the
+bytes behind a message that ended with one (`http1_repair`).
+
 A start line found in HUNT may be a body's, so the first message after it is told only once its head is complete, or
 is cut by something else than its bytes. If llhttp refuses it, it never was a message ("in doubt" below). In step, a
 message is told at its first byte, and a refused one is evidence. Where bytes of the direction passed unseen, several
@@ -31,10 +34,11 @@ input is cut where heads may end), that content was skipped (COUNT), that the pe
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.http1_engine import DUPLICATE_LENGTH, Engine
+from apisensor.protocols.http1_repair import repaired
 from apisensor.protocols.identify import Start
 from apisensor.protocols.message import Field, Message, add_content, count_unseen
 from apisensor.streams.limits import Limits
@@ -101,11 +105,15 @@ class Reader:
         "_doubtful_bytes",
         "_engine",
         "_fields",
+        "_from_boundary",
         "_head_bytes",
         "_left",
         "_length",
+        "_open_head",
         "_parser",
         "_refused_data",
+        "_resumed",
+        "_suspect",
         "_until_end",
         "in_doubt",
         "limits",
@@ -140,6 +148,14 @@ class Reader:
         self._head_bytes = 0
         self._refused_data = b""
         """What llhttp was given when it refused."""
+        self._from_boundary = False
+        """The message under way, or the next one, begins with the first byte of `_open_head`, or of the call."""
+        self._open_head: list[bytes] = []
+        """What earlier calls brought of a head that is not complete."""
+        self._suspect: Exception | None = None
+        """The head under way was refused, for this reason, and may be put right when all of it is there."""
+        self._resumed = False
+        """What the parser is given next is the message under way once more, put right."""
 
     # Input
 
@@ -220,6 +236,8 @@ class Reader:
         """The next byte is the first of a message."""
         self.mode = Mode.PARSE
         self._doubtful_bytes = 0
+        self._open_head = []
+        self._suspect = None
         self._parser = self._new_parser()
 
     # The parser's callbacks; the other ones are in the subclasses
@@ -244,6 +262,11 @@ class Reader:
 
     def _parse(self, data: bytes) -> None:
         opened = self.message
+        if opened is None:
+            self._from_boundary = True
+        elif self._suspect is not None:
+            self._refused(self._suspect, data)
+            return
         try:
             self._parser.feed_data(data)
         except self._engine.switched as upgrade:
@@ -308,6 +331,9 @@ class Reader:
                 return
         self.pairing.unread(self, len(data))
 
+    _of_requests: ClassVar[bool]
+    """Whether this direction carries requests."""
+
     def _keep(self, data: bytes) -> None:
         """HOLD and STOP; only requests are held."""
 
@@ -348,6 +374,8 @@ class Reader:
         """llhttp does not accept what it was given."""
         if self.mode != Mode.PARSE:
             return  # the pairing has turned away from this flow during the call
+        if self._put_right(refusal, data):
+            return
         if self.message is not None and str(refusal) == DUPLICATE_LENGTH:
             self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
         elif self.in_doubt:
@@ -359,6 +387,34 @@ class Reader:
         self.lose("parse_error")
         self._refused_data = b""
         self.pairing.rejected()
+
+    def _put_right(self, refusal: Exception, data: bytes) -> bool:
+        """Whether the refused head is one that servers accept; it is then parsed as they read it (`http1_repair`)."""
+        message = self.message
+        if message is None or message.fields is not None or self.in_doubt or not self._from_boundary:
+            return False
+        head = b"".join((*self._open_head, data))
+        found = repaired(head, request=self._of_requests)
+        self._suspect = None
+        self._open_head = []
+        if found is None:
+            return False
+        message.end_ns = self.now
+        if not found.data:
+            self._open_head = [head]
+            self._suspect = refusal
+            return True
+        message.anomalies += found.anomalies
+        self._from_boundary = False  # once
+        self._parser = self._new_parser()
+        self._resumed = True
+        self._resume(found.target)
+        self._parse(found.data)
+        return True
+
+    def _resume(self, target: bytes) -> None:  # noqa: ARG002 - responses have none
+        """The message under way begins once more; its target as sent, where that is not what the parser will see."""
+        self._fields = []
 
     def _seal(self, message: Message, reason: str) -> None:
         """No more of this message will be seen."""
@@ -377,6 +433,8 @@ class Reader:
     def _bound_head(self, message: Message, data: bytes, continued: bool) -> None:
         """A head is open at the end of a chunk: bound what it may grow to."""
         self._doubtful_bytes += len(data)
+        if self._from_boundary:
+            self._open_head.append(data)
         if continued:
             self._head_bytes += len(data)
         else:

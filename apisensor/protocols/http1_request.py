@@ -20,7 +20,18 @@ _LENGTHS = frozenset(map(len, _FRAMING))
 class RequestReader(Reader):
     """The direction that carries requests."""
 
-    __slots__ = ("_coded", "_held", "_held_bytes", "_held_lost", "_priming", "_switching", "_url", "late", "pipelines")
+    __slots__ = (
+        "_as_sent",
+        "_coded",
+        "_held",
+        "_held_bytes",
+        "_held_lost",
+        "_priming",
+        "_switching",
+        "_url",
+        "late",
+        "pipelines",
+    )
 
     def __init__(self, pairing: Pairing, limits: Limits, engine: Engine) -> None:
         super().__init__(pairing, limits, engine)
@@ -29,6 +40,8 @@ class RequestReader(Reader):
         self.pipelines = False
         """The client is known to send requests before earlier ones are answered."""
         self._url = b""
+        self._as_sent = b""
+        """The target, where the parser is given another one."""
         self._switching = False
         """The message under way asks to switch the protocol, so what follows it is held."""
         self._coded = False
@@ -39,13 +52,16 @@ class RequestReader(Reader):
         self._held_bytes = 0
         self._held_lost: str | None = None
 
+    _of_requests = True
+
     def on_message_begin(self) -> None:
-        if self._priming:
+        if self._priming or self._resumed:
+            self._resumed = False
             return
         now = self.now
         self.message = message = Message(now, now)
         self._fields = []
-        self._url = b""
+        self._url = self._as_sent = b""
         self._switching = self._coded = False
         if self.in_doubt:
             self.pairing.request_in_doubt()
@@ -67,6 +83,10 @@ class RequestReader(Reader):
     def _new_parser(self) -> Any:
         return self._engine.request(self)
 
+    def _resume(self, target: bytes) -> None:
+        super()._resume(target)
+        self._url, self._as_sent = b"", target
+
     def on_url(self, piece: bytes) -> None:
         self._url = self._url + piece if self._url else piece
 
@@ -85,6 +105,8 @@ class RequestReader(Reader):
                 message.version = "http/1.0"
             else:
                 message.reason = "parse_error"
+        if self._open_head:
+            self._open_head = []
         fields = self._fields
         length = authority = None
         coded = upgrade = False
@@ -102,7 +124,7 @@ class RequestReader(Reader):
                 else:
                     upgrade = True
         message.authority = authority
-        url = self._url
+        url = self._as_sent or self._url
         if url[:1] == b"/" and method != b"CONNECT":
             message.target = url
         else:
@@ -135,6 +157,7 @@ class RequestReader(Reader):
         if self._coded or (self._switching and self._length and message.body_size < self._length):
             return  # httptools passes over the body of a request with Upgrade; _upgraded reads it
         self.message = None
+        self._from_boundary = False
         message.end_ns = self.now
         message.ended = True
         if self._switching:

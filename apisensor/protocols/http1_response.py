@@ -30,7 +30,12 @@ class ResponseReader(Reader):
         self._tail = b""
         """The last octets of an open head, in which its end may have begun."""
 
+    _of_requests = False
+
     def on_message_begin(self) -> None:
+        if self._resumed:
+            self._resumed = False
+            return
         now = self.now
         self.message = message = Message(now, now)
         self._fields = []
@@ -50,6 +55,8 @@ class ResponseReader(Reader):
             self.in_doubt = False
             self.pairing.response_begun(message)
         message.status = status = self._parser.get_status_code()
+        if self._open_head:
+            self._open_head = []
         fields = self._fields
         length = coding = None
         for name, value in fields:
@@ -80,6 +87,7 @@ class ResponseReader(Reader):
 
     def on_message_complete(self) -> None:
         message, self.message = self.message, None
+        self._from_boundary = False
         if message is None:
             return
         message.end_ns = self.now
