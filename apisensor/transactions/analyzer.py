@@ -14,6 +14,7 @@ from typing import Any
 from apisensor.events.model import Bind, Cause, Chunk, Close, Direction, End, Event, Gap, Open
 from apisensor.protocols.http1_engine import Engine as Http1Engine
 from apisensor.protocols.identify import Start, identify
+from apisensor.protocols.proxy import header_length
 from apisensor.streams.lane import END_OF_FLOW, Hole
 from apisensor.streams.limits import Limits
 from apisensor.transactions.counts import Count
@@ -299,6 +300,14 @@ class Analyzer:
     def _identify(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> None:
         """Look at the first bytes of each direction until they say what the flow speaks, or for long enough."""
         candidate = flow.candidates[direction]
+        if not flow.prefix[direction]:
+            rest = self._pass_proxy_header(flow, direction, data, now, call_start)
+            if not rest:
+                return
+            call_start = call_start or rest is not data
+            data = rest
+        elif flow.lanes[direction].position == flow.prefix[direction] + len(data):
+            call_start = True  # whatever the call was, this follows the header
         verdict = Start.OTHER
         if candidate:
             verdict = identify(b"".join(piece for piece, _, _ in candidate) + data)
@@ -324,7 +333,7 @@ class Analyzer:
         if verdict is Start.REQUEST or verdict is Start.RESPONSE:
             self.counts[Count.FLOWS_HTTP1] += 1
             requests = direction if verdict is Start.REQUEST else 1 - direction
-            seen = sum(len(piece) for piece, _, _ in kept[requests])
+            seen = flow.prefix[requests] + sum(len(piece) for piece, _, _ in kept[requests])
             engine: Engine = Http1Pairing(flow, requests, late=flow.lanes[requests].position != seen)
         else:
             self.counts[Count.FLOWS_HTTP2] += 1
@@ -337,6 +346,23 @@ class Analyzer:
             kept[way].clear()
             for piece in pieces:
                 engine.data(way, *piece)
+
+    def _pass_proxy_header(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> bytes:
+        """What there is to identify: all of data, or what follows a PROXY header; b"" where nothing is there yet."""
+        candidate = flow.candidates[direction]
+        begun = b"".join([*(piece for piece, _, _ in candidate), data]) if candidate else data
+        if flow.lanes[direction].position != len(begun) or not (call_start or candidate):
+            return data
+        length = header_length(begun)
+        if length == 0:
+            return data
+        if length is None:
+            candidate.append((data, now, call_start))
+            return b""
+        self.counts[_NOT_HTTP_BYTES] += length
+        flow.prefix[direction] = length
+        candidate.clear()
+        return begun[length:]
 
     def _look(self, flow: Flow, direction: Direction, data: bytes, call_start: bool) -> None:
         """These bytes are no message's beginning."""

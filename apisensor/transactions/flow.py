@@ -125,6 +125,7 @@ class Flow:
         "open",
         "peer",
         "pid",
+        "prefix",
         "shared",
         "tls",
         "total_looks",
@@ -152,6 +153,8 @@ class Flow:
         self.held: list[Held] = []
         self.candidates: tuple[list[tuple[bytes, int, bool]], list[tuple[bytes, int, bool]]] = ([], [])
         """While the protocol is unknown: chunks that may be the beginning of a message, by direction."""
+        self.prefix = [0, 0]
+        """Bytes of a PROXY header at the beginning of each direction."""
         self.looks = [0, 0]
         self.total_looks = 0
 
