@@ -44,8 +44,6 @@ from apisensor.protocols.message import Field, Message, add_content, count_unsee
 from apisensor.streams.limits import Limits
 
 HEAD_END = b"\r\n\r\n"
-_BLANK = b" \t"
-"""What may stand around a field's value and is not part of it (RFC 9112 section 5.1)."""
 
 
 class Mode:
@@ -243,7 +241,8 @@ class Reader:
     # The parser's callbacks; the other ones are in the subclasses
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value.rstrip(_BLANK)))
+        # Blanks behind a value are not part of it (RFC 9112 section 5.1). Other white space the parser refuses.
+        self._fields.append((name, value.rstrip()))
 
     def on_body(self, piece: bytes) -> None:
         message = self.message
