@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from apisensor.finder.functions import ROLES
+from apisensor.finder.functions import GO, ROLES
 from apisensor.finder.symbols import find_functions, find_version
+from tests.peers.go import go_peers
 
 LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
 
@@ -83,3 +84,40 @@ def test_damaged_files_never_raise() -> None:
             damaged[chance.randrange(len(damaged) if chance.random() < 0.5 else 4096)] = chance.randrange(256)
         found = find_functions(io.BytesIO(bytes(damaged[: chance.choice([len(damaged), 5000, 70000])])))
         assert set(found.offsets) <= set(ROLES)
+
+
+@pytest.mark.parametrize("form", ["go", "go-stripped", "go-pie"])
+def test_go_with_and_without_symbols(form: str) -> None:
+    """Held beside what objdump makes of the program that has symbols: as many return instructions, at the same
+    distances; addresses differ with the form."""
+    with open(go_peers(form), "rb") as file:
+        found, version = find_functions(file), find_version(file).version
+    assert found.error is None
+    assert set(found.offsets) == set(GO.functions)
+    stated = subprocess.run(["go", "version", str(go_peers(form))], capture_output=True, text=True, check=True).stdout
+    assert f"go{version}" in stated
+    for function, offset in found.offsets.items():
+        distances = [at - offset for at in found.returns[function]]
+        if form == "go-pie":  # other instructions: it only must have some, in order
+            assert distances == sorted(set(distances))
+            assert distances
+        else:
+            assert distances == _returns(str(go_peers("go")), function)
+
+
+def _returns(path: str, function: str) -> list[int]:
+    command = ["objdump", "-d", f"--disassemble={function}", "--no-show-raw-insn", path]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    begin = next(int(line.split()[0], 16) for line in lines if line.endswith(f"<{function}>:"))
+    return [int(line.split(":")[0], 16) - begin for line in lines if re.search(r"\tret", line)]
+
+
+def test_damaged_go_programs_never_raise() -> None:
+    original = go_peers("go-stripped").read_bytes()
+    chance = random.Random(7)
+    for _ in range(6):
+        damaged = bytearray(original)
+        for _ in range(2000):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        found = find_functions(io.BytesIO(bytes(damaged)))
+        assert set(found.offsets) <= set(GO.functions)

@@ -25,6 +25,7 @@ from tests.peers.curl import Curl
 from tests.peers.go import FORMS, go_peers
 from tests.peers.nginx import Nginx, url
 from tests.peers.openssl import openssl_1_1_1
+from tests.peers.pipe import Pipe
 from tests.peers.plan import Request, new_run, plan, plan_of_sizes
 from tests.peers.process import Peer, node, read_calls, wait_until
 from tests.truth import Call
@@ -108,7 +109,7 @@ class Scenario:
         """What both ends' plaintext comes from, by its public name."""
         if not self.tls:
             return {None}
-        named = {**dict.fromkeys(FORMS, "go"), "gnucurl": "gnutls", "native": self.library.removesuffix("-1.1.1")}
+        named = {**dict.fromkeys(FORMS, "go"), "gnucurl": "gnutls", "gnutls-cli": "gnutls", "native": self.library.removesuffix("-1.1.1")}
         return {named.get(end, "openssl") for end in (self.server, self.client)}
 
     def start(self, directory: Path) -> Run:
@@ -347,6 +348,10 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str, list[Request]], 
     "native": _ProgramClient,
     "httpx": _ProgramClient,
     "gnucurl": _ProgramClient,
+    "static": lambda _, directory, certificate, base, __: Pipe("static", directory, certificate.certificate, base),
+    "gnutls-cli": lambda _, directory, certificate, base, __: Pipe(
+        "gnutls-cli", directory, certificate.certificate, base
+    ),
     **dict.fromkeys(FORMS, _ProgramClient),
     "container-curl": lambda scenario, directory, certificate, base, _: ContainerCurl(
         _curl(scenario, directory, certificate, base), directory.parent.parent
