@@ -109,7 +109,13 @@ class Scenario:
         """What both ends' plaintext comes from, by its public name."""
         if not self.tls:
             return {None}
-        named = {**dict.fromkeys(FORMS, "go"), "gnucurl": "gnutls", "gnutls-cli": "gnutls", "native": self.library.removesuffix("-1.1.1")}
+        named = {
+            **dict.fromkeys(FORMS,
+            "go"),
+            "gnucurl": "gnutls",
+            "gnutls-cli": "gnutls",
+            "native": self.library.removesuffix("-1.1.1"),
+        }
         return {named.get(end, "openssl") for end in (self.server, self.client)}
 
     def start(self, directory: Path) -> Run:
