@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "apisensor"
 ORDER: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "sections secret_file loader",
+        "sections secret_file spreadsheet loader",
         "settings",
         "events finder",
         "streams",

@@ -22,8 +22,7 @@ from apisensor.detect.sarif import sarif
 from apisensor.detect.table import csv_table
 from apisensor.live.client import LiveClient
 from apisensor.store.commands import SetState
-from apisensor.store.model import LARGEST_PAGE, FindingQuery, FindingRecord, TransactionRow
-from apisensor.store.reader import StoreReader
+from apisensor.store.model import FindingQuery, FindingRecord, TransactionRow
 from apisensor.transactions.json_form import rfc3339
 
 _COLORS = {"info": "cyan", "low": "cyan", "medium": "yellow", "high": "red", "critical": "bold red"}
@@ -60,7 +59,7 @@ def command() -> None:
 def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
     """List findings: the worst first, then the latest."""
     with stored.reader(config, assignments) as store:
-        records, more = _records(store, values, limit)
+        records, more = stored.gathered(store.findings, FindingQuery, values, limit)
     if form == "json":
         stored.print_json([_document(record) for record in records])
         return
@@ -96,7 +95,7 @@ def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) 
 def export(form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
     """Write findings to standard output: OCSF Detection Findings (one JSON object a line), SARIF 2.1.0, CSV, JSON."""
     with stored.reader(config, assignments) as store:
-        records, _ = _records(store, values, None)
+        records, _ = stored.gathered(store.findings, FindingQuery, values, None)
     pairs = [(record.finding, record.state) for record in records]
     if form == "ocsf":
         for finding, state in pairs:
@@ -123,20 +122,6 @@ def set_(id_: str, state: Any, comment: str, config: str | None, assignments: tu
 def _user() -> str:
     """Who asks for it: of several people who become root, the one."""
     return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-
-
-def _records(store: StoreReader, values: dict[str, Any], limit: int | None) -> tuple[list[FindingRecord], bool]:
-    """Findings that match, all or the first ones, and whether there are more."""
-    records: list[FindingRecord] = []
-    cursor = None
-    while True:
-        most = LARGEST_PAGE if limit is None else min(LARGEST_PAGE, limit - len(records))
-        asked: FindingQuery = stored.query(FindingQuery, {**values, "cursor": cursor, "limit": most})
-        page = store.findings(asked)
-        records += page.rows
-        cursor = page.next
-        if cursor is None or (limit is not None and len(records) >= limit):
-            return records, cursor is not None
 
 
 def _document(record: FindingRecord) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from apisensor.inventory.model import EndpointKey, EndpointRecord
 from apisensor.inventory.openapi import documents
 from apisensor.inventory.table import csv_text
 from apisensor.live.text import duration, size
-from apisensor.store.model import LARGEST_PAGE, EndpointDetail, EndpointQuery, EndpointRow
-from apisensor.store.reader import StoreReader
+from apisensor.store.model import EndpointDetail, EndpointQuery, EndpointRow
 
 SHOWN = 20
 """Lines of a part of a page for a person; --format json has all."""
@@ -60,7 +59,7 @@ def command() -> None:
 def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
     """List endpoints: a service (or destination), a method, a route template."""
     with stored.reader(config, assignments) as store:
-        rows, more = _rows(store, values, limit)
+        rows, more = stored.gathered(store.endpoints, EndpointQuery, values, limit)
     if form == "json":
         stored.print_json(rows)
         return
@@ -93,7 +92,7 @@ def show(id_: str, form: str, config: str | None, assignments: tuple[str, ...]) 
 def export(form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
     """Write the inventory to standard output. An OpenAPI document describes one owner: --owner says which."""
     with stored.reader(config, assignments) as store:
-        rows, _ = _rows(store, values, None)
+        rows, _ = stored.gathered(store.endpoints, EndpointQuery, values, None)
         owners = sorted({row.owner for row in rows})
         if form == "openapi" and len(owners) != 1:
             known = ", ".join(owners[:SHOWN]) or "there is none"
@@ -112,20 +111,6 @@ def export(form: str, config: str | None, assignments: tuple[str, ...], **values
 def _record(detail: EndpointDetail) -> EndpointRecord:
     row = detail.row
     return EndpointRecord(row.id, EndpointKey(row.side, row.owner, row.method, row.route), detail.profile)
-
-
-def _rows(store: StoreReader, values: dict[str, Any], limit: int | None) -> tuple[list[EndpointRow], bool]:
-    """Endpoints that match, all or the first ones, and whether there are more."""
-    rows: list[EndpointRow] = []
-    cursor = None
-    while True:
-        most = LARGEST_PAGE if limit is None else min(LARGEST_PAGE, limit - len(rows))
-        asked: EndpointQuery = stored.query(EndpointQuery, {**values, "cursor": cursor, "limit": most})
-        page = store.endpoints(asked)
-        rows += page.rows
-        cursor = page.next
-        if cursor is None or (limit is not None and len(rows) >= limit):
-            return rows, cursor is not None
 
 
 _COLUMNS: tuple[Column[EndpointRow], ...] = (

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from apisensor.cli.options import settings_from
 from apisensor.live.text import visible
+from apisensor.store.model import LARGEST_PAGE, Page
 from apisensor.store.reader import StoreReader
 
 T = TypeVar("T")
@@ -39,6 +40,21 @@ def query(kind: type[Any], values: dict[str, Any]) -> Any:
         return msgspec.convert({name: value for name, value in values.items() if value is not None}, kind)
     except msgspec.ValidationError as error:
         raise click.UsageError(str(error)) from None
+
+
+def gathered(
+    page: Callable[[Any], Page[T]], kind: type[Any], values: dict[str, Any], limit: int | None
+) -> tuple[list[T], bool]:
+    """Rows of a paged query of the store, all or the first ones, and whether there are more."""
+    rows: list[T] = []
+    cursor = None
+    while True:
+        most = LARGEST_PAGE if limit is None else min(LARGEST_PAGE, limit - len(rows))
+        found = page(query(kind, {**values, "cursor": cursor, "limit": most}))
+        rows += found.rows
+        cursor = found.next
+        if cursor is None or (limit is not None and len(rows) >= limit):
+            return rows, cursor is not None
 
 
 def age(text: str) -> int:

@@ -9,14 +9,12 @@ from typing import Any
 
 from apisensor.detect.json_form import public
 from apisensor.detect.model import Finding, State
+from apisensor.spreadsheet import guarded
 
 COLUMNS = (
     *("id", "time", "severity", "state", "rule", "title", "category", "service", "route", "client", "server"),
     *("identity", "count", "first_time", "last_time", "evidence", "transactions", "trace_ids"),
 )
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""First characters that make a cell a formula, or hide one that does (OWASP, "CSV Injection")."""
 
 
 def csv_table(findings: Iterable[tuple[Finding, State]]) -> str:
@@ -37,8 +35,7 @@ def cell(value: Any) -> str:
     if isinstance(value, dict):
         value = "; ".join(f"{name}={_listed(inner)}" for name, inner in value.items())
     text = _listed(value)
-    guarded = isinstance(value, str | list) and text.lstrip(" ").startswith(_FORMULA_STARTS)
-    return "'" + text if guarded else text
+    return guarded(text) if isinstance(value, str | list) else text
 
 
 def _listed(value: Any) -> str:

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable
 
 from apisensor.inventory.histogram import quantile
 from apisensor.inventory.model import OTHER, EndpointRecord
+from apisensor.spreadsheet import guarded
 from apisensor.transactions.json_form import rfc3339
 
 Cell = str | int | float | None
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that spreadsheets run (OWASP, CSV Injection)."""
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -53,10 +51,6 @@ def csv_text(records: Iterable[EndpointRecord]) -> str:
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
     for record in records:
-        writer.writerow([guarded(column(record)) for column in COLUMNS.values()])
+        cells = (column(record) for column in COLUMNS.values())
+        writer.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in cells])
     return out.getvalue()
-
-
-def guarded(cell: Cell) -> Cell:
-    """The cell, with an apostrophe before text that a spreadsheet would take for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" \n").startswith(FORMULA) else cell

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.inventory.model import EndpointRecord
-from apisensor.inventory.table import COLUMNS, FORMULA, csv_text, guarded
+from apisensor.inventory.table import COLUMNS, csv_text
+from apisensor.spreadsheet import FORMULA, guarded
 from apisensor.transactions.model import Auth, Process, Transaction
 from tests.export.records import call, transactions
 from tests.inventory.calls import fed, served
