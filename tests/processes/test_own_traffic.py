@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.process import Peer, program, wait_until
+from tests.peers.scenarios import BY_NAME
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -93,3 +94,19 @@ def test_export_is_not_observed(protocol: str, path: str, tmp_path: Path) -> Non
             sensor.wait_for_report()
             assert sensor.status()["counters"]["kernel.own_bytes"] > 0
             assert sensor.status()["export"]["sent"] >= before >= CALLS * len(sides)
+
+
+def test_calls_to_the_page_are_not_shown(tmp_path: Path) -> None:
+    with Sensor() as sensor:
+        address, token = sensor.page()
+        for _ in range(CALLS):
+            answer = subprocess.run(
+                [program("curl"), "-sS", "-H", f"Authorization: Bearer {token}", f"{address}/api/v1/facts"],
+                capture_output=True, check=True, timeout=30,
+            )  # fmt: skip
+            assert b'"endpoints"' in answer.stdout
+        verdict = sensor.verdict(BY_NAME["curl-nginx-plain-six"].run(tmp_path).calls)
+        assert verdict.passes(), verdict.report() + sensor.log()
+        port = int(address.rpartition(":")[2])
+        assert not [t for t in sensor.transactions if t["server"] and t["server"]["port"] == port]
+        assert sensor.status()["counters"]["core.own_calls"] == CALLS
