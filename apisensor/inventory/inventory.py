@@ -79,6 +79,12 @@ class Inventory:
         if node is not None and node.endpoints is not None:
             t.route = node.route
 
+    def learn(self, t: Transaction) -> None:
+        """Makes the endpoint of a call that will be counted, where its answer says that it exists: the call itself, and
+        those that come before it is counted, have their route then."""
+        side, name, _ = self._owner_of(t)
+        self._endpoint(t, side, name)
+
     def observe(self, t: Transaction, caller_service: str | None = None) -> str | None:
         """Counts a call, once: of two views of a call inside the node the server's is to be given.
 
@@ -87,23 +93,25 @@ class Inventory:
         """
         side, name, refused = self._owner_of(t)
         self._destinations_refused += refused
-        owner = self._owners[side].get(name)
-        path = None if t.path is None else bare(t.path)
-        if path is None or t.method is None:
+        endpoint = self._endpoint(t, side, name)
+        if endpoint is None:
             self._count_unmatched(side, name, t)
             return None
-        method = method_of(t)
+        profile.add(self._news(endpoint), t, caller_service)
+        return endpoint.id
+
+    def _endpoint(self, t: Transaction, side: Side, name: str) -> Endpoint | None:
+        """The endpoint of a call, made where its answer says that it exists."""
+        if t.path is None or t.method is None:
+            return None
+        owner, path, method = self._owners[side].get(name), bare(t.path), method_of(t)
         node = None if owner is None else self._node(owner, path)
         endpoint = None if node is None or node.endpoints is None else node.endpoints.get(method)
         if node is None or endpoint is None or not node.confirmed:
             says = evidence(t)
             if says > Evidence.NONE and (endpoint is None or says is Evidence.ANSWERED):
                 endpoint = self._mint(t, owner or Owner(side, name), path, method, says) or endpoint
-            if endpoint is None:
-                self._count_unmatched(side, name, t)
-                return None
-        profile.add(self._news(endpoint), t, caller_service)
-        return endpoint.id
+        return endpoint
 
     def place(self, t: Transaction) -> tuple[str, str | None]:
         """Owner of a call, and the id of its endpoint, as they are now; counts nothing."""

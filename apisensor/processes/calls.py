@@ -50,6 +50,8 @@ class Calls:
 
     def route(self, transaction: Transaction) -> None:
         """Gives the transaction its route template, where one is known."""
+        if transaction.side != "client":
+            self._inventory.learn(transaction)  # it will be counted, with or without a twin
         self._inventory.route(transaction)
 
     def offer(self, transaction: Transaction, now_ns: int) -> None:
@@ -100,7 +102,7 @@ class Calls:
         caller = view.twin.process.service if view.twin is not None and view.twin.process is not None else None
         endpoint = self._inventory.observe(t, caller)
         if t.route is None and endpoint is not None:
-            self._inventory.route(t)  # which this very call has shown to be one
+            self._inventory.route(t)  # of a call that leaves the node, which has just shown that there is one
         if self._store is not None:
             self._store.put(t, endpoint, True)
         owner, _ = self._inventory.place(t)

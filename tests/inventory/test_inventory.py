@@ -51,6 +51,20 @@ def test_ids_are_stable() -> None:
     assert Inventory(MAX_ENDPOINTS, 30).observe(served("/users/17")) == "7540f50859381947"
 
 
+def test_what_is_learnt_has_its_route_before_it_is_counted() -> None:
+    inventory = Inventory(100, 30)
+    t = served("/users/17")
+    inventory.learn(t)
+    inventory.route(t)
+    assert t.route == "/users/{id}"
+    assert inventory.flush().endpoints == []
+    counted = inventory.observe(t)
+    assert [(delta.id, delta.profile.count) for delta in inventory.flush().endpoints] == [(counted, 1)]
+    inventory.learn(scanned := served("/nothing/here", 404))
+    inventory.route(scanned)
+    assert scanned.route is None
+
+
 def test_route_never_mints() -> None:
     inventory = Inventory(MAX_ENDPOINTS, 30)
     for side in (served, leaving):
