@@ -203,6 +203,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """Severity: findings that are open."""
     services: list[tuple[str, int]]
     """The busiest, with their calls."""
+    step: int
+    """Seconds of each step of `traffic`; of older times the store may have whole hours only."""
     traffic: list[TrafficPoint]
     unmatched: dict[str, int]
     """Owner: calls that belong to no endpoint."""

@@ -141,6 +141,7 @@ def _overview(reading: Reading, hours: int, now: int) -> Overview:
         sensitive_endpoints=sensitive,
         open_findings={SEVERITIES[severity]: count for severity, count in findings},
         services=sorted(services.items(), key=lambda item: (-item[1], item[0]))[:BUSIEST],
+        step=step,
         traffic=traffic,
         unmatched=unmatched,
     )

@@ -66,10 +66,8 @@ export function show(view, { query, signal }) {
     const seen = get(["overview"], { hours }, signal);
     load(top, signal, async () => cards(await seen));
     load(chart, signal, async () => {
-      const { traffic: points, calls } = await seen;
+      const { traffic: points, step, calls } = await seen;
       if (!calls) return empty("No calls in this time", "Make one (", h("code", null, "curl https://..."), " on this node), or choose a longer time. ", h("a", { href: "/health" }, "Health"), " says what is seen of each process.");
-      // as store/reader.py does it: about 120 points, whole minutes
-      const step = Math.max(60, Math.floor(Math.floor((hours * 3_600) / 120) / 60) * 60);
       const until = Math.floor(Date.now() / 1000) + 1;
       return traffic(points, { since: until - hours * 3_600, until, step });
     });
