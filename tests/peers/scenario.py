@@ -110,10 +110,8 @@ class Scenario:
         if not self.tls:
             return {None}
         named = {
-            **dict.fromkeys(FORMS,
-            "go"),
-            "gnucurl": "gnutls",
-            "gnutls-cli": "gnutls",
+            **dict.fromkeys(FORMS, "go"),
+            **dict.fromkeys(("gnucurl", "gnutls-cli"), "gnutls"),
             "native": self.library.removesuffix("-1.1.1"),
         }
         return {named.get(end, "openssl") for end in (self.server, self.client)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.peers.scenarios import CONTAINER_SCENARIOS, SCENARIOS, SIZE_SCENARIOS
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
+
+LATE_LIBRARIES = 0.1
+"""Share of calls whose TLS library may come too late, on a busy machine; on an idle one it is 0."""
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +31,10 @@ def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Pa
     truth = scenario.run(tmp_path)
     verdict = sensor.verdict(truth.calls)
     assert verdict.passes(), verdict.report() + sensor.log()
-    named = {one["library"] if (one := match.transaction["tls"]) else None for match in verdict.matched}
-    assert named == scenario.tls_libraries
+    named = Counter(one["library"] if (one := match.transaction["tls"]) else None for match in verdict.matched)
+    # A process with one call may be told of before its library is: then none is named, but never another.
+    assert set(named) - {None} == scenario.tls_libraries - {None}
+    assert not scenario.tls or named[None] <= LATE_LIBRARIES * verdict.expected, named
 
 
 @pytest.mark.parametrize("scenario", SIZE_SCENARIOS, ids=lambda scenario: scenario.name)
@@ -61,10 +67,9 @@ def test_nothing_was_lost(sensor: Sensor) -> None:
 
 def test_the_syscall_back_end_gives_the_same(tmp_path: Path) -> None:
     """The walk of the file table, for kernels before 6.3: the same contract, the same result."""
-    chosen = [
-        s for s in SCENARIOS if s.name in ("curl-nginx", "node-h2c-50", "aiohttp-50", "requests-threads-plain-50")
-    ]
-    assert len(chosen) == 4
+    names = ("curl-nginx", "node-h2c-50", "aiohttp-50", "requests-threads-plain-50", "go-50", "gnutls-50")
+    chosen = [scenario for scenario in SCENARIOS if scenario.name in names]
+    assert len(chosen) == len(names)
     with Sensor(settings=["capture.backend=syscall"]) as running:
         for scenario in chosen:
             directory = tmp_path / scenario.name
