@@ -350,12 +350,11 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
 
     for name in TRACEPOINTS + BACK_ENDS[back_end]:
         give(f"tracepoint:{name}", load_function(program, name, bcc.BPF.RAW_TRACEPOINT))
-    program.load_func(UPROBES[0], bcc.BPF.KPROBE)
+    kprobe = bcc.BPF.KPROBE
+    # For either kind, bcc's own or that of uprobe_multi links, the verifier reads a program once.
     multi = has_uprobe_multi(program.dump_func(UPROBES[0]))
     for name in UPROBES:
-        # bcc gives the instructions only of what it has loaded itself.
-        single = load_function(program, name, bcc.BPF.KPROBE)
-        give(f"uprobe:{name}", load_multi(program.dump_func(name)) if multi else single)
+        give(f"uprobe:{name}", load_multi(program.dump_func(name)) if multi else load_function(program, name, kprobe))
     for name in MAPS:
         give(f"map:{name}", program[name].map_fd)
     rings = make_rings(

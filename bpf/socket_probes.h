@@ -169,6 +169,8 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     if (!call && t && (t->libraries & LIBRARY_GO))
         call = innermost_call(&where, syscall->goroutine, pid);
     u8 head[PREFIX] = {};
+    u64 flow = c->id;
+    u8 tls = 0;
     u32 looked = direction == DIRECTION_SEND ? CONNECTION_SENT : CONNECTION_RECEIVED;
     if (readable && (call || (c->flags & CONNECTION_TLS) || !(c->flags & looked)))
         first_bytes(&source, head, PREFIX, total);
@@ -198,8 +200,10 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         __builtin_memset(&source, 0, sizeof(source));
         source.buffer = call->buffer;
         source.left = total;
-        emit_bytes(ring, pid, s->flow, direction, &s->half[0], &source, total, FLAG_TLS, TLS_STEPS);
-        return 0;
+        flow = s->flow;
+        half = &s->half[0];
+        tls = FLAG_TLS;
+        goto tell;
     }
     if (never)
         return 0;
@@ -219,7 +223,8 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         tell_loss(ring, pid, c->id, direction, half, 0);
         return 0;
     }
-    emit_bytes(ring, pid, c->id, direction, half, &source, total, 0, SOCKET_STEPS);
+tell:
+    emit_bytes(ring, pid, flow, direction, half, &source, total, tls, SOCKET_STEPS);
     return 0;
 }
 
