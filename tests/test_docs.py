@@ -18,7 +18,7 @@ from apisensor.processes import capture
 from apisensor.processes.capture import CAPABILITIES
 from apisensor.processes.privileges import SANDBOX
 from apisensor.transactions.json_form import public
-from apisensor.transactions.model import INCOMPLETE_REASONS
+from apisensor.transactions.model import INCOMPLETE_REASONS, OPERATION_REASONS
 from tests.live.transactions import transaction
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -57,6 +57,8 @@ def test_fields_of_a_transaction_in_their_order() -> None:
 def test_reasons_and_bindings() -> None:
     found = sections("transaction.md")
     assert {name: cells[0] for name, cells in rows(found["incomplete_reason"]).items()} == INCOMPLETE_REASONS
+    listed = {name: cells[0] for name, cells in rows(found["operations"]).items()}
+    assert {name: listed.get(name) for name in OPERATION_REASONS} == OPERATION_REASONS
     assert set(rows(found["binding"])) == {binding.name.lower() for binding in Binding}
 
 

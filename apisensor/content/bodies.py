@@ -5,7 +5,7 @@ is redacted here. Content-coded bodies (gzip, br, ...) are decoded first, within
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from apisensor.content.codings import STACKED, codings, decoded
@@ -19,6 +19,46 @@ FINDS_PER_SHAPE = 1000
 
 _MARKUP_TYPES = (b"html", b"javascript", b"ecmascript", b"css", b"svg")
 _TEXT_TYPES = (b"json", b"multipart/", b"text/", b"graphql", b"xml", b"yaml")
+
+
+class Speaks:
+    """What a body's type says of the protocol inside. Plain text: it is compared for every exchange."""
+
+    JSON: Final = "json"
+    """GraphQL, JSON-RPC, or neither: the content says."""
+    GRAPHQL: Final = "graphql"
+    XML: Final = "xml"
+    """SOAP, or not: the content says."""
+    FORM: Final = "form"
+    MULTIPART: Final = "multipart"
+    EVENTS: Final = "events"
+    """Server-sent events."""
+
+
+_SPEAKS = {
+    b"application/json": Speaks.JSON,
+    b"text/json": Speaks.JSON,
+    b"application/json-rpc": Speaks.JSON,
+    b"application/graphql+json": Speaks.JSON,
+    b"application/graphql-response+json": Speaks.JSON,
+    b"application/graphql": Speaks.GRAPHQL,
+    b"application/xml": Speaks.XML,
+    b"text/xml": Speaks.XML,
+    b"application/soap+xml": Speaks.XML,
+    b"application/x-www-form-urlencoded": Speaks.FORM,
+    b"multipart/form-data": Speaks.MULTIPART,
+    b"text/event-stream": Speaks.EVENTS,
+}
+"""Media type, lower case, without parameters."""
+
+
+class Body(NamedTuple):
+    """The captured beginning of a body, content codings removed."""
+
+    speaks: str | None
+    text: bytes
+    whole: bool
+    """It is all of the body."""
 
 
 class BodyInsight(NamedTuple):
@@ -35,39 +75,54 @@ class BodyInsight(NamedTuple):
 class BodyForm:
     """What a field section says about the body that follows it."""
 
-    __slots__ = ("codings", "form", "scan")
+    __slots__ = ("codings", "form", "scan", "speaks")
 
-    def __init__(self, scan: Scan | None, *, form: bool = False, codings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        scan: Scan | None,
+        *,
+        form: bool = False,
+        codings: tuple[str, ...] = (),
+        speaks: str | None = None,
+    ) -> None:
         self.scan = scan
         """How to look at it; None: it is no text."""
         self.form = form
         """Percent-encoding has to be looked through."""
         self.codings = codings
         """Content codings, in the order in which they were applied."""
+        self.speaks = speaks
+        """One of Speaks; None: nothing that has operations."""
 
     def joined(self, other: BodyForm | None) -> BodyForm:
         """What two field lines say together: codings add up (RFC 9110 section 5.3), the later type counts."""
         if other is None:
             return self
         if other.codings:
-            return BodyForm(self.scan, form=self.form, codings=(self.codings + other.codings)[: STACKED + 1])
-        return BodyForm(other.scan, form=other.form, codings=self.codings) if self.codings else other
+            added = (self.codings + other.codings)[: STACKED + 1]
+            return BodyForm(self.scan, form=self.form, codings=added, speaks=self.speaks)
+        if not self.codings:
+            return other
+        return BodyForm(other.scan, form=other.form, codings=self.codings, speaks=other.speaks)
 
-    def look(self, body: bytes, *, whole: bool, of_request: bool) -> BodyInsight:
-        """What the captured beginning of a body holds; `whole`: it is all of the body."""
-        if self.scan is None:
-            return _NOTHING
-        anomaly = None
-        if self.codings:
-            body, anomaly = decoded(body, self.codings, whole)
-            whole = whole and anomaly is None
-        text = unquote_to_bytes(body) if self.form and b"%" in body else body
+    def content(self, body: bytes, whole: bool) -> tuple[bytes, bool, str | None]:
+        """From the captured beginning of a body, and whether it is all of it, to those of its content, codings
+        removed, and the anomaly that kept a part back."""
+        if not self.codings:
+            return body, whole, None
+        text, anomaly = decoded(body, self.codings, whole)
+        return text, whole and anomaly is None, anomaly
+
+    def look(self, content: bytes, whole: bool, anomaly: str | None, *, of_request: bool) -> BodyInsight:
+        """What a body holds; the arguments are what `content` gave."""
+        assert self.scan is not None
+        text = unquote_to_bytes(content) if self.form and b"%" in content else content
         found: Spans = self.scan.locate(text, Zone.BODY, FINDS_PER_SHAPE)
         if not found:
             return _NOTHING if anomaly is None else BodyInsight({}, None, anomaly)
         user = None
         if of_request and whole and any(kind == "password" for _, _, kind in found):
-            user = login_user(body)
+            user = login_user(content)
         return BodyInsight(Counter(kind for _, _, kind in merged(found) if kind), user, anomaly)
 
 
@@ -75,7 +130,8 @@ _NOTHING = BodyInsight({})
 TEXT_BODY = BodyForm(FORM)
 """A body without a type is looked at like text."""
 _MARKUP_BODY = BodyForm(MARKUP)
-_FORM_BODY = BodyForm(FORM, form=True)
+_FORM_BODY = BodyForm(FORM, form=True, speaks=Speaks.FORM)
+_SPEAKING = {speaks: BodyForm(FORM, speaks=speaks) for speaks in set(_SPEAKS.values()) - {Speaks.FORM}}
 _NO_TEXT = BodyForm(None)
 
 
@@ -89,4 +145,7 @@ def said_by(rule: Rule, value: bytes) -> BodyForm | None:
         return _FORM_BODY
     if any(part in lower for part in _MARKUP_TYPES):
         return _MARKUP_BODY
+    speaks = _SPEAKS.get(lower.partition(b";")[0].rstrip())
+    if speaks is not None:
+        return _SPEAKING[speaks]
     return TEXT_BODY if not lower or any(part in lower for part in _TEXT_TYPES) else _NO_TEXT

@@ -8,10 +8,11 @@ rest is joined and scanned once; only where that scan finds something, each is s
 from __future__ import annotations
 
 from apisensor.content import bodies, credentials, fields
-from apisensor.content.bodies import TEXT_BODY, BodyForm
+from apisensor.content.bodies import TEXT_BODY, Body, BodyForm
 from apisensor.content.findings import Findings, Source
 from apisensor.content.model import FieldMarks, Insight, Spans
 from apisensor.content.names import API_KEY_FIELDS, Rule, field_rule
+from apisensor.content.operations import operations
 from apisensor.content.shapes import HEAD, Zone
 from apisensor.content.target import count_target, parameter_credential
 from apisensor.transactions.model import Exchange, Header
@@ -55,21 +56,26 @@ class Inspector:
         request_headers, request_body = self._section(request.headers, "request.header", findings, pending, True)
         request_trailers, _ = self._section(request.trailers, "request.header", findings, pending, False)
         response_headers = response_trailers = _NO_MARKS
-        user = None
-        if request.body and request.headers is not None:
-            whole = len(request.body) == request.body_size
-            said = request_body.look(request.body, whole=whole, of_request=True)
+        user = asked = answered = None
+        if request.body and request.headers is not None and request_body.scan is not None:
+            content = request_body.content(request.body, len(request.body) == request.body_size)
+            said = request_body.look(*content, of_request=True)
             user = said.user
             findings.body("request.body", said)
+            if request_body.speaks is not None:
+                asked = Body(request_body.speaks, content[0], content[1])
         if response is not None:
             response_headers, body = self._section(response.headers, "response.header", findings, pending, False)
             response_trailers, _ = self._section(response.trailers, "response.header", findings, pending, False)
-            if response.body and response.headers is not None:
-                whole = len(response.body) == response.body_size
-                findings.body("response.body", body.look(response.body, whole=whole, of_request=False))
+            if response.body and response.headers is not None and body.scan is not None:
+                content = body.content(response.body, len(response.body) == response.body_size)
+                findings.body("response.body", body.look(*content, of_request=False))
+                if body.speaks is not None:
+                    answered = Body(body.speaks, content[0], content[1])
         if pending or request.target is not None:
             target = self._by_shape(request.target or b"", pending, findings)
         credential = findings.credential()
+        spoken, marks = operations(exchange, asked, answered)
         return Insight(
             auth_scheme=None if credential is None else credential.scheme,
             identity=None if credential is None else credential.identity,
@@ -78,6 +84,8 @@ class Inspector:
             traceparent=findings.traceparent,
             tracestate=findings.tracestate,
             sensitive=findings.sensitive() if findings.counts else [],
+            operations=spoken,
+            operation_marks=marks,
             method=method,
             scheme=scheme,
             authority=authority,

@@ -42,6 +42,18 @@ PLACES = (
 """Where sensitive data was found. Trailers count as headers, the authority as a request header."""
 
 
+class Spoken(msgspec.Struct, gc=False):
+    """An operation as the bytes name it (transactions.model.Operation has the fields' meaning); raw."""
+
+    protocol: str
+    kind: str | None = None
+    name: bytes | None = None
+    target: bytes | None = None
+    fields: list[bytes] = []
+    error: bytes | None = None
+    reason: str | None = None
+
+
 class Insight(msgspec.Struct, frozen=True, gc=False):
     """How an exchange authenticated and what must not leave the worker."""
 
@@ -59,6 +71,9 @@ class Insight(msgspec.Struct, frozen=True, gc=False):
     """Values of the request's tracestate fields that hold nothing sensitive."""
     sensitive: list[Sensitive] = []
     """Counts by kind and place."""
+    operations: list[Spoken] = []
+    operation_marks: dict[bytes, Spans] = {}
+    """Names in `operations` that hold something sensitive: where."""
     method: Spans = []
     scheme: Spans = []
     authority: Spans = []

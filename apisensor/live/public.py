@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from apisensor.transactions.json_form import public
-from apisensor.transactions.model import Auth, Process, Sensitive, Tls, Transaction
+from apisensor.transactions.model import Auth, Operation, Process, Sensitive, Tls, Transaction
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -40,6 +40,7 @@ class PublicTransaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="ki
     auth: Auth | None
     login_identity: str | None
     sensitive: list[Sensitive]
+    operations: list[Operation] = []
     binding: str | None
     process: Process | None
     tls: Tls | None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from apisensor.content.model import Insight
+from apisensor.content.model import Insight, Spoken
 from apisensor.events.model import Binding
 from apisensor.redact.identity import IdentityHash
 from apisensor.redact.ids import IdSource
 from apisensor.redact.text import TextForm
 from apisensor.redact.trace_context import traceparent, tracestate
-from apisensor.transactions.model import Auth, Exchange, Response, Transaction
+from apisensor.transactions.model import Auth, Exchange, Operation, Response, Transaction
 
 INVALID_UTF8 = "invalid-utf8"
 """Anomaly: a text was not UTF-8 and has U+FFFD in place of what was not."""
@@ -91,6 +91,25 @@ class Redactor:
             trace_flags=1 if parent is None else parent.flags,
             trace_state=tracestate(insight.tracestate) if parent is not None and insight.tracestate else "",
             login_identity=None if insight.login_user is None else self._identity(insight.login_user),
+            operations=[self._operation(spoken, insight) for spoken in insight.operations]
+            if insight.operations
+            else [],
+        )
+
+    def _operation(self, spoken: Spoken, insight: Insight) -> Operation:
+        marks = insight.operation_marks
+
+        def shown(name: bytes | None) -> str | None:
+            return self._text.plain(name, [] if name is None else marks.get(name, []))
+
+        return Operation(
+            spoken.protocol,
+            spoken.kind,
+            shown(spoken.name),
+            shown(spoken.target),
+            [shown(field) or "" for field in spoken.fields],
+            shown(spoken.error),
+            spoken.reason,
         )
 
     def _auth(self, insight: Insight) -> Auth | None:

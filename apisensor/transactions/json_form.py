@@ -48,6 +48,7 @@ def public(t: Transaction) -> dict[str, Any]:
         "auth": t.auth,
         "login_identity": t.login_identity,
         "sensitive": t.sensitive,
+        "operations": t.operations,
         "binding": t.binding,
         "process": t.process,
         "tls": t.tls,

@@ -124,6 +124,33 @@ class Sensitive(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
+class Operation(msgspec.Struct, frozen=True, gc=False):
+    """What a call asked for in the terms of the protocol that is spoken over HTTP; names, never values."""
+
+    protocol: str
+    """"graphql", "json-rpc", "mcp", "soap", "form", "multipart", "grpc", "grpc-web", "sse" or "websocket"."""
+    kind: str | None = None
+    """"query", "call", "unary", ... (docs/transaction.md); None: the protocol has no kinds, or see `reason`."""
+    name: str | None = None
+    """Of the operation, method, action or subprotocol; None: it has none, or what stands there is no name."""
+    target: str | None = None
+    """MCP: the tool or prompt that is called, or the scheme of the resource's URI."""
+    fields: list[str] = []
+    """Top-level fields (GraphQL), the body's element (SOAP), field names (forms), field numbers (gRPC)."""
+    error: str | None = None
+    """The code with which it failed, in the protocol's terms; None: it did not, or the answer does not say."""
+    reason: str | None = None
+    """Why something here is not known: one of OPERATION_REASONS. None: all that there is was read."""
+
+
+OPERATION_REASONS = {
+    "body-cut": "the body was not captured to its end, and nothing is guessed from a part of it",
+    "not-parsed": "the body is not what its type says",
+    "limit": "there are more names, messages or operations than the sensor lists",
+}
+"""reason of an operation: its meaning. docs/transaction.md is tested against this table."""
+
+
 class Process(msgspec.Struct, frozen=True, gc=False):
     """The observed process, as attribution found it. None: could not be known."""
 
@@ -211,3 +238,5 @@ class Transaction(msgspec.Struct, gc=False, array_like=True):
     """Keyed hash of the user that a login body names (JSON or form); None: the request is no login."""
     wall_offset_ns: int = 0
     """Unix time minus event clock when the transaction ended; start_ns + wall_offset_ns is Unix time."""
+    operations: list[Operation] = []
+    """What was asked for in terms of the protocol inside HTTP; several where requests are batched."""

@@ -1,0 +1,61 @@
+"""`operations`: what a call asked for in terms of the protocol that it speaks over HTTP, by the type of its bodies.
+
+Nothing is parsed of an exchange whose types name no such protocol. Each protocol reads within its own limits, and only
+what was captured. Names are searched for secrets here, like all text that leaves the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from apisensor.content import forms, json_calls, soap
+from apisensor.content.bodies import Body, Speaks
+from apisensor.content.model import Spans, Spoken
+from apisensor.content.shapes import HEAD, Zone
+from apisensor.transactions.model import Exchange
+
+_Reader = Callable[[Exchange, Body, Body | None], list[Spoken]]
+
+_READERS: dict[str, _Reader] = {
+    Speaks.JSON: json_calls.from_json,
+    Speaks.GRAPHQL: json_calls.from_document,
+    Speaks.XML: soap.from_xml,
+    Speaks.FORM: forms.from_form,
+    Speaks.MULTIPART: forms.from_multipart,
+}
+"""What the request's type says: how its operations are found."""
+
+_NOTHING: tuple[list[Spoken], dict[bytes, Spans]] = ([], {})
+
+
+def operations(
+    exchange: Exchange, asked: Body | None, answered: Body | None
+) -> tuple[list[Spoken], dict[bytes, Spans]]:
+    """The operations of an exchange, and the sensitive spans of their names.
+
+    Args:
+        exchange: the exchange.
+        asked: the request's body, where it has one whose type may name operations.
+        answered: the same of the response.
+    """
+    found: list[Spoken] = []
+    if asked is not None:
+        reader = _READERS.get(asked.speaks or "")
+        if reader is not None:
+            found = reader(exchange, asked, answered)
+    else:
+        target = exchange.request.target
+        if target is not None and (b"query=" in target or b"extensions=" in target):
+            found = json_calls.from_target(target, answered)
+    if answered is not None and answered.speaks == Speaks.EVENTS:
+        found = [*found, Spoken("sse", "stream")]
+    return (found, _marks(found)) if found else _NOTHING
+
+
+def _marks(found: list[Spoken]) -> dict[bytes, Spans]:
+    names = {name for one in found for name in (one.name, one.target, one.error, *one.fields) if name is not None}
+    joined = b"\n".join(names)
+    if not HEAD.may_match(joined) and b"%" not in joined:
+        return {}
+    marks = {name: HEAD.find(name, Zone.FIELD) for name in names}
+    return {name: spans for name, spans in marks.items() if spans}
