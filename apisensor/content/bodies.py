@@ -108,12 +108,10 @@ class BodyForm:
     def content(self, body: bytes, whole: bool) -> tuple[bytes, bool, str | None]:
         """From the captured beginning of a body, and whether it is all of it, to those of its content, codings
         removed, and the anomaly that kept a part back."""
-        if not self.codings:
-            return body, whole, None
         text, anomaly = decoded(body, self.codings, whole)
         return text, whole and anomaly is None, anomaly
 
-    def look(self, content: bytes, whole: bool, anomaly: str | None, *, of_request: bool) -> BodyInsight:
+    def look(self, content: bytes, whole: bool, anomaly: str | None, of_request: bool) -> BodyInsight:
         """What a body holds; the arguments are what `content` gave."""
         assert self.scan is not None
         text = unquote_to_bytes(content) if self.form and b"%" in content else content

@@ -8,11 +8,11 @@ rest is joined and scanned once; only where that scan finds something, each is s
 from __future__ import annotations
 
 from apisensor.content import bodies, credentials, fields
-from apisensor.content.bodies import TEXT_BODY, Body, BodyForm
+from apisensor.content.bodies import TEXT_BODY, Body, BodyForm, Speaks
 from apisensor.content.findings import Findings, Source
 from apisensor.content.model import FieldMarks, Insight, Spans
 from apisensor.content.names import API_KEY_FIELDS, Rule, field_rule
-from apisensor.content.operations import operations
+from apisensor.content.operations import NO_OPERATIONS, asks_by_target, may_speak, operations
 from apisensor.content.shapes import HEAD, Zone
 from apisensor.content.target import count_target, parameter_credential
 from apisensor.transactions.model import Exchange, Header
@@ -57,25 +57,30 @@ class Inspector:
         request_trailers, _ = self._section(request.trailers, "request.header", findings, pending, False)
         response_headers = response_trailers = _NO_MARKS
         user = asked = answered = None
+        by_target = request.target is not None and asks_by_target(request.target)
         if request.body and request.headers is not None and request_body.scan is not None:
-            content = request_body.content(request.body, len(request.body) == request.body_size)
-            said = request_body.look(*content, of_request=True)
+            whole = len(request.body) == request.body_size
+            content = request_body.content(request.body, whole) if request_body.codings else (request.body, whole, None)
+            said = request_body.look(*content, True)
             user = said.user
             findings.body("request.body", said)
-            if request_body.speaks is not None:
+            if request_body.speaks is not None and may_speak(request_body.speaks, content[0]):
                 asked = Body(request_body.speaks, content[0], content[1])
         if response is not None:
             response_headers, body = self._section(response.headers, "response.header", findings, pending, False)
             response_trailers, _ = self._section(response.trailers, "response.header", findings, pending, False)
             if response.body and response.headers is not None and body.scan is not None:
-                content = body.content(response.body, len(response.body) == response.body_size)
-                findings.body("response.body", body.look(*content, of_request=False))
-                if body.speaks is not None:
+                whole = len(response.body) == response.body_size
+                content = body.content(response.body, whole) if body.codings else (response.body, whole, None)
+                findings.body("response.body", body.look(*content, False))
+                if body.speaks is not None and (asked is not None or by_target or body.speaks != Speaks.JSON):
                     answered = Body(body.speaks, content[0], content[1])
         if pending or request.target is not None:
             target = self._by_shape(request.target or b"", pending, findings)
         credential = findings.credential()
-        spoken, marks = operations(exchange, asked, answered)
+        spoken, marks = NO_OPERATIONS
+        if asked is not None or answered is not None or by_target:
+            spoken, marks = operations(exchange, asked, answered)
         return Insight(
             auth_scheme=None if credential is None else credential.scheme,
             identity=None if credential is None else credential.identity,

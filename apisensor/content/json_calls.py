@@ -2,7 +2,7 @@
 batched. MCP is JSON-RPC 2.0 over its streamable HTTP transport (Model Context Protocol, revision 2025-06-18).
 
 An object is what its members say: `jsonrpc` makes a call of JSON-RPC, a `query` that is a GraphQL document (or a
-persisted one's hash) an operation of GraphQL. A JSON body in which neither word stands is not parsed.
+persisted one's hash) an operation of GraphQL.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from apisensor.transactions.model import Exchange, Header
 T = TypeVar("T")
 
 _UNSET = msgspec.Raw(b"")
-_MARKS = (b'"jsonrpc"', b'"query"', b'"persistedQuery"')
 _MCP_FIELDS = frozenset((b"mcp-session-id", b"mcp-protocol-version"))
 _MCP_TARGETS = {b"tools/call": "name", b"prompts/get": "name", b"resources/read": "uri", b"resources/subscribe": "uri"}
 """Method: the parameter that says of what."""
@@ -77,10 +76,9 @@ _INVALID = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 def from_json(exchange: Exchange, asked: Body, answered: Body | None) -> list[Spoken]:
     """Operations of a JSON body."""
-    text = asked.text
-    if not asked.whole or not any(mark in text for mark in _MARKS):
+    if not asked.whole:
         return []
-    raw, batched = _objects(text)
+    raw, batched = _objects(asked.text)
     found: list[Spoken] = []
     answers = _Answers(answered, batched)
     mcp = None

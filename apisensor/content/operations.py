@@ -25,7 +25,17 @@ _READERS: dict[str, _Reader] = {
 }
 """What the request's type says: how its operations are found."""
 
-_NOTHING: tuple[list[Spoken], dict[bytes, Spans]] = ([], {})
+NO_OPERATIONS: tuple[list[Spoken], dict[bytes, Spans]] = ([], {})
+
+
+def may_speak(speaks: str, text: bytes) -> bool:
+    """Whether a request's body may hold operations: most JSON has none of the words that make one."""
+    return speaks != Speaks.JSON or b'"query"' in text or b'"jsonrpc"' in text or b'"persistedQuery"' in text
+
+
+def asks_by_target(target: bytes) -> bool:
+    """Whether a request target may hold an operation in its query."""
+    return b"query=" in target or b"extensions=" in target
 
 
 def operations(
@@ -45,11 +55,11 @@ def operations(
             found = reader(exchange, asked, answered)
     else:
         target = exchange.request.target
-        if target is not None and (b"query=" in target or b"extensions=" in target):
+        if target is not None and asks_by_target(target):
             found = json_calls.from_target(target, answered)
     if answered is not None and answered.speaks == Speaks.EVENTS:
         found = [*found, Spoken("sse", "stream")]
-    return (found, _marks(found)) if found else _NOTHING
+    return (found, _marks(found)) if found else NO_OPERATIONS
 
 
 def _marks(found: list[Spoken]) -> dict[bytes, Spans]:
