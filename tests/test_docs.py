@@ -17,6 +17,7 @@ from apisensor.events.model import Binding
 from apisensor.processes import capture
 from apisensor.processes.capture import CAPABILITIES
 from apisensor.processes.privileges import SANDBOX
+from apisensor.protocols.counted import Passed
 from apisensor.transactions.json_form import public
 from apisensor.transactions.model import INCOMPLETE_REASONS, OPERATION_REASONS
 from tests.live.transactions import transaction
@@ -59,6 +60,7 @@ def test_reasons_and_bindings() -> None:
     assert {name: cells[0] for name, cells in rows(found["incomplete_reason"]).items()} == INCOMPLETE_REASONS
     listed = {name: cells[0] for name, cells in rows(found["operations"]).items()}
     assert {name: listed.get(name) for name in OPERATION_REASONS} == OPERATION_REASONS
+    assert tuple(rows(found["messages"])) == Passed.__struct_fields__
     assert set(rows(found["binding"])) == {binding.name.lower() for binding in Binding}
 
 

@@ -33,6 +33,8 @@ class Speaks:
     MULTIPART: Final = "multipart"
     EVENTS: Final = "events"
     """Server-sent events."""
+    GRPC: Final = "grpc"
+    """gRPC or gRPC-Web: messages in binary."""
 
 
 _SPEAKS = {
@@ -129,6 +131,8 @@ TEXT_BODY = BodyForm(FORM)
 """A body without a type is looked at like text."""
 _MARKUP_BODY = BodyForm(MARKUP)
 _FORM_BODY = BodyForm(FORM, form=True, speaks=Speaks.FORM)
+_GRPC_BODY = BodyForm(MARKUP, speaks=Speaks.GRPC)
+"""Fields have no names that would say what their values are."""
 _SPEAKING = {speaks: BodyForm(FORM, speaks=speaks) for speaks in set(_SPEAKS.values()) - {Speaks.FORM}}
 _NO_TEXT = BodyForm(None)
 
@@ -141,6 +145,8 @@ def said_by(rule: Rule, value: bytes) -> BodyForm | None:
     lower = value.strip().lower()
     if b"x-www-form-urlencoded" in lower:
         return _FORM_BODY
+    if lower.startswith(b"application/grpc"):
+        return _GRPC_BODY
     if any(part in lower for part in _MARKUP_TYPES):
         return _MARKUP_BODY
     speaks = _SPEAKS.get(lower.partition(b";")[0].rstrip())

@@ -10,6 +10,8 @@ from __future__ import annotations
 from apisensor.content import bodies, credentials, fields
 from apisensor.content.bodies import TEXT_BODY, Body, BodyForm, Speaks
 from apisensor.content.findings import Findings, Source
+from apisensor.content.grpc_calls import messages_of
+from apisensor.content.grpc_messages import Messages
 from apisensor.content.model import FieldMarks, Insight, Spans
 from apisensor.content.names import API_KEY_FIELDS, Rule, field_rule
 from apisensor.content.operations import NO_OPERATIONS, asks_by_target, may_speak, operations
@@ -57,10 +59,15 @@ class Inspector:
         request_trailers, _ = self._section(request.trailers, "request.header", findings, pending, False)
         response_headers = response_trailers = _NO_MARKS
         user = asked = answered = None
+        asked_in: Messages | None = None
         by_target = request.target is not None and asks_by_target(request.target)
         if request.body and request.headers is not None and request_body.scan is not None:
             whole = len(request.body) == request.body_size
             content = request_body.content(request.body, whole) if request_body.codings else (request.body, whole, None)
+            if request_body.speaks == Speaks.GRPC:
+                messages = messages_of(content[0], request.headers)
+                content = (b"\n".join(messages.texts), False, content[2] or messages.anomaly)
+                asked_in = messages
             said = request_body.look(*content, True)
             user = said.user
             findings.body("request.body", said)
@@ -72,6 +79,9 @@ class Inspector:
             if response.body and response.headers is not None and body.scan is not None:
                 whole = len(response.body) == response.body_size
                 content = body.content(response.body, whole) if body.codings else (response.body, whole, None)
+                if body.speaks == Speaks.GRPC:
+                    messages = messages_of(content[0], response.headers)
+                    content = (b"\n".join(messages.texts), False, content[2] or messages.anomaly)
                 findings.body("response.body", body.look(*content, False))
                 if body.speaks is not None and (asked is not None or by_target or body.speaks != Speaks.JSON):
                     answered = Body(body.speaks, content[0], content[1])
@@ -79,8 +89,8 @@ class Inspector:
             target = self._by_shape(request.target or b"", pending, findings)
         credential = findings.credential()
         spoken, marks = NO_OPERATIONS
-        if asked is not None or answered is not None or by_target:
-            spoken, marks = operations(exchange, asked, answered)
+        if asked is not None or answered is not None or by_target or request.messages is not None:
+            spoken, marks = operations(exchange, asked, answered, asked_in)
         return Insight(
             auth_scheme=None if credential is None else credential.scheme,
             identity=None if credential is None else credential.identity,

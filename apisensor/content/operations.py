@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from apisensor.content import forms, json_calls, soap
 from apisensor.content.bodies import Body, Speaks
+from apisensor.content.grpc_calls import from_grpc
+from apisensor.content.grpc_messages import Messages
 from apisensor.content.model import Spans, Spoken
 from apisensor.content.shapes import HEAD, Zone
 from apisensor.transactions.model import Exchange
@@ -28,6 +30,9 @@ _READERS: dict[str, _Reader] = {
 NO_OPERATIONS: tuple[list[Spoken], dict[bytes, Spans]] = ([], {})
 
 
+_COUNTED = frozenset(("grpc", "grpc-web"))
+
+
 def may_speak(speaks: str, text: bytes) -> bool:
     """Whether a request's body may hold operations: most JSON has none of the words that make one."""
     return speaks != Speaks.JSON or b'"query"' in text or b'"jsonrpc"' in text or b'"persistedQuery"' in text
@@ -39,7 +44,7 @@ def asks_by_target(target: bytes) -> bool:
 
 
 def operations(
-    exchange: Exchange, asked: Body | None, answered: Body | None
+    exchange: Exchange, asked: Body | None, answered: Body | None, asked_in: Messages | None
 ) -> tuple[list[Spoken], dict[bytes, Spans]]:
     """The operations of an exchange, and the sensitive spans of their names.
 
@@ -47,6 +52,7 @@ def operations(
         exchange: the exchange.
         asked: the request's body, where it has one whose type may name operations.
         answered: the same of the response.
+        asked_in: the messages in the request's body, where it is gRPC's.
     """
     found: list[Spoken] = []
     if asked is not None:
@@ -57,6 +63,11 @@ def operations(
         target = exchange.request.target
         if target is not None and asks_by_target(target):
             found = json_calls.from_target(target, answered)
+    counted = exchange.request.messages
+    if counted is None and exchange.response is not None:
+        counted = exchange.response.messages
+    if counted is not None and counted.protocol in _COUNTED:
+        found = [from_grpc(exchange, counted.protocol, asked_in)]
     if answered is not None and answered.speaks == Speaks.EVENTS:
         found = [*found, Spoken("sse", "stream")]
     return (found, _marks(found)) if found else NO_OPERATIONS

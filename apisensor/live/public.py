@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from apisensor.transactions.json_form import public
-from apisensor.transactions.model import Auth, Operation, Process, Sensitive, Tls, Transaction
+from apisensor.transactions.model import Auth, Messages, Operation, Process, Sensitive, Tls, Transaction
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -41,6 +41,7 @@ class PublicTransaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="ki
     login_identity: str | None
     sensitive: list[Sensitive]
     operations: list[Operation] = []
+    messages: Messages | None = None
     binding: str | None
     process: Process | None
     tls: Tls | None

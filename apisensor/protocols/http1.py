@@ -201,6 +201,8 @@ class Reader:
             message.room = 0
             message.body_size += size
             message.reason = message.reason or reason
+            if message.counter is not None:
+                message.counter.skip(size, reason)
         if self._until_end:
             return
         self._left = left - size
@@ -217,6 +219,8 @@ class Reader:
             self.mode = Mode.HUNT
         self._candidate = b""
         if message is not None:
+            if message.counter is not None:
+                message.counter.lose(reason)
             self._seal(message, reason)
         self._parser = None
         self.in_doubt = True
@@ -248,14 +252,17 @@ class Reader:
         message = self.message
         if message is not None:
             size = len(piece)
-            message.body_size += size
-            if message.room >= size:
+            if message.counter is not None:
+                add_content(message, piece)
+            elif message.room >= size:
+                message.body_size += size
                 message.body.append(piece)
                 message.room -= size
                 message.kept += size
             elif message.room:
-                message.body_size -= size
                 add_content(message, piece)
+            else:
+                message.body_size += size
 
     # Modes
 
@@ -283,7 +290,7 @@ class Reader:
                 self._bound_head(message, data, message is opened)
             elif self._length is not None and not message.room:
                 self._left = self._length - message.body_size
-                if self._left > self.limits.skip_beyond:
+                if self._left > self.limits.skip_beyond and message.counter is None:
                     self.mode = Mode.COUNT
                     self.pairing.ask_skip(self, self._left)
             elif len(message.trailers) > self.limits.header_count:

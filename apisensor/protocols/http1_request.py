@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from apisensor.protocols import anomalies
+from apisensor.protocols.counters import counter_of
 from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
 
-_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"upgrade"))
-"""Fields that say where the request ends, or to whom it goes."""
+_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"upgrade", b"content-type"))
+"""Fields that say where the request ends, to whom it goes, or what its body holds."""
 _LENGTHS = frozenset(map(len, _FRAMING))
 """Comparing lengths first is cheaper than lower() for each name."""
 
@@ -108,7 +109,7 @@ class RequestReader(Reader):
         if self._open_head:
             self._open_head = []
         fields = self._fields
-        length = authority = None
+        length = authority = kind = None
         coded = upgrade = False
         for name, value in fields:
             if len(name) in _LENGTHS and (key := name.lower()) in _FRAMING:  # type: ignore[arg-type, union-attr]
@@ -121,6 +122,8 @@ class RequestReader(Reader):
                     length = value
                 elif key == b"transfer-encoding":
                     coded = True
+                elif key == b"content-type":
+                    kind = value
                 else:
                     upgrade = True
         message.authority = authority
@@ -142,6 +145,8 @@ class RequestReader(Reader):
             self._length = int(length)
             if self._length:
                 message.room = self.pairing.room(message)
+        if kind is not None:
+            message.counter = counter_of(kind)
         if method == b"CONNECT":
             self._length = None  # RFC 9110 section 9.3.6: no content, what follows is the tunnel
             self._switching = True

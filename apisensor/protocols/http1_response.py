@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apisensor.protocols import anomalies
+from apisensor.protocols.counters import counter_of
 from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, response_start
@@ -14,8 +15,8 @@ from apisensor.streams.limits import Limits
 BODILESS = frozenset((b"HEAD", b"CONNECT"))
 """Methods whose (successful) response has no content whatever its fields say (RFC 9112 section 6.3)."""
 
-_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
-"""Fields that say where the response ends."""
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"content-type"))
+"""Fields that say where the response ends, or what its body holds."""
 _LENGTHS = frozenset(map(len, _FRAMING))
 
 
@@ -58,11 +59,13 @@ class ResponseReader(Reader):
         if self._open_head:
             self._open_head = []
         fields = self._fields
-        length = coding = None
+        length = coding = kind = None
         for name, value in fields:
             if len(name) in _LENGTHS and (key := name.lower()) in _FRAMING:  # type: ignore[arg-type, union-attr]
                 if key == b"content-length":
                     length = value
+                elif key == b"content-type":
+                    kind = value
                 else:
                     coding = value
         if len(fields) > self.limits.header_count:
@@ -84,6 +87,8 @@ class ResponseReader(Reader):
         else:
             self._until_end = True
         message.room = self.pairing.room(message)
+        if kind is not None:
+            message.counter = counter_of(kind)
 
     def on_message_complete(self) -> None:
         message, self.message = self.message, None

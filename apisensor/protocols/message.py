@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from apisensor.protocols import anomalies
+from apisensor.protocols.counted import NOT_CAPTURED, Counter, Passed
 
 Field = tuple[bytes | None, bytes | None]
 """A field line, name and value as sent. None: an HPACK entry that the sensor did not see inserted."""
@@ -39,12 +40,34 @@ class Message(msgspec.Struct, gc=False):
     reason: str | None = None
     """Why it is not complete (transactions.model.INCOMPLETE_REASONS)."""
     anomalies: list[str] = []
+    counter: Counter | None = None
+    """Counts the messages that the body holds; None: its type says of none."""
+
+    def passed(self, reason: str | None) -> Passed | None:
+        """The messages inside; what a body holds of trailers is in `trailers` from then on.
+
+        Args:
+            reason: Of the exchange: why this message is perhaps not all.
+        """
+        counter = self.counter
+        if counter is None:
+            return None
+        if counter.trailers and not self.trailers:
+            self.trailers = counter.trailers
+        why = self.reason or (None if self.ended else reason)
+        # Where it is another one, bytes are missing somewhere, and the counter knows whether that matters to it.
+        return counter.passed(why if why in _UNFINISHED else None)
+
+
+_UNFINISHED = frozenset(("request_not_finished", "response_not_finished", "response_not_seen", "stream_reset"))
 
 
 def count_unseen(message: Message, size: int) -> None:
     """Count a piece of content that passed and was deliberately not captured: no loss, but nobody looked at it."""
     message.body_size += size
     message.room = 0
+    if message.counter is not None:
+        message.counter.skip(size, NOT_CAPTURED)
     if anomalies.NOT_CAPTURED not in message.anomalies:
         message.anomalies.append(anomalies.NOT_CAPTURED)
 
@@ -53,6 +76,8 @@ def add_content(message: Message, piece: bytes) -> None:
     """Count a piece of content and keep what there is room for."""
     size = len(piece)
     message.body_size += size
+    if message.counter is not None:
+        message.counter.feed(piece)
     room = message.room
     if room:
         if size > room:

@@ -8,7 +8,7 @@ from apisensor.redact.identity import IdentityHash
 from apisensor.redact.ids import IdSource
 from apisensor.redact.text import TextForm
 from apisensor.redact.trace_context import traceparent, tracestate
-from apisensor.transactions.model import Auth, Exchange, Operation, Response, Transaction
+from apisensor.transactions.model import Auth, Exchange, Messages, Operation, Response, Transaction
 
 INVALID_UTF8 = "invalid-utf8"
 """Anomaly: a text was not UTF-8 and has U+FFFD in place of what was not."""
@@ -54,6 +54,7 @@ class Redactor:
         anomalies = exchange.anomalies
         if text.invalid or insight.anomalies:
             anomalies = [*anomalies, *insight.anomalies, *([INVALID_UTF8] if text.invalid else [])]
+        asked, answered = request.messages, None if response is None else response.messages
         return Transaction(
             id=span_id,
             protocol=exchange.protocol,
@@ -91,6 +92,7 @@ class Redactor:
             trace_flags=1 if parent is None else parent.flags,
             trace_state=tracestate(insight.tracestate) if parent is not None and insight.tracestate else "",
             login_identity=None if insight.login_user is None else self._identity(insight.login_user),
+            messages=None if asked is None and answered is None else Messages(asked, answered),
             operations=[self._operation(spoken, insight) for spoken in insight.operations]
             if insight.operations
             else [],

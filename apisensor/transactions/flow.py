@@ -228,6 +228,8 @@ class Flow:
         body = request.body
         answer = None
         found = request.anomalies
+        passed = request.passed(reason)
+        answered = None if response is None else response.passed(reason)
         reason = request.reason or reason
         self.kept -= request.kept
         if response is not None:
@@ -240,6 +242,7 @@ class Flow:
                 response.trailers,
                 response.body_size,
                 (parts[0] if len(parts) == 1 else b"".join(parts)) if parts else b"",
+                answered,
             )
             self.kept -= response.kept
             reason = request.reason or response.reason or reason
@@ -269,6 +272,7 @@ class Flow:
                 request.trailers,
                 request.body_size,
                 (body[0] if len(body) == 1 else b"".join(body)) if body else b"",
+                passed,
             ),
             answer,
             stream_id,

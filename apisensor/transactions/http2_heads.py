@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from apisensor.protocols import anomalies
+from apisensor.protocols.counters import counter_of
 from apisensor.protocols.message import Field, Message
 
 _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
@@ -72,6 +73,10 @@ def _set_fields(message: Message, regular: list[Field], limit: int) -> None:
         message.reason = message.reason or "limit"
     message.fields = regular
     _note_unknown(message, regular)
+    for name, value in regular:
+        if name == b"content-type":
+            message.counter = counter_of(value)
+            break
 
 
 def fill_trailers(message: Message, fields: list[Field] | None, reason: str | None, limit: int) -> None:
@@ -120,12 +125,9 @@ def is_whole(method: bytes | None, response: Message) -> bool:
     return int(length) == response.body_size
 
 
-def is_grpc(fields: list[Field] | None) -> bool:
+def is_grpc(message: Message | None) -> bool:
     """Whether the content type says gRPC."""
-    for name, value in fields or ():
-        if name == b"content-type":
-            return value is not None and value.startswith(b"application/grpc")
-    return False
+    return message is not None and message.counter is not None and message.counter.protocol == "grpc"
 
 
 def _note_unknown(message: Message, fields: list[Field]) -> None:

@@ -144,6 +144,8 @@ class Http2Pairing:
         size = end - begin
         message.body_size += size
         message.end_ns = now
+        if message.counter is not None:
+            message.counter.feed(data[begin:end])
         if message.room:
             flow = self.flow
             if flow.kept >= flow.shared.limits.flow_bytes:
@@ -167,6 +169,12 @@ class Http2Pairing:
         message.body_size += length
         message.room = 0
         message.reason = message.reason or reason
+        if message.counter is None:
+            return
+        if length:
+            message.counter.skip(length, reason)
+        else:
+            message.counter.lose(reason)
 
     def ended(self, direction: int, stream: int, now: int) -> None:
         message = self._message(direction, stream)
@@ -202,6 +210,8 @@ class Http2Pairing:
                     stream.lost = stream.lost or reason
             if message is not None and not message.ended:
                 message.reason = message.reason or reason
+                if message.counter is not None:
+                    message.counter.lose(reason)
                 response = stream.response
                 if response is not None and response.ended:
                     self._emit(stream, None)  # the frame that ended its request may be what was lost
@@ -337,7 +347,7 @@ class Http2Pairing:
                 self.flow.kept -= response.kept
             self._close(stream.id)
             return
-        protocol = "grpc" if heads.is_grpc(request.fields) or (response and heads.is_grpc(response.fields)) else "h2"
+        protocol = "grpc" if heads.is_grpc(request) or heads.is_grpc(response) else "h2"
         self.flow.emit(stream.peer, self.side, protocol, request, response, reason, stream.id)
 
     def _close(self, id_: int) -> None:

@@ -49,6 +49,7 @@ def public(t: Transaction) -> dict[str, Any]:
         "login_identity": t.login_identity,
         "sensitive": t.sensitive,
         "operations": t.operations,
+        "messages": t.messages,
         "binding": t.binding,
         "process": t.process,
         "tls": t.tls,

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from apisensor.events.model import Address, Binding
+from apisensor.protocols.counted import Passed
 
 SCHEMA = 1
 """Version of the public JSON form of a transaction. Raised when a field changes its meaning or goes."""
@@ -41,6 +42,8 @@ class Request(msgspec.Struct, gc=False):
     """Bytes of content after transfer coding is removed, before content coding is (RFC 9110 section 6.4)."""
     body: bytes = b""
     """The first bytes of the content, up to the capture limit. Shorter than body_size where it is cut or has a hole."""
+    messages: Passed | None = None
+    """What the body holds of messages; None: its type says of none."""
 
 
 class Response(msgspec.Struct, gc=False):
@@ -53,6 +56,7 @@ class Response(msgspec.Struct, gc=False):
     trailers: list[Header] = []
     body_size: int = 0
     body: bytes = b""
+    messages: Passed | None = None
 
 
 class Exchange(msgspec.Struct, gc=False):
@@ -151,6 +155,14 @@ OPERATION_REASONS = {
 """reason of an operation: its meaning. docs/transaction.md is tested against this table."""
 
 
+class Messages(msgspec.Struct, frozen=True, gc=False):
+    """The messages inside both bodies of a call, counted while they passed."""
+
+    request: Passed | None
+    """None: the body's type says of none."""
+    response: Passed | None
+
+
 class Process(msgspec.Struct, frozen=True, gc=False):
     """The observed process, as attribution found it. None: could not be known."""
 
@@ -240,3 +252,5 @@ class Transaction(msgspec.Struct, gc=False, array_like=True):
     """Unix time minus event clock when the transaction ended; start_ns + wall_offset_ns is Unix time."""
     operations: list[Operation] = []
     """What was asked for in terms of the protocol inside HTTP; several where requests are batched."""
+    messages: Messages | None = None
+    """Of gRPC, WebSocket and server-sent events; None: neither body is of such a type."""

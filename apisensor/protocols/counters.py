@@ -1,0 +1,39 @@
+"""Which bodies hold messages that are counted, by their media type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from apisensor.protocols.counted import Counter
+from apisensor.protocols.event_stream import EventCounter
+from apisensor.protocols.grpc import MessageCounter, TextCounter
+
+_COUNTERS: dict[bytes, Callable[[], Counter]] = {
+    b"application/grpc": MessageCounter,
+    b"application/grpc-web": lambda: MessageCounter(web=True),
+    b"application/grpc-web-text": TextCounter,
+    b"text/event-stream": EventCounter,
+}
+"""Media type without what follows a plus (the messages' own format) or a semicolon."""
+
+
+TYPES_KEPT = 256
+"""Values of Content-Type whose verdict is remembered; multipart boundaries differ each time."""
+_LONGEST_KEPT = 128
+
+_known: dict[bytes, Callable[[], Counter] | None] = {}
+
+
+def counter_of(content_type: bytes | None) -> Counter | None:
+    """A counter for a body of this type; None: it holds no messages."""
+    if content_type is None:
+        return None
+    try:
+        make = _known[content_type]
+    except KeyError:
+        make = _COUNTERS.get(content_type.partition(b";")[0].partition(b"+")[0].strip().lower())
+        if len(content_type) <= _LONGEST_KEPT:
+            if len(_known) >= TYPES_KEPT:
+                _known.clear()
+            _known[content_type] = make
+    return None if make is None else make()
