@@ -9,9 +9,10 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from apisensor.content.bodies import Body
-from apisensor.content.headers import parameter, value_of
 from apisensor.content.identifiers import FIELDS, identifier
 from apisensor.content.model import Spoken
+from apisensor.content.parameters import parameter
+from apisensor.protocols.message import value_of
 from apisensor.transactions.model import Exchange
 
 PIECES = 256

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from apisensor.content.grpc_messages import Messages
-from apisensor.content.headers import value_of
 from apisensor.content.identifiers import identifier
 from apisensor.content.model import Spoken
 from apisensor.protocols.counted import Passed
+from apisensor.protocols.message import value_of
 from apisensor.transactions.model import Exchange, Header
 
 _KINDS = {

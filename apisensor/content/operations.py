@@ -12,8 +12,10 @@ from apisensor.content import forms, json_calls, soap
 from apisensor.content.bodies import Body, Speaks
 from apisensor.content.grpc_calls import from_grpc
 from apisensor.content.grpc_messages import Messages
+from apisensor.content.identifiers import identifier
 from apisensor.content.model import Spans, Spoken
 from apisensor.content.shapes import HEAD, Zone
+from apisensor.protocols.message import value_of
 from apisensor.transactions.model import Exchange
 
 _Reader = Callable[[Exchange, Body, Body | None], list[Spoken]]
@@ -31,6 +33,20 @@ NO_OPERATIONS: tuple[list[Spoken], dict[bytes, Spans]] = ([], {})
 
 
 _COUNTED = frozenset(("grpc", "grpc-web"))
+_ORDERLY = frozenset((None, 1000, 1001, 1005))
+"""Close codes that report no error (RFC 6455 section 7.4.1)."""
+
+
+def websocket(exchange: Exchange) -> Spoken:
+    """The WebSocket that an exchange opened: its subprotocol, and how it failed."""
+    response = exchange.response
+    passed = (None if response is None else response.messages, exchange.request.messages)
+    codes = [one.close_code or 0 for one in passed if one is not None and one.close_code not in _ORDERLY]
+    return Spoken(
+        "websocket",
+        name=None if response is None else identifier(value_of(response.headers, b"sec-websocket-protocol")),
+        error=b"%d" % codes[0] if codes else None,
+    )
 
 
 def may_speak(speaks: str, text: bytes) -> bool:
@@ -68,6 +84,8 @@ def operations(
         counted = exchange.response.messages
     if counted is not None and counted.protocol in _COUNTED:
         found = [from_grpc(exchange, counted.protocol, asked_in)]
+    elif counted is not None and counted.protocol == "websocket":
+        found = [websocket(exchange)]
     if answered is not None and answered.speaks == Speaks.EVENTS:
         found = [*found, Spoken("sse", "stream")]
     return (found, _marks(found)) if found else NO_OPERATIONS

@@ -9,9 +9,10 @@ from __future__ import annotations
 from xml.parsers import expat
 
 from apisensor.content.bodies import Body
-from apisensor.content.headers import parameter, value_of
 from apisensor.content.identifiers import action, identifier
 from apisensor.content.model import Spoken
+from apisensor.content.parameters import parameter
+from apisensor.protocols.message import value_of
 from apisensor.transactions.model import Exchange
 
 _NAMESPACES = {

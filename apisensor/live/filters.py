@@ -45,7 +45,7 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     pid: Annotated[list[Annotated[int, Meta(ge=1, le=4_194_304)]], Meta(max_length=MAX_VALUES)] = []
     side: Annotated[list[Literal["client", "server", "network"]], Meta(max_length=3)] = []
     protocol: _Texts = []
-    """"http/1.0", "http/1.1", "h2", "grpc"; "http/1" means both of its versions."""
+    """"http/1.0", "http/1.1", "h2", "grpc", "websocket"; "http/1" means both of its versions."""
     container: _Texts = []
     """Container ids or their beginnings."""
     incomplete: bool = False

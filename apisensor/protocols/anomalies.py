@@ -16,6 +16,8 @@ FLOW_BUFFER = "flow-buffer-limit"
 PIPELINE = "pipeline-limit"
 STREAMS = "stream-limit"
 NOT_CAPTURED = "body-not-captured"
+DEFLATE_INVALID = "websocket-deflate-invalid"
+WEBSOCKET_PART = "websocket-part"
 
 ANOMALIES = {
     CONTENT_LENGTH_WITH_TRANSFER_ENCODING: "a message has both Content-Length and Transfer-Encoding (RFC 9112 section "
@@ -35,6 +37,10 @@ ANOMALIES = {
     FLOW_BUFFER: "the flow held flow_bytes of bodies already, so this body was counted and not kept",
     PIPELINE: "more requests than the sensor's max_pipelined waited for their response",
     STREAMS: "more HTTP/2 streams than the sensor's max_streams were open at once; the oldest was given up",
+    DEFLATE_INVALID: "a WebSocket message is not what permessage-deflate (RFC 7692) makes; it was counted and not "
+    "looked at, nor were later ones that build on it",
+    WEBSOCKET_PART: "the WebSocket was still open when this was told; what passes later is told in another transaction "
+    "with the same conn_id",
     NOT_CAPTURED: "part of a body passed and was counted exactly, but not captured: sendfile and its like, the rest of "
     "a call beyond capture.call_limit, or of a large body; sizes are right, the content was not looked at",
 }

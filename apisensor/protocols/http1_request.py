@@ -221,6 +221,10 @@ class RequestReader(Reader):
         held, self._held, self._held_bytes = self._held, [], 0
         return held
 
+    def held_lost(self) -> str | None:
+        """Why what was held is not all that came."""
+        return self._held_lost
+
     def resume(self) -> None:
         """The switch was declined: what follows is HTTP/1 still."""
         if self.mode != Mode.HOLD:

@@ -6,6 +6,7 @@ import msgspec
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counted import NOT_CAPTURED, Counter, Passed
+from apisensor.protocols.websocket import WebSocketReader
 
 Field = tuple[bytes | None, bytes | None]
 """A field line, name and value as sent. None: an HPACK entry that the sensor did not see inserted."""
@@ -40,6 +41,8 @@ class Message(msgspec.Struct, gc=False):
     reason: str | None = None
     """Why it is not complete (transactions.model.INCOMPLETE_REASONS)."""
     anomalies: list[str] = []
+    tunnel: bytes | None = None
+    """HTTP/2's :protocol of an extended CONNECT (RFC 8441)."""
     counter: Counter | None = None
     """Counts the messages that the body holds; None: its type says of none."""
 
@@ -54,9 +57,22 @@ class Message(msgspec.Struct, gc=False):
             return None
         if counter.trailers and not self.trailers:
             self.trailers = counter.trailers
+        if isinstance(counter, WebSocketReader):
+            self.body = counter.text
+            self.body_size = counter.size
+            self.anomalies = [*self.anomalies, *counter.anomalies]
         why = self.reason or (None if self.ended else reason)
         # Where it is another one, bytes are missing somewhere, and the counter knows whether that matters to it.
         return counter.passed(why if why in _UNFINISHED else None)
+
+
+def value_of(fields: list[Field] | None, name: bytes) -> bytes | None:
+    """The value of the first field line with this (lower-case) name; None: there is none, or it is not known."""
+    size = len(name)
+    for key, value in fields or ():
+        if key is not None and len(key) == size and key.lower() == name:
+            return value
+    return None
 
 
 _UNFINISHED = frozenset(("request_not_finished", "response_not_finished", "response_not_seen", "stream_reset"))

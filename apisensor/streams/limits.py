@@ -57,6 +57,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_streams: int = 2_000
     """HTTP/2 streams open at once in one connection. Servers allow 100 to 1,000; beyond is an attack."""
 
+    websocket_part_ns: int = 300 * _SECOND
+    """A WebSocket that is open for so long is told as far as it has come, and goes on in another transaction: nobody
+    should wait for days to learn of a connection."""
+
     hpack_table: int = 64 * _KIB
     """Dynamic table of one direction. RFC 7541 starts with 4 KiB and peers raise it to 64 KiB; what a larger one holds
     beyond is unknown, never wrong."""

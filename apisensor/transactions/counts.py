@@ -33,7 +33,7 @@ class Count(enum.IntEnum):
     FLOWS_CIPHERTEXT = 8
     """Flows given up because they carry TLS records: the plaintext is elsewhere, or nowhere to be seen."""
     FLOWS_SWITCHED = 9
-    """Flows given up because they became a tunnel (CONNECT) or another protocol (Upgrade)."""
+    """Flows given up because they became a tunnel (CONNECT) or a protocol that is not read (Upgrade)."""
     FLOWS_REJECTED = 10
     """Flows given up after max_rejects messages that a parser refused, or max_mistakes that never were any."""
     FLOWS_FAILED = 11
@@ -84,3 +84,6 @@ class Count(enum.IntEnum):
     """Bytes of segments that a packet capture lacks."""
     BYTES_LOST_MAP_FULL = 32
     """Bytes of calls that a kernel map had no room for."""
+
+    FLOWS_WEBSOCKET = 33
+    """HTTP/1 flows that became a WebSocket."""

@@ -38,10 +38,11 @@ from apisensor.protocols import anomalies
 from apisensor.protocols.http1 import Mode, Reader
 from apisensor.protocols.http1_request import RequestReader
 from apisensor.protocols.http1_response import BODILESS, ResponseReader
-from apisensor.protocols.message import Message
+from apisensor.protocols.message import Message, value_of
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side, side_of
 from apisensor.transactions.http2_pairing import Http2Pairing
+from apisensor.transactions.websocket_pairing import WebSocketPairing
 
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
@@ -380,8 +381,20 @@ class Http1Pairing:
         self.requests.mode = self.responses.mode = Mode.STOP
         response = pair.response
         assert response is not None
-        upgrade = next((v for n, v in response.fields or () if n is not None and n.lower() == b"upgrade"), None)
-        if pair.request.method != b"CONNECT" and upgrade is not None and upgrade.strip().lower() == b"h2c":
+        upgrade = (value_of(response.fields, b"upgrade") or b"").strip().lower()
+        if pair.request.method != b"CONNECT" and upgrade == b"websocket":
+            self._pending.remove(pair)
+            flow = self.flow
+            flow.engine = websocket = WebSocketPairing(flow, self.request_direction, pair.request, response, pair.peer)
+            self._counts[Count.FLOWS_WEBSOCKET] += 1
+            self._unpair("response_not_seen")
+            for data, now, call_start in held:
+                websocket.data(self.request_direction, data, now, call_start)
+            lost = self.requests.held_lost()
+            if lost is not None:
+                websocket.gap(self.request_direction, None, lost, False, self.requests.now)
+            return
+        if pair.request.method != b"CONNECT" and upgrade == b"h2c":
             # The response comes on stream 1 (RFC 7540 section 3.2; obsolete, and still what Java's client asks for).
             self._pending.remove(pair)
             flow = self.flow

@@ -8,6 +8,9 @@ from apisensor.protocols.message import Field, Message
 
 _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 
+_PROTOCOLS = frozenset(("grpc", "websocket"))
+"""Protocols with a name of their own; gRPC-Web and server-sent events are content like any other."""
+
 _BODILESS = frozenset((204, 304))
 _LENGTH_DIGITS = 20
 """2^64 has so many; int() raises at thousands of them."""
@@ -31,6 +34,8 @@ def fill_request(message: Message, fields: list[Field] | None, reason: str | Non
                 message.scheme = value
             elif name == b":authority":
                 message.authority = value
+            else:
+                message.tunnel = value
         else:
             if name is None and not regular:
                 unknown += 1
@@ -125,9 +130,12 @@ def is_whole(method: bytes | None, response: Message) -> bool:
     return int(length) == response.body_size
 
 
-def is_grpc(message: Message | None) -> bool:
-    """Whether the content type says gRPC."""
-    return message is not None and message.counter is not None and message.counter.protocol == "grpc"
+def protocol_of(request: Message, response: Message | None) -> str:
+    """What the stream spoke, as a transaction names it."""
+    for message in (request, response):
+        if message is not None and message.counter is not None and message.counter.protocol in _PROTOCOLS:
+            return message.counter.protocol
+    return "h2"
 
 
 def _note_unknown(message: Message, fields: list[Field]) -> None:

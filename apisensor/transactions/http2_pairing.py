@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
-from apisensor.protocols.message import Field, Message, count_unseen
+from apisensor.protocols.message import Field, Message, count_unseen, value_of
+from apisensor.protocols.websocket import WebSocketReader
 from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side, side_of
+from apisensor.transactions.websocket_pairing import read_frames
 
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
@@ -244,6 +246,8 @@ class Http2Pairing:
             found.headed = True
             message.room = self.flow.room(message)
             heads.fill_request(message, fields, reason, self.flow.shared.limits.header_count)
+            if message.tunnel == b"websocket":
+                read_frames(self.flow, message, of_client=True)
         if end:
             self._end(found, message)
 
@@ -273,8 +277,21 @@ class Http2Pairing:
         else:
             heads.fill_trailers(message, fields, reason, self.flow.shared.limits.header_count)
         message.end_ns = self.readers[1 - (self.client or 0)].now
+        request = found.request
+        if request is not None and request.tunnel == b"websocket" and message.counter is None:
+            self._granted(request, message)
         if end:
             self._end(found, message)
+
+    def _granted(self, request: Message, response: Message) -> None:
+        """The answer to a request for a WebSocket (RFC 8441 section 5): its content is frames, if it was granted."""
+        asked = request.counter
+        if response.status != 200 or not isinstance(asked, WebSocketReader):
+            request.counter = None
+            return
+        extensions = value_of(response.fields, b"sec-websocket-extensions")
+        for reader in (asked, read_frames(self.flow, response, of_client=False)):
+            reader.negotiated(extensions)
 
     # Streams
 
@@ -347,7 +364,7 @@ class Http2Pairing:
                 self.flow.kept -= response.kept
             self._close(stream.id)
             return
-        protocol = "grpc" if heads.is_grpc(request) or heads.is_grpc(response) else "h2"
+        protocol = heads.protocol_of(request, response)
         self.flow.emit(stream.peer, self.side, protocol, request, response, reason, stream.id)
 
     def _close(self, id_: int) -> None:

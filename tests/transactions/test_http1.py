@@ -254,10 +254,10 @@ def test_bytes_sent_before_the_tunnel_is_granted_are_no_request() -> None:
 WEBSOCKET = b"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
-def test_a_websocket_ends_http() -> None:
+def test_an_unknown_protocol_ends_http() -> None:
     sensor = exchange(
-        WEBSOCKET,
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05hello",
+        WEBSOCKET.replace(b"websocket", b"ldap"),
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ldap\r\n\r\n\x81\x05hello",
         (SEND, b"\x81\x85\x00\x00\x00\x00hello"),
     )
     (found,) = sensor.out

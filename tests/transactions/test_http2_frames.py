@@ -115,8 +115,8 @@ CASES: dict[str, tuple[bytes, bytes, Said]] = {
         ANSWER,
         (b"CONNECT", None, 200, b"abc", b"ok"),
     ),
-    "extended CONNECT": (  # RFC 8441
-        headers(encoded((":method", "CONNECT"), (":protocol", "websocket"), *FIELDS[1:]), "END_HEADERS")
+    "extended CONNECT": (  # RFC 8441, here for RFC 9298; a WebSocket's content is frames (test_websocket.py)
+        headers(encoded((":method", "CONNECT"), (":protocol", "connect-udp"), *FIELDS[1:]), "END_HEADERS")
         + data(b"abc", "END_STREAM"),
         ANSWER,
         (b"CONNECT", b"/p", 200, b"abc", b"ok"),
