@@ -1,9 +1,9 @@
 """The real sensor as a child of a test: `apisensor run --format jsonl`, as root, in a runtime directory of its own.
 
-with Sensor(settings=["capture.call_limit=65536"]) as sensor:
-    truth = scenario.run(directory)
-    verdict = sensor.verdict(truth.calls)
-assert verdict.passes(), verdict.report() + sensor.log()
+    with Sensor(settings=["capture.call_limit=65536"]) as sensor:
+        truth = scenario.run(directory)
+        verdict = sensor.verdict(truth.calls)
+    assert verdict.passes(), verdict.report() + sensor.log()
 """
 
 from __future__ import annotations

@@ -225,7 +225,9 @@ def test_policies(child: int, rule: str, entered: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(("beginning", "entered"), [("0123456789ab", POLICY_NEVER), ("0123456789ac", POLICY_ADMITTED)])
-def test_policies_of_containers(child: int, beginning: str, entered: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_policies_of_containers(
+    child: int, beginning: str, entered: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     id_ = "0123456789ab" + 52 * "c"
     monkeypatch.setattr(procfs, "cgroup", lambda _pid: f"0::/machine.slice/libpod-{id_}.scope/container\n")
     room = Room(NeverCapture(containers=[beginning]))

@@ -72,7 +72,9 @@ def call(**changes: Any) -> Transaction:
 
 def numbered(n: int, **changes: Any) -> Transaction:
     """The n-th of many distinct calls, each the root of its own trace."""
-    return call(trace_id=f"{n + 1:032x}", span_id=f"{n + 1:016x}", parent_span_id=None, path=f"/items/{n}", **changes)
+    return call(
+        trace_id=f"{n + 1:032x}", span_id=f"{n + 1:016x}", parent_span_id=None, path=f"/items/{n}", **changes
+    )
 
 
 _text = st.text(max_size=40)
