@@ -36,3 +36,11 @@ class ReplayLimits(msgspec.Struct, frozen=True):
 
     idle_ns: int = 7_500_000_000_000
     """Capture time without a packet after which a connection is closed: just above Linux's tcp_keepalive_time, 2 h."""
+
+    fragment_bytes: int = 4 << 20
+    """Bytes of memory that IP fragments take while the rest of their packet is waited for: Linux's ipfrag_high_thresh.
+    Beyond it the oldest packet's are given up (`fragments_evicted`)."""
+
+    fragment_ns: int = 30_000_000_000
+    """Capture time that fragments wait: Linux's ipfrag_time. Identifications are used again, IPv4's often
+    (`fragments_incomplete`)."""

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 IPV4 = 0x0800
 IPV6 = 0x86DD
+MPLS = (0x8847, 0x8848)
+ETHERNET = 0x6558
+"""An Ethernet frame inside a tunnel ("transparent Ethernet bridging")."""
 
 Network = tuple[int, int]
 """EtherType and the offset of the header it names. IndexError or a value past the end: the packet is cut before it."""
@@ -17,6 +20,7 @@ _ETHERTYPES = {
     0x0806: "arp",
     0x8847: "mpls",
     0x8848: "mpls",
+    0x88BE: "erspan",
     0x8863: "pppoe",
     0x8864: "pppoe",
     0x88CC: "lldp",
@@ -42,6 +46,11 @@ def _tagged(data: bytes, at: int) -> Network:
         at += 4
         ethertype = data[at] << 8 | data[at + 1]
     return ethertype, at + 2
+
+
+def inner_ethernet(data: bytes, at: int) -> Network:
+    """Of an Ethernet frame that begins somewhere in a packet."""
+    return _tagged(data, at + 12)
 
 
 def _ethernet(data: bytes) -> Network:

@@ -46,8 +46,9 @@ class PacketCapture:
             self._reader = reader
         else:
             self._reader = PcapngReader(source, self.counts)
-        self._decoder = SegmentDecoder(self.not_examined)
-        self._reassembler = Reassembler(limits or ReplayLimits(), self.counts)
+        bounds = limits or ReplayLimits()
+        self._decoder = SegmentDecoder(self.not_examined, self.counts, bounds)
+        self._reassembler = Reassembler(bounds, self.counts)
 
     @property
     def flows(self) -> int:
@@ -72,6 +73,7 @@ class PacketCapture:
                     yield from feed(segment)
         except ReplayError as error:
             failure = error
+        self._decoder.finish()
         yield from self._reassembler.finish()
         if failure is not None:
             raise failure

@@ -46,27 +46,40 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
     return out
 
 
+def answer(server: socket.socket) -> None:
+    """Takes one connection and answers all that is asked on it."""
+    connection, _ = server.accept()
+    with connection:
+        connection.settimeout(30)
+        for size in SIZES:
+            assert read_exactly(connection, size) == load(size, "ask")
+            connection.sendall(load(size, "answer"))
+        connection.recv(1)
+
+
+def call(address: str, port: int) -> int:
+    """Asks all there is to ask. Returns the client's port."""
+    with socket.create_connection((address, port), timeout=30) as client:
+        client_port: int = client.getsockname()[1]
+        for size in SIZES:
+            client.sendall(load(size, "ask"))
+            assert read_exactly(client, size) == load(size, "answer")
+    return client_port
+
+
+def listen(address: str, port: int) -> None:
+    """A server of one connection; says so once it can be called."""
+    with socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as server:
+        print("listening", flush=True)
+        answer(server)
+
+
 def converse(address: str, port: int) -> int:
     """One connection that asks and answers. Returns the client's port."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-
-    def serve() -> None:
-        connection, _ = server.accept()
-        with connection:
-            connection.settimeout(30)
-            for size in SIZES:
-                assert read_exactly(connection, size) == load(size, "ask")
-                connection.sendall(load(size, "answer"))
-            connection.recv(1)
-
-    with socket.create_server((address, port), family=family) as server:
-        thread = threading.Thread(target=serve)
+    with socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as server:
+        thread = threading.Thread(target=answer, args=(server,))
         thread.start()
-        with socket.create_connection((address, port), timeout=30) as client:
-            client_port: int = client.getsockname()[1]
-            for size in SIZES:
-                client.sendall(load(size, "ask"))
-                assert read_exactly(client, size) == load(size, "answer")
+        client_port = call(address, port)
         thread.join()
     return client_port
 

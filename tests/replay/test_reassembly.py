@@ -553,7 +553,7 @@ numbers = st.one_of(st.integers(0, 60), st.integers(2**32 - 60, 2**32 - 1), st.i
 def test_hostile_segments_do_no_harm(segments: list[tuple[bool, int, int, int, bytes, int]]) -> None:
     """Any flags, any numbers: positions stay consecutive per flow (checked by Streams), every flow closes, and the
     account of what waits is right at the end."""
-    decode = SegmentDecoder({}).decode
+    decode = SegmentDecoder({}, {}, ReplayLimits()).decode
     reassembler = Reassembler(ReplayLimits(flow_bytes=900, total_bytes=1200, reorder_packets=4, connections=2), {})
     told: list[Event] = []
     time_ns = START_NS
