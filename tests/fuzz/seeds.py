@@ -1,0 +1,119 @@
+"""What fuzzing starts from: well-formed inputs, made here so that they can be read. corpus/NAME adds what was found."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import brotli
+import hpack
+import zstandard
+
+from tests.fuzz.flows import encoded
+from tests.replay.packets import CLIENT, SERVER, SYN, enhanced, ethernet, interface, pcap, section, stamped, tcp
+from tests.replay.test_recording import EVENTS, PROCESSES, write
+from tests.transactions.conversation import RECEIVE, SEND, http1_calls, http1_truth, http2_truth
+from tests.transactions.test_analyzer import FRAGMENTS
+from tests.transactions.test_http2 import concurrent, one_by_one
+
+CORPUS = Path(__file__).parent / "corpus"
+
+
+def _http1() -> list[bytes]:
+    truths = [http1_truth(n, body=(0, 30)[n % 2], chunked=n % 3 == 0) for n in range(4)]
+    calls = list(http1_calls(truths))
+    pipelined = [(SEND, b"".join(data for way, data in calls if not way))]
+    pipelined.append((RECEIVE, b"".join(data for way, data in calls if way)))
+    special = [
+        (SEND, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        (RECEIVE, b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 101 S\r\nUpgrade: websocket\r\n\r\n"),
+        (SEND, b"\x81\x05hello"),
+    ]
+    odd = [
+        (SEND, b"POST http://h/x HTTP/1.1\nHost : a\r\n b\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
+        (RECEIVE, b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n"),
+    ]
+    tunnel = [(SEND, b"CONNECT a:1 HTTP/1.1\r\n\r\n"), (RECEIVE, b"HTTP/1.1 200 OK\r\n\r\n"), *calls[:2]]
+    torn = [(SEND, piece) for piece in FRAGMENTS[:16]]
+    return [b"\0" + encoded(calls) for calls in (calls, pipelined, special, odd, tunnel, torn)]
+
+
+def _http2() -> list[bytes]:
+    truths = [http2_truth(n, body=(0, 30)[n % 2]) for n in range(4)]
+    whole, mixed = one_by_one(truths, pad=3), concurrent(truths, 1)
+    torn = [(SEND, FRAGMENTS[16]), *((SEND, piece) for piece in FRAGMENTS[17:])]
+    return [b"\0" + encoded(whole), b"\0" + encoded(mixed), b"\x80" + encoded(mixed[6:]), b"\0" + encoded(torn)]
+
+
+def _hpack() -> list[bytes]:
+    encoder = hpack.Encoder()
+    lists = [[(b":method", b"GET"), (b"x-user", b"alice")], [(b"x-user", b"alice"), (b"x-new", b"v" * 60)]]
+    blocks = [encoder.encode(headers) for headers in lists]
+    encoder.header_table_size = 200
+    blocks.append(encoder.encode(lists[1]))
+    return [first + b"".join(bytes((len(block),)) + block for block in blocks) for first in (b"\0", b"\x80")]
+
+
+def _capture() -> list[bytes]:
+    talk = [
+        tcp(CLIENT, SERVER, 10, None, SYN),
+        tcp(SERVER, CLIENT, 20, 11, SYN),
+        tcp(CLIENT, SERVER, 11, 21, 0, b"GET / HTTP/1.1\r\n\r\n"),
+        tcp(CLIENT, SERVER, 20, 21, 0, b"out of order"),
+        tcp(SERVER, CLIENT, 21, 16, 0, b"world"),
+    ]
+    raw = pcap(stamped(talk))
+    framed = pcap(stamped([ethernet(packet, [0x8100]) for packet in talk]), 1, order=">", nanoseconds=False)
+    blocks = section() + interface("<", 101) + b"".join(enhanced("<", 0, n, one) for n, one in enumerate(talk))
+    return [raw, framed, blocks]
+
+
+def _codings() -> list[bytes]:
+    text = b'{"name": "value"}, ' * 20
+    coders: list[Callable[[bytes], bytes]] = [
+        gzip.compress,
+        zlib.compress,
+        brotli.compress,
+        zstandard.ZstdCompressor().compress,
+    ]
+    single = [bytes((0x40 | number | whole,)) + code(text) for number, code in enumerate(coders) for whole in (0, 1)]
+    return [*single, b"\x80" + gzip.compress(gzip.compress(text))]
+
+
+SEEDS: dict[str, Callable[[], list[bytes]]] = {
+    "http1": _http1,
+    "http2": _http2,
+    "hpack": _hpack,
+    "capture": _capture,
+    "recording": lambda: [write(*EVENTS[:3], *EVENTS[4:], *PROCESSES), write(EVENTS[2])],
+    "codings": _codings,
+    "login": lambda: [
+        b'{"user": {"email": "a@example.com"}, "password": "x", "n": [1, 2.5e3, null, true]}',
+        b"username=alice%20b&password=x&remember=on",
+        b'--b\r\nContent-Disposition: form-data; name="user"\r\n\r\nalice\r\n--b\r\n'
+        b'Content-Disposition: form-data; name="password"\r\n\r\nx\r\n--b--\r\n',
+    ],
+    "routes": lambda: [
+        b"/users/17/orders/18?x=1\n/users/me\n/v1/a.b.Service/Method\n*\n/a//b/../c;p=1\n",
+        b"/3f9a1c2e-0000-4000-8000-1234567890ab/x.html\n/2024-01-31/1.2.3.4\n/%41%2f%zz\n/a,b,c:run\nhttp://h/p\n",
+    ],
+    "redaction": lambda: [
+        b"/login?token=abc&card=4111111111111111\nContent-Type: application/json\nCookie: session=1; a=b\n"
+        b"Content-Encoding: identity\nReferer: https://u:p@h/x?key=1\ntraceparent: 00-"
+        + b"1" * 32
+        + b"-"
+        + b"2" * 16
+        + b'-01\nX-A: b\nX-C: joe@example.com\nX-D: e\nX-F: g\nX-H: i\n{"password": "x", "mail": "joe@example.com"}',
+    ],
+    "command_line": lambda: [
+        b"/usr/bin/curl\0-u\0alice:secret\0-H\0Authorization: Bearer abc\0https://u:p@h/?token=1",
+        b"sh\0-c\0PASSWORD=x mysql --password=y -pz\0--api-key\0k",
+    ],
+}
+
+
+def inputs(name: str) -> list[bytes]:
+    """Seeds and corpus of a target, in a fixed order."""
+    return [*SEEDS[name](), *(path.read_bytes() for path in sorted((CORPUS / name).glob("*")))]
