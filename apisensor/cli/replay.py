@@ -46,8 +46,15 @@ def _somebody_waits() -> bool:
     metavar="FILE",
     help="Key of the identity hashes, so that they can be joined with a sensor's. [default: a random key]",
 )
+@click.option(
+    "--overlap",
+    type=click.Choice(["linux", "first", "last"]),
+    default="linux",
+    show_default=True,
+    help="Whose bytes count where TCP segments overlap and differ.",
+)
 @filter_options
-def command(file: str, form: str, reveal: bool, key_file: str | None, **values: Any) -> int:
+def command(file: str, form: str, reveal: bool, key_file: str | None, overlap: str, **values: Any) -> int:
     """Analyse FILE (.pcap, .pcapng or a recording; "-": standard input) and show its transactions and findings.
 
     Filters are for transactions.
@@ -82,7 +89,7 @@ def command(file: str, form: str, reveal: bool, key_file: str | None, **values: 
 
     try:
         show = {"table": show_table, "jsonl": show_json}[form]
-        summary = replay(file, show, on_finding=show_finding, reveal=reveal, key=key)
+        summary = replay(file, show, on_finding=show_finding, reveal=reveal, key=key, overlap=overlap)
     except ReplayError as error:
         raise click.ClickException(str(error)) from None
     sys.stdout.buffer.flush()

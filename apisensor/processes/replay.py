@@ -25,6 +25,7 @@ from apisensor.replay.counters import LOSSES, NOTES
 from apisensor.replay.errors import ReplayError
 from apisensor.replay.limits import ReplayLimits
 from apisensor.replay.model import ClockSample, LossCounters, RecordingHeader
+from apisensor.replay.overlap import DIFFER, Disputes
 from apisensor.replay.packets import PacketCapture
 from apisensor.replay.recording import read_recording
 from apisensor.replay.records import Recorded
@@ -133,6 +134,7 @@ def replay(
     reveal: bool = False,
     key: bytes | None = None,
     limits: ReplayLimits | None = None,
+    overlap: str = "linux",
     analysis: Limits | None = None,
 ) -> ReplaySummary:
     """Analyses a packet capture or a recording.
@@ -146,6 +148,7 @@ def replay(
         reveal: Leave values unredacted.
         key: Keys the identities' hashes; None: a random one, so that hashes of two runs cannot be joined.
         limits: Bounds on the reassembly of packets.
+        overlap: Whose bytes count where packets overlap and differ (replay/overlap.py).
         analysis: Bounds of the analysis.
 
     Returns:
@@ -160,7 +163,7 @@ def replay(
     try:
         source = ByteSource(file.read, name)
         form = recognise(source)
-        capture = None if form == "recording" else PacketCapture(source, form, limits)
+        capture = None if form == "recording" else PacketCapture(source, form, limits, overlap)
         error = None
         try:
             if capture is None:
@@ -204,8 +207,8 @@ class _Replay:
         self._limits = analysis
         self._counts = [0] * len(Count)
         self._analyzer = Analyzer(analysis, counts=self._counts)
-        self._network = False
-        """The events are those of packets."""
+        self._disputes: Disputes | None = None
+        """Where packets contradict each other; None: the events are not those of packets."""
         self._inspect = Inspector().inspect
         self._seed = hashlib.sha256()
         self._redactor: Redactor | None = None
@@ -223,7 +226,7 @@ class _Replay:
 
     def packets(self, capture: PacketCapture) -> None:
         """Everything of a packet capture. Raises ReplayError when all that can be read has been analysed."""
-        self._network = True
+        self._disputes = capture.disputes
         for event in capture.events():
             self._event(event)
 
@@ -289,8 +292,11 @@ class _Replay:
         for exchange in exchanges:
             if self._redactor is None:
                 self._redactor = Redactor(self._key, IdSource(self._seed.digest()), reveal=self._reveal)
-            if self._network:
+            if self._disputes is not None:
                 _turn_to_client(exchange)
+                end_ns = (exchange.response or exchange.request).end_ns
+                if self._disputes.within(exchange.flow, exchange.request.start_ns, end_ns):
+                    exchange.anomalies = [*exchange.anomalies, DIFFER]
             try:
                 transaction = self._redactor.transaction(exchange, self._inspect(exchange))
             except Exception:  # noqa: BLE001 - costs this exchange, is counted, and must not show what it held

@@ -33,6 +33,11 @@ the receive window, which is not known here; RFC 5961 for an exact match)."""
 _WRAP = 1 << 32
 
 
+def _probes(half: Half, start: int, end: int) -> bool:
+    """Whether a segment is a keep-alive or window probe: one byte of no meaning at the end (RFC 9293 section 3.8.4)."""
+    return end == start + 1 == half.next
+
+
 class Connection:
     """State of one connection. `close` is the last call.
 
@@ -41,10 +46,13 @@ class Connection:
         new_id: Called once, when the connection carries its first bytes.
         out: Where events go.
         counts: Counters of losses and oddities.
+        dispute: Told (flow, time in ns) when bytes of a flow were sent twice and differ.
+        overlap: Which of them count (overlap.py).
     """
 
     __slots__ = (
         "_counts",
+        "_dispute",
         "_ends",
         "_id",
         "_limits",
@@ -67,9 +75,11 @@ class Connection:
         new_id: Callable[[], int],
         out: list[Event],
         counts: MutableMapping[str, int],
+        dispute: Callable[[int, int], None],
+        overlap: str,
     ) -> None:
         self.keys = (source + destination, destination + source)
-        self.halves = (Half(), Half())
+        self.halves = (Half(overlap), Half(overlap))
         self.client: int | None = None
         """Which half the client sends; None while no SYN says it."""
         self.closed = False
@@ -78,6 +88,7 @@ class Connection:
         self._new_id = new_id
         self._out = out
         self._counts = counts
+        self._dispute = dispute
         self._id = 0
         self._packets = 0
         self._now_ns = 0
@@ -131,6 +142,14 @@ class Connection:
                 half.next = end
                 self._chunk(half, start, payload, segment.time_ns, True)
             else:
+                if (
+                    start < half.next
+                    and self._id
+                    and half.contradicts(start, payload)
+                    and not _probes(half, start, end)
+                ):
+                    half.conflicts += 1
+                    self._dispute(self._id, max(segment.time_ns, half.last_ns))
                 seen = half.insert(start, end, payload, segment.time_ns, acknowledges, True)
                 self._count("retransmitted_bytes", seen)
         if segment.missing:
@@ -319,12 +338,15 @@ class Connection:
             self._gap(half, piece.start, piece.end - piece.start, piece.time_ns)
         else:
             self._chunk(half, piece.start, piece.data, piece.time_ns, piece.first)
+            if piece.disputed:
+                self._dispute(self._id, half.last_ns)
 
     def _chunk(self, half: Half, start: int, data: bytes, time_ns: int, first: bool) -> None:
         if not self._id:
             self._introduce(time_ns)
         time_ns = half.last_ns = max(time_ns, half.last_ns)
         direction = self._direction(half)
+        half.deliver(start, data)
         self._out.append(Chunk(time_ns, 0, self._id, direction, start - half.origin, data, False, first))
 
     def _gap(self, half: Half, start: int, length: int, time_ns: int) -> None:

@@ -18,7 +18,7 @@ LOSSES = {
 
 NOTES = {
     "retransmitted_bytes": "bytes captured more than once",
-    "retransmissions_that_differ": "retransmissions with other bytes than were captured first, which count",
+    "retransmissions_that_differ": "segments whose bytes differ from those sent before for the same place",
     "connections_joined_late": "connections whose handshake was not captured, or not all of it",
     "resets_out_of_window": "RST segments ignored because their sequence number is not the connection's",
     "fragments_repeated": "IP fragments captured more than once",

@@ -7,10 +7,13 @@ byte known of; until such a direction has settled, earlier bytes may turn up and
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import deque
 from operator import attrgetter
 
 import msgspec
+
+from apisensor.replay.overlap import OVERLAP, Span
 
 _WRAP = 1 << 32
 _HALF_WRAP = 1 << 31
@@ -20,6 +23,10 @@ NOWHERE = -(1 << 62)
 
 PIECE_OVERHEAD = 200
 """Bytes of memory that a waiting piece takes besides its own: limits on what waits must hold for tiny segments, too."""
+
+SENT_SEGMENTS, SENT_BYTES = 64, 256 << 10
+"""Delivered segments kept until they are acknowledged, so that repetitions can be compared with them. More are under
+way on fast paths and where only one direction was captured; the oldest go."""
 
 _start = attrgetter("start")
 
@@ -36,6 +43,10 @@ class Piece(msgspec.Struct, gc=False):
     """None: the snapshot length cut these bytes off."""
     first: bool
     """data[0] was the first byte of a segment."""
+    segment: Span
+    """What its bytes came with; pieces may share it."""
+    disputed: bool = False
+    """Other bytes were sent for the same place."""
 
 
 def _weight(piece: Piece) -> int:
@@ -59,14 +70,20 @@ class Half:
         "last_ns",
         "next",
         "origin",
+        "overlap",
         "pending",
+        "reached",
+        "sent",
+        "sent_bytes",
         "settled",
         "since_ns",
         "since_packet",
         "target",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, overlap: str = "linux") -> None:
+        self.overlap = OVERLAP[overlap]
+        """Whose bytes count where segments that wait overlap and differ."""
         self.base: int | None = None
         """Sequence number of position 0; None: nothing is known of this direction yet."""
         self.isn: int | None = None
@@ -93,7 +110,12 @@ class Half:
         self.buffered = 0
         """Bytes of memory that `pending` takes."""
         self.conflicts = 0
-        """Retransmissions whose bytes differ from those already waiting, which were kept."""
+        """Segments whose bytes differ from those sent before for the same place."""
+        self.reached = 0
+        """Everything from `next` to here is here, so the receiver has it in order and takes no other bytes for it."""
+        self.sent: deque[tuple[int, bytes]] = deque()
+        """Delivered and not acknowledged: (position, bytes)."""
+        self.sent_bytes = 0
         self.last_ns = 0
         """Time of the last event of this direction; its events never go back in time."""
         self.target: int | None = None
@@ -139,6 +161,8 @@ class Half:
         if position > self.acked:
             self.acked = position
             self.acked_ns = time_ns
+            while self.sent and self.sent[0][0] + len(self.sent[0][1]) <= position:
+                self.sent_bytes -= len(self.sent.popleft()[1])
         return position
 
     def lacks(self, position: int) -> bool:
@@ -147,41 +171,101 @@ class Half:
             position = self.fin
         return position > self.next and position > self.excused
 
+    def deliver(self, start: int, data: bytes) -> None:
+        """These bytes were told; they are compared with repetitions until they are acknowledged."""
+        self.sent.append((start, data))
+        self.sent_bytes += len(data)
+        while len(self.sent) > SENT_SEGMENTS or self.sent_bytes > SENT_BYTES:
+            self.sent_bytes -= len(self.sent.popleft()[1])
+
+    def contradicts(self, start: int, data: bytes) -> bool:
+        """Whether a segment differs from bytes that were delivered and not acknowledged."""
+        end = min(start + len(data), self.next)
+        for at, sent in self.sent:
+            low, high = max(start, at, self.acked), min(end, at + len(sent))
+            if low < high and sent[low - at : high - at] != data[low - start : high - start]:
+                return True
+        return False
+
     def insert(self, start: int, end: int, data: bytes | None, time_ns: int, acknowledges: int, first: bool) -> int:
-        """Keeps what is new of a segment: neither delivered nor waiting already (the bytes that came first win).
+        """Keeps what is new of a segment: neither delivered nor waiting already. Of bytes that differ from those that
+        wait, `overlap` says which count.
 
         Returns:
             How many of its bytes were already there.
         """
         if not self.settled and start < self.next:
-            self.next = start
+            self.next = self.reached = start
         if self.fin is not None and end > self.fin:
             end = self.fin
         at = max(start, self.next)
         seen = max(0, min(at, end) - start)
         pending = self.pending
+        if pending:
+            self._reach()
         index = bisect_right(pending, at, key=_start)
+        span = Span(start, end)
+        if index and pending[index - 1].segment.end == start:  # Linux makes them one (tcp_ooo_try_coalesce)
+            span = pending[index - 1].segment
+            span.end = end
         if index and pending[index - 1].end > at:
             index -= 1
+        disputed = False
         while at < end:
             following = pending[index] if index < len(pending) else None
             stop = end if following is None else min(end, following.start)
             if stop > at:
                 part = None if data is None else data[at - start : stop - start]
-                pending.insert(index, Piece(at, stop, time_ns, acknowledges, part, first and at == start))
-                self.buffered += PIECE_OVERHEAD + (0 if part is None else stop - at)
+                self._wait(index, Piece(at, stop, time_ns, acknowledges, part, first and at == start, span))
                 index += 1
                 at = stop
             if following is None or at >= end:
                 break
             stop = min(end, following.end)
             if data is not None and following.data is not None:
-                there = following.data[at - following.start : stop - following.start]
-                self.conflicts += there != data[at - start : stop - start]
+                part = data[at - start : stop - start]
+                if part != following.data[at - following.start : stop - following.start]:
+                    disputed = True
+                    following.disputed = True
+                    taken = following.start < max(self.reached, self.acked)
+                    if not taken and self.overlap(following.segment, span.start, end):
+                        piece = Piece(at, stop, time_ns, acknowledges, part, first and at == start, span, True)
+                        index = self._replace(index, piece)
+                        seen, at = seen + stop - at, stop
+                        continue
             seen += stop - at
             at = stop
             index += 1
+        self.conflicts += disputed
+        self._reach()
         return seen
+
+    def _wait(self, index: int, piece: Piece) -> None:
+        self.pending.insert(index, piece)
+        self.buffered += _weight(piece)
+
+    def _replace(self, index: int, piece: Piece) -> int:
+        """Puts a piece over a part of the one at `index`. Returns the index behind it."""
+        old = self.pending.pop(index)
+        self.buffered -= _weight(old)
+        assert old.data is not None
+        before, behind = old.data[: piece.start - old.start], old.data[piece.end - old.start :]
+        if before:
+            self._wait(index, msgspec.structs.replace(old, end=piece.start, data=before))
+            index += 1
+        self._wait(index, piece)
+        if behind:
+            self._wait(index + 1, msgspec.structs.replace(old, start=piece.end, data=behind, first=False))
+        return index + 1
+
+    def _reach(self) -> None:
+        self.reached = max(self.reached, self.next)
+        if not self.settled:
+            return
+        index = bisect_left(self.pending, self.reached, key=_start)
+        while index < len(self.pending) and self.pending[index].start == self.reached:
+            self.reached = self.pending[index].end
+            index += 1
 
     def pop(self) -> Piece:
         """Takes the first waiting piece; the position moves past it."""

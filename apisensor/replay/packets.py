@@ -21,12 +21,15 @@ class PacketCapture:
     Args:
         source: The file at its first byte, recognised as `form`.
         form: "pcap" or "pcapng".
+        overlap: Which bytes count where segments overlap and differ (overlap.py).
 
     Raises:
         ReplayError: The file header cannot be used, or its one link type is not supported.
     """
 
-    def __init__(self, source: ByteSource, form: str, limits: ReplayLimits | None = None) -> None:
+    def __init__(
+        self, source: ByteSource, form: str, limits: ReplayLimits | None = None, overlap: str = "linux"
+    ) -> None:
         self.counts: dict[str, int] = {}
         """Losses and notes (counters.py)."""
         self.not_examined: dict[str, int] = {}
@@ -48,7 +51,9 @@ class PacketCapture:
             self._reader = PcapngReader(source, self.counts)
         bounds = limits or ReplayLimits()
         self._decoder = SegmentDecoder(self.not_examined, self.counts, bounds)
-        self._reassembler = Reassembler(bounds, self.counts)
+        self._reassembler = Reassembler(bounds, self.counts, overlap)
+        self.disputes = self._reassembler.disputes
+        """Where bytes were sent twice and differ."""
 
     @property
     def flows(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import MutableMapping
 from apisensor.events.model import Event
 from apisensor.replay.connection import Connection
 from apisensor.replay.limits import ReplayLimits
+from apisensor.replay.overlap import Disputes
 from apisensor.replay.segment import ACK, RST, SYN, Segment
 
 _JUMP = 64 << 20
@@ -29,10 +30,14 @@ class Reassembler:
     Args:
         limits: Bounds; what they cost is counted.
         counts: Losses and oddities are added up in it, by name.
+        overlap: Which bytes count where segments overlap and differ (overlap.py).
     """
 
-    def __init__(self, limits: ReplayLimits, counts: MutableMapping[str, int]) -> None:
+    def __init__(self, limits: ReplayLimits, counts: MutableMapping[str, int], overlap: str = "linux") -> None:
         self._limits = limits
+        self._overlap = overlap
+        self.disputes = Disputes()
+        """Where they did."""
         self._counts = counts
         self._ends: dict[bytes, tuple[Connection, int]] = {}
         """Source and destination of a segment: its connection and the half it is a part of."""
@@ -92,7 +97,14 @@ class Reassembler:
         if len(self._open) + len(self._closed) >= self._limits.connections:
             self._evict()
         connection = Connection(
-            segment.source, segment.destination, self._limits, self._new_flow, self._out, self._counts
+            segment.source,
+            segment.destination,
+            self._limits,
+            self._new_flow,
+            self._out,
+            self._counts,
+            self.disputes.add,
+            self._overlap,
         )
         self._ends[connection.keys[1]] = (connection, 1)
         entry = self._ends[connection.keys[0]] = (connection, 0)

@@ -123,10 +123,10 @@ def enhanced(order: str, number: int, units: int, packet: bytes, length: int | N
     return block(order, 6, head + packet)
 
 
-def capture(content: bytes, limits: ReplayLimits | None = None) -> PacketCapture:
+def capture(content: bytes, limits: ReplayLimits | None = None, overlap: str = "linux") -> PacketCapture:
     """A capture file's content, opened."""
     source = ByteSource(io.BytesIO(content).read, "test.pcap")
-    return PacketCapture(source, recognise(source), limits)
+    return PacketCapture(source, recognise(source), limits, overlap)
 
 
 def events(content: bytes, limits: ReplayLimits | None = None) -> list[Event]:

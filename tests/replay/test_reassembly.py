@@ -187,13 +187,13 @@ def test_every_packet_twice() -> None:
     assert seen.counts == {"retransmitted_bytes": 11}
 
 
-def test_what_was_captured_first_wins_and_the_difference_is_counted() -> None:
+def test_what_begins_first_wins_and_the_difference_is_counted() -> None:
     talk = Conversation()
     talk.packets.append(tcp(CLIENT, SERVER, 1001 + 3, 5001, 0, b"DEF"))
     talk.packets.append(tcp(CLIENT, SERVER, 1001 + 2, 5001, 0, b"cdefgh"))
     talk.packets.append(tcp(CLIENT, SERVER, 1001, 5001, 0, b"abC"))
     seen = capture(pcap(stamped(talk.packets)))
-    assert Streams(seen.events()).sent == b"abcDEFgh"
+    assert Streams(seen.events()).sent == b"abCdefgh"
     assert seen.counts["retransmissions_that_differ"] == 2
 
 
