@@ -12,8 +12,23 @@ import hpack
 import zstandard
 
 from tests.fuzz.flows import encoded
-from tests.replay.packets import CLIENT, SERVER, SYN, enhanced, ethernet, interface, pcap, section, stamped, tcp
+from tests.replay.packets import (
+    CLIENT,
+    CLIENT6,
+    SERVER,
+    SERVER6,
+    SYN,
+    enhanced,
+    ethernet,
+    interface,
+    pcap,
+    section,
+    stamped,
+    tcp,
+)
+from tests.replay.test_fragments import fragments
 from tests.replay.test_recording import EVENTS, PROCESSES, write
+from tests.replay.test_tunnels import TUNNELS, mpls
 from tests.transactions.conversation import RECEIVE, SEND, http1_calls, http1_truth, http2_truth
 from tests.transactions.test_analyzer import FRAGMENTS
 from tests.transactions.test_http2 import concurrent, one_by_one
@@ -64,10 +79,19 @@ def _capture() -> list[bytes]:
         tcp(CLIENT, SERVER, 20, 21, 0, b"out of order"),
         tcp(SERVER, CLIENT, 21, 16, 0, b"world"),
     ]
+    ip6 = tcp(CLIENT6, SERVER6, 1, 1, 0, b"payload of a packet in fragments")
     raw = pcap(stamped(talk))
     framed = pcap(stamped([ethernet(packet, [0x8100]) for packet in talk]), 1, order=">", nanoseconds=False)
     blocks = section() + interface("<", 101) + b"".join(enhanced("<", 0, n, one) for n, one in enumerate(talk))
-    return [raw, framed, blocks]
+    fragmented = pcap(stamped([*talk[:2], *fragments(talk[2], [24, 8]), *fragments(ip6, [16])]))
+    nested = [
+        bytes(12) + b"\x88\x47" + mpls(7) + talk[0],
+        *(ethernet(wrap(one)) for wrap, one in zip(TUNNELS.values(), talk * 4, strict=False)),
+    ]
+    differ = pcap(
+        stamped([*talk[:2], tcp(CLIENT, SERVER, 13, 21, 0, b"xxxx"), tcp(CLIENT, SERVER, 12, 21, 0, b"yyyy"), talk[2]])
+    )
+    return [raw, framed, blocks, fragmented, pcap(stamped(nested), 1), differ]
 
 
 def _codings() -> list[bytes]:
