@@ -78,7 +78,7 @@ def numbered(n: int, **changes: Any) -> Transaction:
 
 
 _text = st.text(max_size=40)
-_long_text = st.text(st.characters(min_codepoint=1), max_size=300)
+_long_text = st.text(st.characters(min_codepoint=1, codec="utf-8"), max_size=300)
 _size = st.integers(0, 2**40)
 _name = st.one_of(st.none(), st.sampled_from(["User-Agent", "user-agent", "X-Tenant", "x-tenant", "Accept"]), _text)
 _headers = st.one_of(st.none(), st.lists(st.tuples(_name, st.one_of(st.none(), _text)), max_size=6))
