@@ -10,9 +10,8 @@ from urllib.parse import unquote_to_bytes
 
 from apisensor.content.codings import STACKED, codings, decoded
 from apisensor.content.logins import login_user
-from apisensor.content.model import Spans
 from apisensor.content.names import Rule
-from apisensor.content.shapes import FORM, MARKUP, Scan, Zone, merged
+from apisensor.content.shapes import FORM, JSON, MARKUP, Scan, merged
 
 FINDS_PER_SHAPE = 1000
 """A body is searched until a shape was found this often: counts beyond it say nothing new, and each find costs."""
@@ -72,6 +71,8 @@ class BodyInsight(NamedTuple):
     """User field of a login body, raw."""
     anomaly: str | None = None
     """What kept a part of the body from being looked at (codings.ANOMALIES)."""
+    calls: bool = False
+    """JSON: it has a member that calls of some protocol have."""
 
 
 class BodyForm:
@@ -117,13 +118,14 @@ class BodyForm:
         """What a body holds; the arguments are what `content` gave."""
         assert self.scan is not None
         text = unquote_to_bytes(content) if self.form and b"%" in content else content
-        found: Spans = self.scan.locate(text, Zone.BODY, FINDS_PER_SHAPE)
-        if not found:
+        seen = self.scan.look(text, FINDS_PER_SHAPE)
+        if seen is None:
             return _NOTHING if anomaly is None else BodyInsight({}, None, anomaly)
+        found, calls = seen
         user = None
         if of_request and whole and any(kind == "password" for _, _, kind in found):
             user = login_user(content)
-        return BodyInsight(Counter(kind for _, _, kind in merged(found) if kind), user, anomaly)
+        return BodyInsight(Counter(kind for _, _, kind in merged(found) if kind), user, anomaly, calls)
 
 
 _NOTHING = BodyInsight({})
@@ -134,6 +136,7 @@ _FORM_BODY = BodyForm(FORM, form=True, speaks=Speaks.FORM)
 _GRPC_BODY = BodyForm(MARKUP, speaks=Speaks.GRPC)
 """Fields have no names that would say what their values are."""
 _SPEAKING = {speaks: BodyForm(FORM, speaks=speaks) for speaks in set(_SPEAKS.values()) - {Speaks.FORM}}
+_SPEAKING[Speaks.JSON] = BodyForm(JSON, speaks=Speaks.JSON)
 _NO_TEXT = BodyForm(None)
 
 

@@ -14,7 +14,7 @@ from apisensor.content.grpc_calls import messages_of
 from apisensor.content.grpc_messages import Messages
 from apisensor.content.model import FieldMarks, Insight, Spans
 from apisensor.content.names import API_KEY_FIELDS, Rule, field_rule
-from apisensor.content.operations import NO_OPERATIONS, asks_by_target, may_speak, operations
+from apisensor.content.operations import asks_by_target, operations
 from apisensor.content.shapes import HEAD, Zone
 from apisensor.content.target import count_target, parameter_credential
 from apisensor.transactions.model import Exchange, Header
@@ -60,37 +60,43 @@ class Inspector:
         response_headers = response_trailers = _NO_MARKS
         user = asked = answered = None
         asked_in: Messages | None = None
-        by_target = request.target is not None and asks_by_target(request.target)
+        wanted = request.target
+        by_target = wanted is not None and b"=" in wanted and asks_by_target(wanted)
         if request.body and request.headers is not None and request_body.scan is not None:
-            whole = len(request.body) == request.body_size
-            content = request_body.content(request.body, whole) if request_body.codings else (request.body, whole, None)
-            if request_body.speaks == Speaks.GRPC:
-                messages = messages_of(content[0], request.headers)
-                content = (b"\n".join(messages.texts), False, content[2] or messages.anomaly)
-                asked_in = messages
-            said = request_body.look(*content, True)
+            text, anomaly = request.body, None
+            whole = len(text) == request.body_size
+            speaks = request_body.speaks
+            if request_body.codings:
+                text, whole, anomaly = request_body.content(text, whole)
+            if speaks is _GRPC:
+                asked_in = messages_of(text, request.headers)
+                text, whole, anomaly = b"\n".join(asked_in.texts), False, anomaly or asked_in.anomaly
+            said = request_body.look(text, whole, anomaly, True)
             user = said.user
             findings.body("request.body", said)
-            if request_body.speaks is not None and may_speak(request_body.speaks, content[0]):
-                asked = Body(request_body.speaks, content[0], content[1])
+            if speaks is not None and (said.calls or speaks is not _JSON):
+                asked = Body(speaks, text, whole)
         if response is not None:
             response_headers, body = self._section(response.headers, "response.header", findings, pending, False)
             response_trailers, _ = self._section(response.trailers, "response.header", findings, pending, False)
             if response.body and response.headers is not None and body.scan is not None:
-                whole = len(response.body) == response.body_size
-                content = body.content(response.body, whole) if body.codings else (response.body, whole, None)
-                if body.speaks == Speaks.GRPC:
-                    messages = messages_of(content[0], response.headers)
-                    content = (b"\n".join(messages.texts), False, content[2] or messages.anomaly)
-                findings.body("response.body", body.look(*content, False))
-                if body.speaks is not None and (asked is not None or by_target or body.speaks != Speaks.JSON):
-                    answered = Body(body.speaks, content[0], content[1])
+                text, anomaly = response.body, None
+                whole = len(text) == response.body_size
+                speaks = body.speaks
+                if body.codings:
+                    text, whole, anomaly = body.content(text, whole)
+                if speaks is _GRPC:
+                    messages = messages_of(text, response.headers)
+                    text, whole, anomaly = b"\n".join(messages.texts), False, anomaly or messages.anomaly
+                findings.body("response.body", body.look(text, whole, anomaly, False))
+                if speaks is not None and (asked is not None or by_target or speaks is not _JSON):
+                    answered = Body(speaks, text, whole)
         if pending or request.target is not None:
             target = self._by_shape(request.target or b"", pending, findings)
         credential = findings.credential()
-        spoken, marks = NO_OPERATIONS
+        spoken = None
         if asked is not None or answered is not None or by_target or request.messages is not None:
-            spoken, marks = operations(exchange, asked, answered, asked_in)
+            spoken = operations(exchange, asked, answered, asked_in)
         return Insight(
             auth_scheme=None if credential is None else credential.scheme,
             identity=None if credential is None else credential.identity,
@@ -100,7 +106,6 @@ class Inspector:
             tracestate=findings.tracestate,
             sensitive=findings.sensitive() if findings.counts else [],
             operations=spoken,
-            operation_marks=marks,
             method=method,
             scheme=scheme,
             authority=authority,
@@ -206,6 +211,7 @@ class Inspector:
 inspect = Inspector().inspect
 """The pipeline's step, for a process that has one pipeline."""
 
+_JSON, _GRPC = Speaks.JSON, Speaks.GRPC
 _OF_REQUEST = frozenset((Rule.SECRET, Rule.COOKIE, Rule.TRACEPARENT, Rule.TRACESTATE))
 _OF_BODY = frozenset((Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING))
 _TEXT, _SECRET, _AUTHORIZATION = Rule.TEXT, Rule.SECRET, Rule.AUTHORIZATION  # members are slow to look up

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from apisensor.transactions.model import Sensitive
@@ -54,6 +56,14 @@ class Spoken(msgspec.Struct, gc=False):
     reason: str | None = None
 
 
+class Operations(NamedTuple):
+    """What a call asked for."""
+
+    spoken: list[Spoken]
+    marks: dict[bytes, Spans]
+    """Names that hold something sensitive: where."""
+
+
 class Insight(msgspec.Struct, frozen=True, gc=False):
     """How an exchange authenticated and what must not leave the worker."""
 
@@ -71,9 +81,7 @@ class Insight(msgspec.Struct, frozen=True, gc=False):
     """Values of the request's tracestate fields that hold nothing sensitive."""
     sensitive: list[Sensitive] = []
     """Counts by kind and place."""
-    operations: list[Spoken] = []
-    operation_marks: dict[bytes, Spans] = {}
-    """Names in `operations` that hold something sensitive: where."""
+    operations: Operations | None = None
     method: Spans = []
     scheme: Spans = []
     authority: Spans = []

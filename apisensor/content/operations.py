@@ -13,7 +13,7 @@ from apisensor.content.bodies import Body, Speaks
 from apisensor.content.grpc_calls import from_grpc
 from apisensor.content.grpc_messages import Messages
 from apisensor.content.identifiers import identifier
-from apisensor.content.model import Spans, Spoken
+from apisensor.content.model import Operations, Spans, Spoken
 from apisensor.content.shapes import HEAD, Zone
 from apisensor.protocols.message import value_of
 from apisensor.transactions.model import Exchange
@@ -28,9 +28,6 @@ _READERS: dict[str, _Reader] = {
     Speaks.MULTIPART: forms.from_multipart,
 }
 """What the request's type says: how its operations are found."""
-
-NO_OPERATIONS: tuple[list[Spoken], dict[bytes, Spans]] = ([], {})
-
 
 _COUNTED = frozenset(("grpc", "grpc-web"))
 _ORDERLY = frozenset((None, 1000, 1001, 1005))
@@ -49,11 +46,6 @@ def websocket(exchange: Exchange) -> Spoken:
     )
 
 
-def may_speak(speaks: str, text: bytes) -> bool:
-    """Whether a request's body may hold operations: most JSON has none of the words that make one."""
-    return speaks != Speaks.JSON or b'"query"' in text or b'"jsonrpc"' in text or b'"persistedQuery"' in text
-
-
 def asks_by_target(target: bytes) -> bool:
     """Whether a request target may hold an operation in its query."""
     return b"query=" in target or b"extensions=" in target
@@ -61,8 +53,8 @@ def asks_by_target(target: bytes) -> bool:
 
 def operations(
     exchange: Exchange, asked: Body | None, answered: Body | None, asked_in: Messages | None
-) -> tuple[list[Spoken], dict[bytes, Spans]]:
-    """The operations of an exchange, and the sensitive spans of their names.
+) -> Operations | None:
+    """The operations of an exchange; None: it has none.
 
     Args:
         exchange: the exchange.
@@ -88,7 +80,7 @@ def operations(
         found = [websocket(exchange)]
     if answered is not None and answered.speaks == Speaks.EVENTS:
         found = [*found, Spoken("sse", "stream")]
-    return (found, _marks(found)) if found else NO_OPERATIONS
+    return Operations(found, _marks(found)) if found else None
 
 
 def _marks(found: list[Spoken]) -> dict[bytes, Spans]:

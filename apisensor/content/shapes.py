@@ -70,10 +70,13 @@ _PATTERNS: dict[str, str] = {
     ),
     "form_part": names.PART,
     "base64": encodings.BASE64_TEXT,
+    # What makes a call of a JSON object (json_calls); looked for here because another pattern in the scan is free.
+    "call": r"\"(?:query|jsonrpc|persistedQuery)\"",
 }
-HEAD_SHAPES = tuple(shape for shape in _PATTERNS if shape != "form_part")
+HEAD_SHAPES = tuple(shape for shape in _PATTERNS if shape not in ("form_part", "call"))
 FORM_SHAPES = ("credit_card", "email", "jwt", "api_key", "private_key", "named", "form_part")
 """For bodies whose names mean something: forms, JSON, plain text."""
+JSON_SHAPES = (*FORM_SHAPES, "call")
 MARKUP_SHAPES = ("credit_card", "email", "jwt", "api_key", "private_key")
 """For bodies where `token = ` is program text: HTML, scripts, style sheets."""
 
@@ -194,7 +197,13 @@ def _base64(view: bytes, _zone: Zone) -> Iterator[Span]:
                 yield start, end, min((kind for _, _, kind in inner), key=_RANK.__getitem__)
 
 
+def _calls(_view: bytes, _zone: Zone) -> Iterator[Span]:
+    """Nothing in it is sensitive."""
+    return iter(())
+
+
 _LOCATORS: dict[str, Locator] = {
+    "call": _calls,
     "credit_card": _cards,
     "email": _emails,
     "jwt": _plain("jwt"),
@@ -214,6 +223,7 @@ class Scan:
     def __init__(self, shapes: tuple[str, ...]) -> None:
         self._match = joined([_PATTERNS[shape] for shape in shapes])
         self._locators = [_LOCATORS[shape] for shape in shapes]
+        self._call = shapes.index("call") if "call" in shapes else -1
 
     def may_match(self, text: bytes) -> bool:
         """False: the text, as it stands, holds nothing. Percent-encoding is not looked through."""
@@ -222,8 +232,14 @@ class Scan:
     def locate(self, view: bytes, zone: Zone, limit: int | None = None) -> Spans:
         """What the text, as it stands, holds; spans may overlap. Each shape stops after `limit` finds."""
         hits = self._match(view)
-        if hits is None:
-            return []
+        return [] if hits is None else self._located(view, zone, limit, hits)
+
+    def look(self, view: bytes, limit: int) -> tuple[Spans, bool] | None:
+        """The same of a body, and whether it may hold calls; None: it holds neither."""
+        hits = self._match(view)
+        return None if hits is None else (self._located(view, Zone.BODY, limit, hits), self._call in hits)
+
+    def _located(self, view: bytes, zone: Zone, limit: int | None, hits: list[int]) -> Spans:
         found: Spans = []
         for hit in hits:
             found.extend(itertools.islice(self._locators[hit](view, zone), limit))
@@ -263,5 +279,6 @@ def merged(found: Spans) -> Spans:
 
 
 FORM = Scan(FORM_SHAPES)
+JSON = Scan(JSON_SHAPES)
 MARKUP = Scan(MARKUP_SHAPES)
 HEAD = Scan(HEAD_SHAPES)

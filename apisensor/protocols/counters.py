@@ -18,22 +18,20 @@ _COUNTERS: dict[bytes, Callable[[], Counter]] = {
 
 
 TYPES_KEPT = 256
-"""Values of Content-Type whose verdict is remembered; multipart boundaries differ each time."""
+"""Values of Content-Type that are remembered as plain; multipart boundaries differ each time."""
 _LONGEST_KEPT = 128
 
-_known: dict[bytes, Callable[[], Counter] | None] = {}
+PLAIN: set[bytes] = set()
+"""Values of Content-Type whose bodies hold no messages: callers look here first."""
 
 
-def counter_of(content_type: bytes | None) -> Counter | None:
+def counter_of(content_type: bytes) -> Counter | None:
     """A counter for a body of this type; None: it holds no messages."""
-    if content_type is None:
-        return None
-    try:
-        make = _known[content_type]
-    except KeyError:
-        make = _COUNTERS.get(content_type.partition(b";")[0].partition(b"+")[0].strip().lower())
-        if len(content_type) <= _LONGEST_KEPT:
-            if len(_known) >= TYPES_KEPT:
-                _known.clear()
-            _known[content_type] = make
-    return None if make is None else make()
+    make = _COUNTERS.get(content_type.partition(b";")[0].partition(b"+")[0].strip().lower())
+    if make is not None:
+        return make()
+    if len(content_type) <= _LONGEST_KEPT:
+        if len(PLAIN) >= TYPES_KEPT:
+            PLAIN.clear()
+        PLAIN.add(content_type)
+    return None

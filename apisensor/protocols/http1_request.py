@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apisensor.protocols import anomalies
-from apisensor.protocols.counters import counter_of
+from apisensor.protocols.counters import PLAIN, counter_of
 from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, request_start
@@ -145,7 +145,7 @@ class RequestReader(Reader):
             self._length = int(length)
             if self._length:
                 message.room = self.pairing.room(message)
-        if kind is not None:
+        if kind is not None and kind not in PLAIN:
             message.counter = counter_of(kind)
         if method == b"CONNECT":
             self._length = None  # RFC 9110 section 9.3.6: no content, what follows is the tunnel

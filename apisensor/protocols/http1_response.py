@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apisensor.protocols import anomalies
-from apisensor.protocols.counters import counter_of
+from apisensor.protocols.counters import PLAIN, counter_of
 from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, response_start
@@ -87,7 +87,7 @@ class ResponseReader(Reader):
         else:
             self._until_end = True
         message.room = self.pairing.room(message)
-        if kind is not None:
+        if kind is not None and kind not in PLAIN:
             message.counter = counter_of(kind)
 
     def on_message_complete(self) -> None:

@@ -46,15 +46,14 @@ class Message(msgspec.Struct, gc=False):
     counter: Counter | None = None
     """Counts the messages that the body holds; None: its type says of none."""
 
-    def passed(self, reason: str | None) -> Passed | None:
-        """The messages inside; what a body holds of trailers is in `trailers` from then on.
+    def passed(self, reason: str | None) -> Passed:
+        """The messages inside, where there is a counter; what a body holds of trailers is in `trailers` from then on.
 
         Args:
             reason: Of the exchange: why this message is perhaps not all.
         """
         counter = self.counter
-        if counter is None:
-            return None
+        assert counter is not None
         if counter.trailers and not self.trailers:
             self.trailers = counter.trailers
         if isinstance(counter, WebSocketReader):

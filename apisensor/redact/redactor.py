@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apisensor.content.model import Insight, Spoken
+from apisensor.content.model import Insight, Operations
 from apisensor.events.model import Binding
 from apisensor.redact.identity import IdentityHash
 from apisensor.redact.ids import IdSource
@@ -93,26 +93,25 @@ class Redactor:
             trace_state=tracestate(insight.tracestate) if parent is not None and insight.tracestate else "",
             login_identity=None if insight.login_user is None else self._identity(insight.login_user),
             messages=None if asked is None and answered is None else Messages(asked, answered),
-            operations=[self._operation(spoken, insight) for spoken in insight.operations]
-            if insight.operations
-            else [],
+            operations=[] if insight.operations is None else self._operations(insight.operations),
         )
 
-    def _operation(self, spoken: Spoken, insight: Insight) -> Operation:
-        marks = insight.operation_marks
-
+    def _operations(self, said: Operations) -> list[Operation]:
         def shown(name: bytes | None) -> str | None:
-            return self._text.plain(name, [] if name is None else marks.get(name, []))
+            return self._text.plain(name, [] if name is None else said.marks.get(name, []))
 
-        return Operation(
-            spoken.protocol,
-            spoken.kind,
-            shown(spoken.name),
-            shown(spoken.target),
-            [shown(field) or "" for field in spoken.fields],
-            shown(spoken.error),
-            spoken.reason,
-        )
+        return [
+            Operation(
+                one.protocol,
+                one.kind,
+                shown(one.name),
+                shown(one.target),
+                [shown(field) or "" for field in one.fields],
+                shown(one.error),
+                one.reason,
+            )
+            for one in said.spoken
+        ]
 
     def _auth(self, insight: Insight) -> Auth | None:
         if insight.auth_scheme is None:

@@ -225,14 +225,14 @@ class Flow:
             reason: Of the exchange as a whole; those of the messages come first.
         """
         shared = self.shared
-        passed = request.passed(reason)
+        passed = None if request.counter is None else request.passed(reason)
         body = request.body
         answer = None
         found = request.anomalies
         reason = request.reason or reason
         self.kept -= request.kept
         if response is not None:
-            answered = response.passed(reason)
+            answered = None if response.counter is None else response.passed(reason)
             parts = response.body
             answer = Response(
                 response.start_ns,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apisensor.protocols import anomalies
-from apisensor.protocols.counters import counter_of
+from apisensor.protocols.counters import PLAIN, counter_of
 from apisensor.protocols.message import Field, Message
 
 _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
@@ -80,7 +80,8 @@ def _set_fields(message: Message, regular: list[Field], limit: int) -> None:
     _note_unknown(message, regular)
     for name, value in regular:
         if name == b"content-type":
-            message.counter = counter_of(value)
+            if value is not None and value not in PLAIN:
+                message.counter = counter_of(value)
             break
 
 

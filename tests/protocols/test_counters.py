@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apisensor.protocols.counted import MESSAGE_CUT, Counter, Passed
-from apisensor.protocols.counters import TYPES_KEPT, counter_of
+from apisensor.protocols.counters import PLAIN, TYPES_KEPT, counter_of
 from apisensor.protocols.event_stream import EventCounter
 from apisensor.protocols.grpc import TRAILER_BYTES, MessageCounter, TextCounter
 
@@ -231,4 +231,6 @@ def test_types(content_type: bytes, protocol: str) -> None:
 def test_other_types() -> None:
     for number in range(TYPES_KEPT + 2):
         assert counter_of(b"application/grpcx%d" % number) is None
-    assert [counter_of(kind) for kind in (None, b"", b"application/json", b"x" * 5000)] == [None] * 4
+    assert [counter_of(kind) for kind in (b"", b"application/json", b"x" * 5000)] == [None] * 3
+    assert b"application/json" in PLAIN
+    assert len(PLAIN) <= TYPES_KEPT
