@@ -84,14 +84,15 @@ class _Envelope:
 
     def read(self, text: bytes) -> None:
         """As far as there is something to learn."""
-        parser = expat.ParserCreate(namespace_separator=" ")
+        # Whatever it declares: another encoding would have Python look for a codec, and a worker can open no file.
+        parser = expat.ParserCreate("utf-8", namespace_separator=" ")
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
         parser.StartDoctypeDeclHandler = self._refuse
         try:
             parser.Parse(text, False)
-        except (_Done, expat.ExpatError, ValueError, LookupError):  # the latter two: an unknown encoding
+        except (_Done, expat.ExpatError):
             return
 
     def _start(self, tag: str, _attributes: dict[str, str]) -> None:

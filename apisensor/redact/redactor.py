@@ -126,7 +126,8 @@ def _elapsed(start_ns: int, end_ns: int) -> int | None:
 
 def _grpc_status(protocol: str, response: Response) -> int | None:
     """grpc-status of the trailers, or of the header section where the response is trailers-only."""
-    for section in (response.trailers, response.headers if protocol == "grpc" else None):
+    web = response.messages is not None and response.messages.protocol == "grpc-web"
+    for section in (response.trailers, response.headers if web or protocol == "grpc" else None):
         for name, value in section or ():
             if name is not None and value is not None and name.lower() == b"grpc-status":
                 return int(value) if value.isdigit() and len(value) <= _GRPC_STATUS_DIGITS else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 from typing import Any
@@ -249,11 +250,28 @@ def test_soap_fault(version: str, fault: str) -> None:
         "Envelope",
         f'<Envelope xmlns="{SOAP11}x"><Body><a/></Body></Envelope>',
         '<?xml version="1.0" encoding="none"?><Envelope/>',
+        f'<Envelope xmlns="{SOAP11}"'.encode("utf-16").decode("latin-1"),
         '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><Envelope>&b;</Envelope>',
     ],
 )
 def test_xml_that_is_no_soap(body: str) -> None:
     assert spoken(exchange([XML], body=body.encode())) == []
+
+
+def test_no_codec_is_looked_for() -> None:
+    """A worker can open no file, and so import none."""
+    asked: list[str] = []
+
+    def search(name: str) -> None:
+        asked.append(name)
+
+    codecs.register(search)
+    body = f'<?xml version="1.0" encoding="iso2022_jp_3"?><Envelope xmlns="{SOAP11}"><Body><x/></Body></Envelope>'
+    try:
+        assert spoken(exchange([XML], body=body.encode())) == [Operation("soap", "1.1", fields=["x"])]
+    finally:
+        codecs.unregister(search)
+    assert asked == []
 
 
 def test_an_entity_is_not_expanded() -> None:

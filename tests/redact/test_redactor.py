@@ -10,10 +10,11 @@ import pytest
 from apisensor.content import codings
 from apisensor.content.inspector import Inspector
 from apisensor.events.model import Address, Binding
+from apisensor.protocols.counted import Passed
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import INVALID_UTF8, Redactor
 from apisensor.redact.text import LINES_KEPT
-from apisensor.transactions.model import Auth, Exchange, Header, Request, Sensitive, Transaction
+from apisensor.transactions.model import Auth, Exchange, Header, Messages, Request, Sensitive, Transaction
 from tests.content.exchanges import FORM, exchange
 from tests.content.tokens import basic, jwt
 
@@ -141,6 +142,12 @@ def test_a_clock_that_went_back_gives_no_durations() -> None:
 def test_grpc_status(protocol: str, headers: list[Header], trailers: list[Header], status: int | None) -> None:
     out = transaction(exchange([], headers, protocol=protocol, response={"trailers": trailers}))
     assert out.grpc_status == status
+
+
+def test_grpc_web_without_content_has_its_status_in_the_head() -> None:
+    out = transaction(exchange([], [(b"grpc-status", b"5")], response={"messages": Passed("grpc-web", 0)}))
+    assert out.grpc_status == 5
+    assert out.messages == Messages(None, Passed("grpc-web", 0))
 
 
 @pytest.mark.parametrize(
