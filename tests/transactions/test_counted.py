@@ -106,6 +106,49 @@ def test_random_gaps_leave_counts_right_or_absent(data: st.DataObject) -> None:
                 assert exchange.incomplete_reason is not None
 
 
+def test_a_lost_frame_may_have_held_messages() -> None:
+    """Whole DATA frames are missing, each a message: nothing that follows shows it."""
+    calls = grpc_calls(framed(b"a"), framed(b"bb", b"cc", b"dd"), size=7)
+    data = [index for index, (way, octets) in enumerate(calls) if way is RECEIVE and octets[3:4] == b"\0"]
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    for index, (direction, octets) in enumerate(calls):
+        if index == data[1]:
+            sensor.gap(direction, len(octets))
+        else:
+            sensor.call(direction, octets)
+    exchange = only(sensor)
+    assert exchange.request.messages == Passed("grpc", 1, 1, 1, 0)
+    assert exchange.response is not None
+    assert exchange.response.messages == Passed("grpc", reason="ring_full")
+
+
+def test_a_padded_frame_of_which_only_the_head_was_seen() -> None:
+    """How much of it was content is lost with it."""
+    calls = grpc_calls(framed(b"a" * 30), framed(b"b"), size=7)
+    (padded, *_) = [index for index, (way, octets) in enumerate(calls) if way is SEND and octets[3:5] == b"\0\x08"]
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    for index, (direction, octets) in enumerate(calls):
+        if index == padded:
+            sensor.call(direction, octets[:9])
+            sensor.gap(direction, len(octets) - 9)
+        else:
+            sensor.call(direction, octets)
+    assert only(sensor).request.messages == Passed("grpc", reason="ring_full")
+
+
+def test_a_hole_among_chunks() -> None:
+    raw = http1(b"POST / HTTP/1.1\r\nhost: s", WEB, framed(b"a", b"b", b"c"), chunk=6)
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    start = raw.index(b"\r\n\r\n") + 4 + 11
+    sensor.call(SEND, raw[:start])
+    sensor.gap(SEND, 11)
+    sensor.call(SEND, raw[start + 11 :], call_start=False)
+    assert only(sensor).request.messages == Passed("grpc-web", reason="ring_full")
+
+
 def http1(head: bytes, kind: tuple[bytes, bytes], body: bytes, *, chunk: int | None) -> bytes:
     fields = kind[0] + b": " + kind[1] + b"\r\n"
     if chunk is None:
