@@ -45,9 +45,9 @@ class WebSocketReader:
     """
 
     __slots__ = (
-        "_close", "_compressed", "_compressible", "_control", "_count", "_deflated", "_fin", "_head", "_in_message",
-        "_inflate", "_inflated", "_key", "_key_at", "_largest", "_left", "_masked", "_message", "_opcode", "_reason",
-        "_resets", "_text", "anomalies", "over", "protocol", "room", "size", "text", "trailers",
+        "_begin", "_close", "_compressed", "_compressible", "_control", "_count", "_deflated", "_fin", "_head",
+        "_in_message", "_inflate", "_inflated", "_key", "_key_at", "_largest", "_left", "_masked", "_message",
+        "_opcode", "_reason", "_resets", "_text", "anomalies", "over", "protocol", "room", "size", "text", "trailers",
     )  # fmt: skip
 
     def __init__(self, *, of_client: bool, room: int) -> None:
@@ -77,6 +77,8 @@ class WebSocketReader:
         """Octets of the message under way."""
         self._text = False
         """It is text."""
+        self._begin = 0
+        """Where its text begins in `text`."""
         self._deflated = False
         self._close = b""
         self._count = self._largest = self._compressed = self._control = 0
@@ -93,6 +95,7 @@ class WebSocketReader:
     def start(self) -> None:
         """Another transaction begins: counts and text start from nothing, the frame and message under way go on."""
         self.text = []
+        self._begin = 0
         self.size = self._count = self._largest = self._compressed = self._control = 0
         self.anomalies = []
 
@@ -182,6 +185,7 @@ class WebSocketReader:
         if opcode in _DATA and not self._in_message:
             self._in_message = True
             self._message = 0
+            self._begin = len(self.text)
             self._text = opcode == _TEXT
             self._deflated = bool(first & _RSV1)
             if self._deflated and self._resets and self._inflated < INFLATED:
@@ -224,6 +228,8 @@ class WebSocketReader:
             self._inflated_text(_TAIL)
         if self._text and self.room:
             self._keep(b"\n")
+        if not self.room:
+            self._inflate = None
         self._in_message = False
         self._count += 1
         self._compressed += self._deflated
@@ -244,21 +250,25 @@ class WebSocketReader:
         inflate = self._inflate
         assert inflate is not None
         while True:
+            piece = min(_PIECE, INFLATED - self._inflated)
             try:
-                text = inflate.decompress(data, _PIECE)
+                text = inflate.decompress(data, piece)
             except zlib.error:
                 self._inflate = None
+                # What came out before the error depends on how the octets were cut.
+                self.room += sum(map(len, self.text[self._begin :]))
+                del self.text[self._begin :]
                 if anomalies.DEFLATE_INVALID not in self.anomalies:
                     self.anomalies.append(anomalies.DEFLATE_INVALID)
                 return
             self._inflated += len(text)
             if self._text and self.room and text:
                 self._keep(text)
-            if self._inflated >= INFLATED or not self.room:
+            if self._inflated >= INFLATED:
                 self._inflate = None
                 return
             data = inflate.unconsumed_tail
-            if not data and len(text) < _PIECE:
+            if not data and len(text) < piece:
                 return
 
     def _keep(self, text: bytes) -> None:

@@ -104,8 +104,9 @@ class WebSocketPairing:
         parts = []
         for message, reader in zip(self._messages, self._readers, strict=True):
             reader.start()
+            reason = None if reader.lost is None else message.reason
             part = msgspec.structs.replace(
-                message, start_ns=now, end_ns=now, body=[], kept=reader.room, anomalies=[], reason=reader.lost
+                message, start_ns=now, end_ns=now, body=[], kept=reader.room, anomalies=[], reason=reason
             )
             flow.kept += part.kept
             parts.append(part)

@@ -29,7 +29,7 @@ from tests.replay.packets import (
 from tests.replay.test_fragments import fragments
 from tests.replay.test_recording import EVENTS, PROCESSES, write
 from tests.replay.test_tunnels import TUNNELS, mpls
-from tests.transactions.conversation import RECEIVE, SEND, http1_calls, http1_truth, http2_truth
+from tests.transactions.conversation import RECEIVE, SEND, Call, http1_calls, http1_truth, http2_truth
 from tests.transactions.test_analyzer import FRAGMENTS
 from tests.transactions.test_http2 import concurrent, one_by_one
 
@@ -52,7 +52,32 @@ def _http1() -> list[bytes]:
     ]
     tunnel = [(SEND, b"CONNECT a:1 HTTP/1.1\r\n\r\n"), (RECEIVE, b"HTTP/1.1 200 OK\r\n\r\n"), *calls[:2]]
     torn = [(SEND, piece) for piece in FRAGMENTS[:16]]
-    return [b"\0" + encoded(calls) for calls in (calls, pipelined, special, odd, tunnel, torn)]
+    return [b"\0" + encoded(calls) for calls in (calls, pipelined, special, odd, tunnel, torn, *_inside())]
+
+
+def _inside() -> list[list[Call]]:
+    """Messages inside bodies, and a WebSocket that compresses."""
+    deflated = zlib.compressobj(9, zlib.DEFLATED, -15)
+    text = (deflated.compress(b"hello hello") + deflated.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    websocket = [
+        (SEND, b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        (
+            RECEIVE,
+            b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+            b"\x01\x02he\x89\x00\x80\x03llo" + bytes((0xC1, len(text))) + text + b"\x88\x02\x03\xe8",
+        ),
+        (SEND, b"\x81\x85abcdhello\x82\xfe\x00\x80abcd" + bytes(128)),
+    ]
+    web = (
+        b"\r\nContent-Type: application/grpc-web\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"8\r\n\0\0\0\0\x03abc\r\n14\r\n\x80\0\0\0\x0fgrpc-status: 0\r\n\r\n0\r\n\r\n"
+    )
+    grpc_web = [(SEND, b"POST /s.S/M HTTP/1.1" + web), (RECEIVE, b"HTTP/1.1 200 OK" + web)]
+    events = [
+        (SEND, b"GET /events HTTP/1.1\r\n\r\n"),
+        (RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\r\n\r\n:x\n\ndata\n\n"),
+    ]
+    return [websocket, grpc_web, events]
 
 
 def _http2() -> list[bytes]:
@@ -106,6 +131,23 @@ def _codings() -> list[bytes]:
     return [*single, b"\x80" + gzip.compress(gzip.compress(text))]
 
 
+def _calls() -> list[bytes]:
+    """Requests of the protocols inside HTTP; the body begins in the eleventh line."""
+    bodies = {
+        b"application/json": b'[{"query": "query Q($a: B = {c: \\"}\\"}) { d(e: $a) @f { g } ...H }'
+        b' fragment H on I { j }"},'
+        b' {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t"}}]',
+        b"text/xml": b'<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body><a>x</a></s:Body>'
+        b"</s:Envelope>",
+        b"application/x-www-form-urlencoded": b"user=joe&tags%5B%5D=1&empty=",
+        b"multipart/form-data; boundary=b": b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n--b--\r\n',
+        b"application/grpc": b"\0\0\0\0\x10\x0a\x0ejoe@example.co\0\0\0\0\x02\x08\x01",
+        b"application/graphql": b'{ a(x: """ } """) # b\n c }',
+    }
+    head = b"/graphql?query={a}&operationName=B\nMcp-Session-Id: 1\nSOAPAction: urn:x\nContent-Type: "
+    return [head + kind + b"\nX-A: b" * 6 + b"\n" + body for kind, body in bodies.items()]
+
+
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "http1": _http1,
     "http2": _http2,
@@ -130,6 +172,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
         + b"-"
         + b"2" * 16
         + b'-01\nX-A: b\nX-C: joe@example.com\nX-D: e\nX-F: g\nX-H: i\n{"password": "x", "mail": "joe@example.com"}',
+        *_calls(),
     ],
     "command_line": lambda: [
         b"/usr/bin/curl\0-u\0alice:secret\0-H\0Authorization: Bearer abc\0https://u:p@h/?token=1",

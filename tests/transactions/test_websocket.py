@@ -189,6 +189,16 @@ def test_bytes_that_were_only_counted() -> None:
     assert found.incomplete_reason == "not_in_user_memory"
 
 
+def test_a_part_after_bytes_that_were_only_counted_has_the_reason_of_the_first() -> None:
+    sensor, peers = opened()
+    sensor.gap(SEND, 5, Cause.NOT_IN_USER_MEMORY)
+    sensor.out += sensor.analyzer.expire(sensor.now + 301 * SECOND)
+    sensor.call(RECEIVE, peers.answer(TextMessage("hi")))
+    sensor.close()
+    assert [found.incomplete_reason for found in sensor.out] == ["not_in_user_memory"] * 2
+    assert [counts(found)[0] for found in sensor.out] == [Passed("websocket", reason=NOT_CAPTURED)] * 2
+
+
 def test_what_is_no_frame_ends_the_reading() -> None:
     sensor, peers = opened()
     sensor.call(SEND, b"not a frame")
