@@ -8,6 +8,7 @@ REPEATED_HOST = "repeated-host"
 BARE_LINE_FEED = "bare-line-feed"
 FOLDED_FIELD = "folded-field"
 SPACE_BEFORE_COLON = "space-before-colon"
+TAB_BEHIND_CODING = "tab-behind-coding"
 NON_ASCII_TARGET = "non-ascii-target"
 UNKNOWN_FIELD = "hpack-unknown-field"
 HEADER_BYTES = "header-bytes-limit"
@@ -29,6 +30,8 @@ ANOMALIES = {
     "value is shown in one line",
     SPACE_BEFORE_COLON: "blanks stand between a field's name and its colon (RFC 9112 section 5.1): some parsers read "
     "the field, some do not, which is how requests are smuggled",
+    TAB_BEHIND_CODING: "a tab stands behind the value of Transfer-Encoding: it does not count (RFC 9112 section 5.1), "
+    "but some parsers take it for another coding, which is how requests are smuggled",
     NON_ASCII_TARGET: "a request target has octets beyond ASCII (RFC 9112 section 3.2); it is shown as sent",
     UNKNOWN_FIELD: "a header refers to an HPACK entry inserted before the connection was joined, or before a loss: its "
     "name or value is null",

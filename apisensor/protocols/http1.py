@@ -19,8 +19,8 @@ complete and when it ends. It is always in one of these modes:
           +--- loss, refusal ---------+ | +--- Upgrade, CONNECT ---> HOLD --declined-->+ PARSE
                                         +--------------- the body's end ---------------+
 
-A head that llhttp refuses and servers accept is put right and parsed again where it begins with a call, or with the
-bytes behind a message that ended with one (`http1_repair`).
+A head that llhttp refuses and servers accept is put right and parsed again (`http1_repair`), wherever in a call it
+begins (`http1_boundary`). Out of step none is: it may be a body's.
 
 A start line found in HUNT may be a body's, so the first message after it is told only once its head is complete, or
 is cut by something else than its bytes. If llhttp refuses it, it never was a message ("in doubt" below). In step, a
@@ -37,13 +37,15 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final, Protocol
 
 from apisensor.protocols import anomalies
+from apisensor.protocols.http1_boundary import MisreadError, last_start, plain_value
 from apisensor.protocols.http1_engine import DUPLICATE_LENGTH, Engine
-from apisensor.protocols.http1_repair import repaired
+from apisensor.protocols.http1_repair import Repaired, repaired
 from apisensor.protocols.identify import Start
 from apisensor.protocols.message import Field, Message, add_content, count_unseen
 from apisensor.streams.limits import Limits
 
-HEAD_END = b"\r\n\r\n"
+_MOST_REPAIRS = 32
+"""Heads put right in one call: each copies what follows it. No client pipelines that many odd ones."""
 
 
 class Mode:
@@ -103,14 +105,16 @@ class Reader:
         "_doubtful_bytes",
         "_engine",
         "_fields",
-        "_from_boundary",
         "_head_bytes",
         "_left",
         "_length",
         "_open_head",
         "_parser",
         "_refused_data",
+        "_repaired",
+        "_repairs",
         "_resumed",
+        "_sent",
         "_suspect",
         "_until_end",
         "in_doubt",
@@ -138,7 +142,7 @@ class Reader:
         self._length: int | None = None
         """Content-Length, where it frames the body of the message under way."""
         self._left = 0
-        """COUNT: content to come."""
+        """Content to come: of what is counted, and behind a call that ended inside a body whose length is known."""
         self._until_end = False
         """The message under way ends with its direction."""
         self._candidate = b""
@@ -146,14 +150,18 @@ class Reader:
         self._head_bytes = 0
         self._refused_data = b""
         """What llhttp was given when it refused."""
-        self._from_boundary = False
-        """The message under way, or the next one, begins with the first byte of `_open_head`, or of the call."""
         self._open_head: list[bytes] = []
-        """What earlier calls brought of a head that is not complete."""
+        """What earlier calls brought of a head that is not complete in them; empty where that is not known."""
         self._suspect: Exception | None = None
         """The head under way was refused, for this reason, and may be put right when all of it is there."""
         self._resumed = False
         """What the parser is given next is the message under way once more, put right."""
+        self._repaired: Message | None = None
+        """The last message that was put right: none is twice."""
+        self._repairs = 0
+        """How many are put right in this call, one behind the other."""
+        self._sent: Repaired | None = None
+        """What the message under way was, where the parser was given something else."""
 
     # Input
 
@@ -245,8 +253,10 @@ class Reader:
     # The parser's callbacks; the other ones are in the subclasses
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Blanks behind a value are not part of it (RFC 9112 section 5.1). Other white space the parser refuses.
-        self._fields.append((name, value.rstrip()))
+        if value and value[-1] > 32:
+            self._fields.append((name, value))
+            return
+        self._fields.append((name, plain_value(name, value)))
 
     def on_body(self, piece: bytes) -> None:
         message = self.message
@@ -269,31 +279,37 @@ class Reader:
     def _parse(self, data: bytes) -> None:
         opened = self.message
         if opened is None:
-            self._from_boundary = True
+            if self._open_head:
+                self._open_head = []
+        elif self._resumed:
+            opened = None
         elif self._suspect is not None:
-            self._refused(self._suspect, data)
+            self._refused(self._suspect, data, opened)
             return
+        stop: Exception | None = None
         try:
             self._parser.feed_data(data)
-        except self._engine.switched as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
-            return
-        except self._engine.failed:
-            raise  # an error in this program, not in the bytes
-        except self._engine.refused as refusal:
-            self._refused(refusal, data)
+        except (self._engine.switched, self._engine.refused) as error:
+            stop = error
+        if stop is not None:
+            self._stopped(stop, data, opened)
             return
         message = self.message
         if message is not None:
             message.end_ns = self.now
             if message.fields is None:
-                self._bound_head(message, data, message is opened)
-            elif self._length is not None and not message.room:
+                self._bound_head(message, data, opened)
+                return
+            if self._open_head:
+                self._open_head = []
+            if self._length is not None:
                 self._left = self._length - message.body_size
-                if self._left > self.limits.skip_beyond and message.counter is None:
+                if self._left > self.limits.skip_beyond and not message.room and message.counter is None:
                     self.mode = Mode.COUNT
                     self.pairing.ask_skip(self, self._left)
-            elif len(message.trailers) > self.limits.header_count:
+                return
+            self._left = 0
+            if len(message.trailers) > self.limits.header_count:
                 self._limit(message, anomalies.HEADER_COUNT)
 
     def _count(self, data: bytes) -> None:
@@ -376,11 +392,20 @@ class Reader:
         self.start()
         self.on_message_complete()
 
-    def _refused(self, refusal: Exception, data: bytes) -> None:
-        """llhttp does not accept what it was given."""
+    def _stopped(self, stop: Exception, data: bytes, opened: Message | None) -> None:
+        """The parser did not read all of the data; `opened` was under way before."""
+        if isinstance(stop, self._engine.switched):
+            self._upgraded(data[stop.args[0] :])
+            return
+        if isinstance(stop, self._engine.failed) and not isinstance(stop.__context__, MisreadError):
+            raise stop  # an error in this program, not in the bytes
+        self._refused(stop, data, opened)
+
+    def _refused(self, refusal: Exception, data: bytes, opened: Message | None) -> None:
+        """llhttp does not accept what it was given; `opened` was under way before."""
         if self.mode != Mode.PARSE:
             return  # the pairing has turned away from this flow during the call
-        if self._put_right(refusal, data):
+        if self._put_right(refusal, data, opened):
             return
         if self.message is not None and str(refusal) == DUPLICATE_LENGTH:
             self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
@@ -394,15 +419,17 @@ class Reader:
         self._refused_data = b""
         self.pairing.rejected()
 
-    def _put_right(self, refusal: Exception, data: bytes) -> bool:
+    def _put_right(self, refusal: Exception, data: bytes, opened: Message | None) -> bool:
         """Whether the refused head is one that servers accept; it is then parsed as they read it (`http1_repair`)."""
         message = self.message
-        if message is None or message.fields is not None or self.in_doubt or not self._from_boundary:
+        if message is None or message.fields is not None or self.in_doubt:
             return False
-        head = b"".join((*self._open_head, data))
-        found = repaired(head, request=self._of_requests)
+        if message is self._repaired or self._repairs == _MOST_REPAIRS:
+            return False
+        head = self._head_so_far(data, opened)
         self._suspect = None
         self._open_head = []
+        found = repaired(head, request=self._of_requests) if head else None
         if found is None:
             return False
         message.end_ns = self.now
@@ -411,16 +438,33 @@ class Reader:
             self._suspect = refusal
             return True
         message.anomalies += found.anomalies
-        self._from_boundary = False  # once
+        self._repaired = message
         self._parser = self._new_parser()
         self._resumed = True
-        self._resume(found.target)
-        self._parse(found.data)
+        self._fields = []
+        self._sent = found
+        self._repairs += 1
+        try:
+            self._parse(found.data)
+        finally:
+            self._repairs -= 1
         return True
 
-    def _resume(self, target: bytes) -> None:  # noqa: ARG002 - responses have none
-        """The message under way begins once more; its target as sent, where that is not what the parser will see."""
-        self._fields = []
+    def _head_so_far(self, data: bytes, opened: Message | None) -> bytes:
+        """The message under way, whose head is open, from its first byte on; empty where nobody can tell where it
+        begins. `opened` was under way when data came."""
+        if opened is self.message:
+            return b"".join((*self._open_head, data)) if self._open_head else b""
+        if opened is None:
+            known = data
+        elif self._open_head:
+            known = b"".join((*self._open_head, data))
+        else:
+            known = data[self._left :] if self._left else b""
+        if not known:
+            return b""
+        engine = self._engine
+        return known[last_start(known, engine.request if self._of_requests else engine.response, engine) :]
 
     def _seal(self, message: Message, reason: str) -> None:
         """No more of this message will be seen."""
@@ -436,14 +480,16 @@ class Reader:
 
     # Bounds
 
-    def _bound_head(self, message: Message, data: bytes, continued: bool) -> None:
+    def _bound_head(self, message: Message, data: bytes, opened: Message | None) -> None:
         """A head is open at the end of a chunk: bound what it may grow to."""
         self._doubtful_bytes += len(data)
-        if self._from_boundary:
-            self._open_head.append(data)
-        if continued:
+        if message is opened:
             self._head_bytes += len(data)
+            if self._open_head:
+                self._open_head.append(data)
         else:
+            head = self._head_so_far(data, opened)
+            self._open_head = [head] if head else []
             self._head_bytes = sum(len(name or b"") + len(value or b"") for name, value in self._fields)
         if self._head_bytes > self.limits.header_bytes:
             self._limit(message, anomalies.HEADER_BYTES)

@@ -6,7 +6,8 @@ from typing import Any
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import counter_of
-from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
+from apisensor.protocols.http1 import Mode, Pairing, Reader
+from apisensor.protocols.http1_boundary import HEAD_END
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
@@ -22,7 +23,6 @@ class RequestReader(Reader):
     """The direction that carries requests."""
 
     __slots__ = (
-        "_as_sent",
         "_coded",
         "_held",
         "_held_bytes",
@@ -41,8 +41,6 @@ class RequestReader(Reader):
         self.pipelines = False
         """The client is known to send requests before earlier ones are answered."""
         self._url = b""
-        self._as_sent = b""
-        """The target, where the parser is given another one."""
         self._switching = False
         """The message under way asks to switch the protocol, so what follows it is held."""
         self._coded = False
@@ -58,11 +56,13 @@ class RequestReader(Reader):
     def on_message_begin(self) -> None:
         if self._priming or self._resumed:
             self._resumed = False
+            self._url = b""
             return
         now = self.now
         self.message = message = Message(now, now)
         self._fields = []
-        self._url = self._as_sent = b""
+        self._url = b""
+        self._sent = None
         self._switching = self._coded = False
         if self.in_doubt:
             self.pairing.request_in_doubt()
@@ -84,10 +84,6 @@ class RequestReader(Reader):
     def _new_parser(self) -> Any:
         return self._engine.request(self)
 
-    def _resume(self, target: bytes) -> None:
-        super()._resume(target)
-        self._url, self._as_sent = b"", target
-
     def on_url(self, piece: bytes) -> None:
         self._url = self._url + piece if self._url else piece
 
@@ -99,16 +95,20 @@ class RequestReader(Reader):
             self.in_doubt = False
             self.pairing.request_begun(message)
         parser = self._parser
-        message.method = method = parser.get_method()
+        url = self._url
+        fields = self._fields
+        sent = self._sent
+        if sent is None:
+            message.method = method = parser.get_method()
+        else:
+            message.method = method = sent.method or parser.get_method()
+            url = sent.target or url
         version = parser.get_http_version()
         if version != "1.1":
             if version == "1.0":
                 message.version = "http/1.0"
             else:
                 message.reason = "parse_error"
-        if self._open_head:
-            self._open_head = []
-        fields = self._fields
         length = authority = kind = None
         coded = upgrade = False
         for name, value in fields:
@@ -127,11 +127,12 @@ class RequestReader(Reader):
                 else:
                     upgrade = True
         message.authority = authority
-        url = self._as_sent or self._url
         if url[:1] == b"/" and method != b"CONNECT":
             message.target = url
         else:
             _split_target(message, url)
+        if sent is not None:
+            sent.as_sent(fields)
         if len(fields) > self.limits.header_count:
             self._cut_fields(message)
         message.fields = fields
@@ -162,7 +163,6 @@ class RequestReader(Reader):
         if self._coded or (self._switching and self._length and message.body_size < self._length):
             return  # httptools passes over the body of a request with Upgrade; _upgraded reads it
         self.message = None
-        self._from_boundary = False
         message.end_ns = self.now
         message.ended = True
         if self._switching:
@@ -250,7 +250,8 @@ class RequestReader(Reader):
 
     def _describe(self, message: Message) -> None:
         if self._url and self._parser is not None:
-            message.method = self._parser.get_method()
+            sent = self._sent
+            message.method = (sent is not None and sent.method) or self._parser.get_method()
             # llhttp does not say when a target is complete: a field line, or the version, must have followed.
             if self._fields or self._url + b" HTTP/1." in self._refused_data:
                 _split_target(message, self._url)

@@ -6,7 +6,8 @@ from typing import Any
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import counter_of
-from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
+from apisensor.protocols.http1 import Mode, Pairing, Reader
+from apisensor.protocols.http1_boundary import HEAD_END
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, response_start
 from apisensor.protocols.message import Message
@@ -41,7 +42,7 @@ class ResponseReader(Reader):
         self.message = message = Message(now, now)
         self._fields = []
         self._bodiless = self._until_end = False
-        self._length = None
+        self._length = self._sent = None
         if not self.in_doubt:
             self.pairing.response_begun(message)
 
@@ -56,8 +57,6 @@ class ResponseReader(Reader):
             self.in_doubt = False
             self.pairing.response_begun(message)
         message.status = status = self._parser.get_status_code()
-        if self._open_head:
-            self._open_head = []
         fields = self._fields
         length = coding = kind = None
         for name, value in fields:
@@ -68,6 +67,8 @@ class ResponseReader(Reader):
                     kind = value
                 else:
                     coding = value
+        if self._sent is not None:
+            self._sent.as_sent(fields)
         if len(fields) > self.limits.header_count:
             self._cut_fields(message)
         message.fields = fields
@@ -92,7 +93,6 @@ class ResponseReader(Reader):
 
     def on_message_complete(self) -> None:
         message, self.message = self.message, None
-        self._from_boundary = False
         if message is None:
             return
         message.end_ns = self.now

@@ -293,9 +293,9 @@ def test_both_length_and_coding_is_an_anomaly_and_the_coding_holds() -> None:
     assert sensor.out[0].anomalies == ["content-length-with-transfer-encoding"]
 
 
-def test_repeated_length_is_refused_and_said() -> None:
+def test_lengths_that_differ_are_refused_and_said() -> None:
     sensor = exchange(
-        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n",
     )
     (found,) = sensor.out
