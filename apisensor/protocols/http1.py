@@ -87,7 +87,7 @@ class Pairing(Protocol):
         """Bytes that may be kept of this message's body, which begins now."""
 
     def switched(self, rest: bytes) -> None:
-        """What followed a 101 response in the same chunk."""
+        """What followed a response that switched the protocol in the same chunk."""
 
     def unread(self, reader: Reader, size: int) -> None:
         """Bytes passed over while out of step."""

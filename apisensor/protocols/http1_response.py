@@ -174,7 +174,7 @@ class ResponseReader(Reader):
             self.pairing.switched(rest)
 
     def _keep(self, data: bytes) -> None:
-        self.pairing.unread(self, len(data))
+        self.pairing.switched(data)
 
     def _lost(self, message: Message | None, reason: str) -> None:
         self.pairing.response_lost(message, reason)

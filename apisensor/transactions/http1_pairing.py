@@ -107,6 +107,8 @@ class Http1Pairing:
     def gap(self, direction: int, length: int | None, reason: str, counted: bool, now: int) -> None:
         self.readers[direction].gap(length, reason, counted, now)
         if length is None and direction == self.request_direction:
+            if self.requests.mode == Mode.HOLD:
+                self.requests.forget()
             self._response_missed(reason)  # the sensor was away, for both directions
 
     def end(self, direction: int, now: int) -> None:
@@ -168,7 +170,9 @@ class Http1Pairing:
         flow = self.flow
         flow.kept += message.kept
         pair = self._pending[0]
-        if pair.request is not message or pair.unpaired or (pair.response is not None and pair.response.ended):
+        if pair.response is not None and pair.response.ended and self.requests.mode == Mode.HOLD:
+            self._decided(pair)
+        elif pair.request is not message or pair.unpaired or (pair.response is not None and pair.response.ended):
             self._drain()
 
     def request_lost(self, message: Message | None, reason: str) -> None:
@@ -217,11 +221,7 @@ class Http1Pairing:
             return
         self.flow.kept += message.kept
         if self.requests.mode == Mode.HOLD and pair is self._pending[-1]:
-            if pair.request.method == b"CONNECT" and status is not None and status < 300:
-                self._switch(pair)
-                return
-            self._drain()
-            self.requests.resume()
+            self._decided(pair)
             return
         self._drain()
 
@@ -267,7 +267,9 @@ class Http1Pairing:
 
     def switched(self, rest: bytes) -> None:
         engine = self.flow.engine
-        if engine is not self and engine is not None:
+        if self.flow.ending is Count.TUNNELS:
+            self.flow.tunnel[1 - self.request_direction].extend(rest)
+        elif engine is not self and engine is not None:
             engine.data(1 - self.request_direction, rest, self.responses.now, True)
 
     # Order
@@ -375,6 +377,23 @@ class Http1Pairing:
         else:
             pair.response = None
 
+    def _decided(self, pair: Pair) -> None:
+        """The final response to a request that may switch the protocol is over."""
+        status = pair.response.status if pair.response is not None else None
+        if pair.request.method != b"CONNECT" or status is None or status >= 300:
+            self._drain()
+            self.requests.resume()
+            return
+        held, lost = self.requests.take_held(), self.requests.held_lost()
+        self.requests.mode = self.responses.mode = Mode.STOP
+        self._drain()
+        self._unpair("response_not_seen")
+        flow = self.flow
+        flow.ending = Count.TUNNELS
+        flow.from_start = not lost
+        for data, _, _ in held:
+            flow.tunnel[self.request_direction].extend(data)
+
     def _switch(self, pair: Pair) -> None:
         """The connection speaks something else from here on."""
         held = self.requests.take_held()
@@ -382,7 +401,7 @@ class Http1Pairing:
         response = pair.response
         assert response is not None
         upgrade = (value_of(response.fields, b"upgrade") or b"").strip().lower()
-        if pair.request.method != b"CONNECT" and upgrade == b"websocket":
+        if upgrade == b"websocket":
             self._pending.remove(pair)
             flow = self.flow
             flow.engine = websocket = WebSocketPairing(flow, self.request_direction, pair.request, response, pair.peer)
@@ -394,7 +413,7 @@ class Http1Pairing:
             if lost is not None:
                 websocket.gap(self.request_direction, None, lost, False, self.requests.now)
             return
-        if pair.request.method != b"CONNECT" and upgrade == b"h2c":
+        if upgrade == b"h2c":
             # The response comes on stream 1 (RFC 7540 section 3.2; obsolete, and still what Java's client asks for).
             self._pending.remove(pair)
             flow = self.flow
