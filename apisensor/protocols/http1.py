@@ -11,6 +11,8 @@ complete and when it ends. It is always in one of these modes:
             without llhttp: after a hole, or when large
     HOLD    kept (bounded) after a request that may switch  the response decides
             the protocol
+    AWAIT   looked at after a refusal that came before the  its first bytes: content, or a request
+            content (Expect: 100-continue)
     STOP    ignored                                         never
 
                  plausible start            hole in a sized body, or a large one
@@ -56,6 +58,7 @@ class Mode:
     COUNT: Final = 2
     HOLD: Final = 3
     STOP: Final = 4
+    AWAIT: Final = 5
 
 
 class Pairing(Protocol):
@@ -357,7 +360,7 @@ class Reader:
     """Whether this direction carries requests."""
 
     def _keep(self, data: bytes) -> None:
-        """HOLD and STOP; only requests are held."""
+        """HOLD, STOP and AWAIT; only requests are held or awaited."""
 
     # What differs between requests and responses
 

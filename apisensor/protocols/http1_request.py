@@ -193,6 +193,9 @@ class RequestReader(Reader):
         self.on_message_complete()
 
     def _keep(self, data: bytes) -> None:
+        if self.mode == Mode.AWAIT:
+            self._await(data)
+            return
         if self.mode != Mode.HOLD or self._held_lost:
             self.pairing.unread(self, len(data))
             return
@@ -202,6 +205,40 @@ class RequestReader(Reader):
             self._held.clear()
             return
         self._held.append((data, self.now, True))
+
+    def refused(self) -> None:
+        """The request under way is answered, and the client that waits for leave to send its content has none."""
+        message = self.message
+        if self.mode == Mode.PARSE and message is not None and message.fields is not None and not message.body_size:
+            expected = (value for name, value in message.fields if name is not None and name.lower() == b"expect")
+            if any(value is not None and value.lower() == b"100-continue" for value in expected):
+                self.mode = Mode.AWAIT
+
+    def _await(self, data: bytes) -> None:
+        """Behind a refusal: the content all the same, or the next request."""
+        message = self.message
+        assert message is not None
+        data = self._candidate + data
+        verdict = request_start(data)
+        if verdict is Start.MORE and len(data) <= self.limits.start_line:
+            self._candidate = data
+            self._candidate_ns = self._candidate_ns or self.now
+            return
+        self._candidate = b""
+        self.mode = Mode.PARSE
+        if verdict is Start.REQUEST:
+            self._end_unsent(message)
+            self.start()
+        now, self.now = self.now, self._candidate_ns or self.now
+        self._candidate_ns = 0
+        self._parse(data)
+        self.now = now
+
+    def _end_unsent(self, message: Message) -> None:
+        """The content was never sent, so nothing of this request is missing."""
+        self.message = None
+        message.ended = True
+        self.pairing.request_ended(message)
 
     def lose(self, reason: str) -> None:
         if self.mode == Mode.HOLD:
@@ -236,12 +273,20 @@ class RequestReader(Reader):
         if lost:
             self.lose(lost)
 
-    def end(self) -> None:
-        """The direction is over."""
+    def end(self, *, closed: bool = True) -> None:
+        """The direction is over.
+
+        Args:
+            closed: By the peer or the process. False: the source ended.
+        """
         message, self.message = self.message, None
-        self._candidate = b""
+        candidate, self._candidate = self._candidate, b""
         if message is not None:
+            awaiting = self.mode == Mode.AWAIT and closed and not candidate
             self.mode = Mode.HUNT
+            if awaiting:
+                self._end_unsent(message)
+                return
             self._seal(message, "request_not_finished")
             self.pairing.request_ended(message)
 

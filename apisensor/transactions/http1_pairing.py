@@ -46,13 +46,14 @@ from apisensor.transactions.websocket_pairing import WebSocketPairing
 
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
+_CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 
 
 class Pair:
     """A request that waits for its response, or for its own end."""
 
-    __slots__ = ("bodiless", "peer", "request", "response", "unpaired")
+    __slots__ = ("bodiless", "continued", "peer", "request", "response", "unpaired")
 
     def __init__(self, request: Message, peer: Peer | None) -> None:
         self.request = request
@@ -60,6 +61,8 @@ class Pair:
         self.peer = peer
         self.bodiless = False
         """Its response may have no content whatever its fields say."""
+        self.continued = False
+        """The client was told to go on with its content (100)."""
         self.unpaired: str | None = None
         """Why its response cannot be told from others."""
 
@@ -123,7 +126,7 @@ class Http1Pairing:
     def close(self, now: int, *, closed: bool) -> None:
         self.requests.now = self.responses.now = now
         self.responses.end(closed=closed)
-        self.requests.end()
+        self.requests.end(closed=closed)
         self._unpair("response_not_seen")
         self._drop_early()
         # What is left waits for nothing but the end of its request, and there is none any more.
@@ -223,6 +226,8 @@ class Http1Pairing:
         if self.requests.mode == Mode.HOLD and pair is self._pending[-1]:
             self._decided(pair)
             return
+        if not pair.request.ended and not pair.continued and pair.request is self.requests.message:
+            self.requests.refused()
         self._drain()
 
     def response_lost(self, message: Message | None, reason: str) -> None:
@@ -376,6 +381,7 @@ class Http1Pairing:
             self._switch(pair)
         else:
             pair.response = None
+            pair.continued = pair.continued or message.status == _CONTINUE
 
     def _decided(self, pair: Pair) -> None:
         """The final response to a request that may switch the protocol is over."""
