@@ -9,6 +9,8 @@ complete and when it ends. It is always in one of these modes:
     PARSE   given to llhttp                                 loss, refusal, large or interrupted body
     COUNT   content of a body whose end is known, counted   the body's end
             without llhttp: after a hole, or when large
+    CHUNKS  content in chunks that came in several calls,   the body's end
+            or that llhttp does not read (`http1_chunks`)
     HOLD    kept (bounded) after a request that may switch  the response decides
             the protocol
     AWAIT   looked at after a refusal that came before the  its first bytes: content, or a request
@@ -39,7 +41,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final, Protocol
 
 from apisensor.protocols import anomalies
-from apisensor.protocols.http1_boundary import MisreadError, last_start, plain_value
+from apisensor.protocols.http1_boundary import HEAD_END, MisreadError, last_start, plain_value
+from apisensor.protocols.http1_chunks import ChunkError, Chunks
 from apisensor.protocols.http1_engine import DUPLICATE_LENGTH, Engine
 from apisensor.protocols.http1_repair import Repaired, repaired
 from apisensor.protocols.identify import Start
@@ -59,6 +62,7 @@ class Mode:
     HOLD: Final = 3
     STOP: Final = 4
     AWAIT: Final = 5
+    CHUNKS: Final = 6
 
 
 class Pairing(Protocol):
@@ -105,6 +109,8 @@ class Reader:
     __slots__ = (
         "_candidate",
         "_candidate_ns",
+        "_chunked",
+        "_chunks",
         "_doubtful_bytes",
         "_engine",
         "_fields",
@@ -146,6 +152,10 @@ class Reader:
         """Content-Length, where it frames the body of the message under way."""
         self._left = 0
         """Content to come: of what is counted, and behind a call that ended inside a body whose length is known."""
+        self._chunked = False
+        """The content of the message under way comes in chunks."""
+        self._chunks: Chunks | None = None
+        """CHUNKS: what reads them."""
         self._until_end = False
         """The message under way ends with its direction."""
         self._candidate = b""
@@ -180,6 +190,8 @@ class Reader:
             self._parse(data)
         elif mode == Mode.COUNT:
             self._count(data)
+        elif mode == Mode.CHUNKS:
+            self._read_chunks(data)
         elif mode == Mode.HUNT:
             self._hunt(data, call_start)
         else:
@@ -195,6 +207,8 @@ class Reader:
         """
         self.now = now
         message = self.message
+        if self.mode == Mode.CHUNKS and length is not None and self._gap_in_chunk(length, reason, counted=counted):
+            return
         if message is None or message.fields is None or self.mode not in (Mode.PARSE, Mode.COUNT):
             self.lose(reason)
             return
@@ -303,15 +317,19 @@ class Reader:
             if message.fields is None:
                 self._bound_head(message, data, opened)
                 return
-            if self._open_head:
-                self._open_head = []
             if self._length is not None:
+                if self._open_head:
+                    self._open_head = []
                 self._left = self._length - message.body_size
                 if self._left > self.limits.skip_beyond and not message.room and message.counter is None:
                     self.mode = Mode.COUNT
                     self.pairing.ask_skip(self, self._left)
                 return
             self._left = 0
+            if self._chunked and self._take_chunks(data, opened):
+                return
+            if self._open_head:
+                self._open_head = []
             if len(message.trailers) > self.limits.header_count:
                 self._limit(message, anomalies.HEADER_COUNT)
 
@@ -328,6 +346,85 @@ class Reader:
         self._end_counted()
         if len(data) > left:
             self.feed(data[left:], self.now, False)
+
+    def _take_chunks(self, data: bytes, opened: Message | None, *, refused: bool = False) -> bool:
+        """Whether the chunks of the message under way are read here from now on. Its head ended in `data`.
+
+        Args:
+            refused: The parser read no further; else it read everything.
+        """
+        message = self.message
+        assert message is not None
+        if opened is None and not refused:
+            # Most often the message is the first one in data; if it is not, this does not agree with what was told.
+            head_end = data.find(HEAD_END) + len(HEAD_END)
+            if head_end >= len(HEAD_END) and self._walk_chunks(message, data[head_end:], refused):
+                return True
+        head = self._head_so_far(data, opened).lstrip(b"\r\n")
+        head_end = head.find(HEAD_END) + len(HEAD_END)
+        return head_end >= len(HEAD_END) and self._walk_chunks(message, head[head_end:], refused)
+
+    def _walk_chunks(self, message: Message, content: bytes, refused: bool) -> bool:
+        """Whether the content, of which the parser told a part, is in chunks; it is then read."""
+        trailers, found = message.trailers[:], message.anomalies[:]
+        message.trailers.clear()
+        chunks = Chunks(message, self.limits, message.body_size)
+        end = len(content)
+        try:
+            if refused:
+                end = chunks.read(content)
+                fits = True
+            else:
+                fits = chunks.locate(content)
+        except ChunkError:
+            fits = False
+        if not fits:
+            message.trailers[:], message.anomalies[:] = trailers, found
+            return False
+        self._chunks = chunks
+        self._open_head = []
+        self.mode = Mode.CHUNKS
+        self._parser = None
+        if chunks.ended:
+            self._end_counted()
+            if end < len(content):
+                self.feed(content[end:], self.now, False)
+        return True
+
+    def _read_chunks(self, data: bytes) -> None:
+        message, chunks = self.message, self._chunks
+        assert message is not None
+        assert chunks is not None
+        message.end_ns = self.now
+        try:
+            end = chunks.read(data)
+        except ChunkError as error:
+            if error.limit is not None:
+                self._limit(message, error.limit)
+                return
+            self.lose("parse_error")
+            self.pairing.rejected()
+            return
+        if chunks.ended:
+            self._end_counted()
+            if end < len(data):
+                self.feed(data[end:], self.now, False)
+
+    def _gap_in_chunk(self, length: int, reason: str, *, counted: bool) -> bool:
+        """Whether the missing bytes are content of one chunk; then they are dealt with."""
+        message, chunks = self.message, self._chunks
+        if message is None or chunks is None or not chunks.skip(length):
+            return False
+        message.end_ns = self.now
+        if counted:
+            count_unseen(message, length)
+        else:
+            message.room = 0
+            message.body_size += length
+            message.reason = message.reason or reason
+            if message.counter is not None:
+                message.counter.skip(length, reason)
+        return True
 
     def _hunt(self, data: bytes, call_start: bool) -> None:
         candidate = self._candidate
@@ -410,6 +507,10 @@ class Reader:
             return  # the pairing has turned away from this flow during the call
         if self._put_right(refusal, data, opened):
             return
+        if self.message is not None and self.message.fields is not None and self._chunked:
+            self.message.end_ns = self.now
+            if self._take_chunks(data, opened, refused=True):
+                return
         if self.message is not None and str(refusal) == DUPLICATE_LENGTH:
             self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
         elif self.in_doubt:
@@ -456,7 +557,7 @@ class Reader:
     def _head_so_far(self, data: bytes, opened: Message | None) -> bytes:
         """The message under way, whose head is open, from its first byte on; empty where nobody can tell where it
         begins. `opened` was under way when data came."""
-        if opened is self.message:
+        if opened is not None and opened is self.message:
             return b"".join((*self._open_head, data)) if self._open_head else b""
         if opened is None:
             known = data

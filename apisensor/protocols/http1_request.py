@@ -8,6 +8,7 @@ from apisensor.protocols import anomalies
 from apisensor.protocols.counters import counter_of
 from apisensor.protocols.http1 import Mode, Pairing, Reader
 from apisensor.protocols.http1_boundary import HEAD_END
+from apisensor.protocols.http1_chunks import Chunks
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
@@ -23,11 +24,11 @@ class RequestReader(Reader):
     """The direction that carries requests."""
 
     __slots__ = (
+        "_awaited",
         "_coded",
         "_held",
         "_held_bytes",
         "_held_lost",
-        "_priming",
         "_switching",
         "_url",
         "late",
@@ -45,16 +46,16 @@ class RequestReader(Reader):
         """The message under way asks to switch the protocol, so what follows it is held."""
         self._coded = False
         """The message under way asks to switch the protocol and has a chunked body."""
-        self._priming = False
-        """llhttp is given a head of ours, to have it read a body."""
         self._held: list[tuple[bytes, int, bool]] = []
         self._held_bytes = 0
         self._held_lost: str | None = None
+        self._awaited: int = Mode.PARSE
+        """AWAIT: the mode in which the content is read, if it comes."""
 
     _of_requests = True
 
     def on_message_begin(self) -> None:
-        if self._priming or self._resumed:
+        if self._resumed:
             self._resumed = False
             self._url = b""
             return
@@ -63,7 +64,7 @@ class RequestReader(Reader):
         self._fields = []
         self._url = b""
         self._sent = None
-        self._switching = self._coded = False
+        self._switching = self._coded = self._chunked = False
         if self.in_doubt:
             self.pairing.request_in_doubt()
         else:
@@ -109,8 +110,8 @@ class RequestReader(Reader):
                 message.version = "http/1.0"
             else:
                 message.reason = "parse_error"
-        length = authority = kind = None
-        coded = upgrade = False
+        length = authority = coding = kind = None
+        upgrade = False
         for name, value in fields:
             if len(name) in _LENGTHS and (key := name.lower()) in _FRAMING:  # type: ignore[arg-type, union-attr]
                 if key == b"host":
@@ -121,7 +122,7 @@ class RequestReader(Reader):
                 elif key == b"content-length":
                     length = value
                 elif key == b"transfer-encoding":
-                    coded = True
+                    coding = value
                 elif key == b"content-type":
                     kind = value
                 else:
@@ -138,7 +139,8 @@ class RequestReader(Reader):
         message.fields = fields
         self._fields = message.trailers
         self._length = None
-        if coded:
+        if coding is not None:
+            self._chunked = coding.rpartition(b",")[2].strip().lower() == b"chunked"
             if length is not None:
                 message.anomalies.append(anomalies.CONTENT_LENGTH_WITH_TRANSFER_ENCODING)
             message.room = self.pairing.room(message)
@@ -152,8 +154,8 @@ class RequestReader(Reader):
             self._length = None  # RFC 9110 section 9.3.6: no content, what follows is the tunnel
             self._switching = True
         elif upgrade and parser.should_upgrade():
-            self._switching = not coded
-            self._coded = coded
+            self._switching = coding is None
+            self._coded = coding is not None
         self.pairing.request_headed(message)
 
     def on_message_complete(self) -> None:
@@ -173,13 +175,10 @@ class RequestReader(Reader):
     def _upgraded(self, rest: bytes) -> None:
         message = self.message
         if message is not None and self._coded:
-            # Read it as the chunked body of a request that does not ask to switch. What follows is taken for HTTP/1
-            # until the response says otherwise.
-            self.start()
-            self._fields, self.message, self._priming = [], None, True
-            self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
-            self._fields, self.message, self._priming = message.trailers, message, False
+            # What follows the body is taken for HTTP/1 until the response says otherwise.
             self._coded = False
+            self._chunks = Chunks(message, self.limits)
+            self.mode = Mode.CHUNKS
         elif message is not None and self._length is not None:
             self._left = self._length
             self.mode = Mode.COUNT
@@ -209,9 +208,12 @@ class RequestReader(Reader):
     def refused(self) -> None:
         """The request under way is answered, and the client that waits for leave to send its content has none."""
         message = self.message
-        if self.mode == Mode.PARSE and message is not None and message.fields is not None and not message.body_size:
+        if message is None or message.fields is None or message.body_size:
+            return
+        if self.mode == Mode.PARSE or (self.mode == Mode.CHUNKS and self._chunks is not None and self._chunks.fresh):
             expected = (value for name, value in message.fields if name is not None and name.lower() == b"expect")
             if any(value is not None and value.lower() == b"100-continue" for value in expected):
+                self._awaited = self.mode
                 self.mode = Mode.AWAIT
 
     def _await(self, data: bytes) -> None:
@@ -225,14 +227,12 @@ class RequestReader(Reader):
             self._candidate_ns = self._candidate_ns or self.now
             return
         self._candidate = b""
-        self.mode = Mode.PARSE
+        self.mode = self._awaited
         if verdict is Start.REQUEST:
             self._end_unsent(message)
             self.start()
-        now, self.now = self.now, self._candidate_ns or self.now
-        self._candidate_ns = 0
-        self._parse(data)
-        self.now = now
+        now, self._candidate_ns = self._candidate_ns or self.now, 0
+        self.feed(data, now, False)
 
     def _end_unsent(self, message: Message) -> None:
         """The content was never sent, so nothing of this request is missing."""

@@ -41,7 +41,7 @@ class ResponseReader(Reader):
         now = self.now
         self.message = message = Message(now, now)
         self._fields = []
-        self._bodiless = self._until_end = False
+        self._bodiless = self._until_end = self._chunked = False
         self._length = self._sent = None
         if not self.in_doubt:
             self.pairing.response_begun(message)
@@ -80,7 +80,8 @@ class ResponseReader(Reader):
             return
         if coding is not None:
             # Without "chunked" as the last coding the body ends with the connection (RFC 9112 section 6.3).
-            self._until_end = coding.rpartition(b",")[2].strip().lower() != b"chunked"
+            self._chunked = coding.rpartition(b",")[2].strip().lower() == b"chunked"
+            self._until_end = not self._chunked
         elif length is not None:
             self._length = int(length)
             if not self._length:
