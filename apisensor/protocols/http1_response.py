@@ -6,9 +6,10 @@ from typing import Any
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import counter_of
-from apisensor.protocols.http1 import Mode, Pairing, Reader
+from apisensor.protocols.http1 import Mode, Pairing
 from apisensor.protocols.http1_boundary import HEAD_END
 from apisensor.protocols.http1_engine import Engine
+from apisensor.protocols.http1_reader import Reader
 from apisensor.protocols.identify import Start, response_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits

@@ -35,7 +35,8 @@ from collections import deque
 
 from apisensor.events.model import Direction
 from apisensor.protocols import anomalies
-from apisensor.protocols.http1 import Mode, Reader
+from apisensor.protocols.http1 import Mode
+from apisensor.protocols.http1_reader import Reader
 from apisensor.protocols.http1_request import RequestReader
 from apisensor.protocols.http1_response import BODILESS, ResponseReader
 from apisensor.protocols.message import Message, value_of
@@ -250,7 +251,7 @@ class Http1Pairing:
 
     # What both tell
 
-    def mistaken(self, reader: Reader, size: int) -> None:
+    def mistaken(self, reader: object, size: int) -> None:
         self.flow.unread(size)
         self.flow.mistaken()
         if reader is self.responses:
@@ -262,12 +263,12 @@ class Http1Pairing:
     def room(self, message: Message) -> int:
         return self.flow.room(message)
 
-    def unread(self, reader: Reader, size: int) -> None:
+    def unread(self, reader: object, size: int) -> None:
         self.flow.unread(size)
         if reader is self.responses and self._in_step:
             self._response_missed("unknown")
 
-    def ask_skip(self, reader: Reader, length: int) -> None:
+    def ask_skip(self, reader: object, length: int) -> None:
         self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)
 
     def switched(self, rest: bytes) -> None:
