@@ -8,9 +8,6 @@ from apisensor.protocols.http1_repair import repaired
 from apisensor.protocols.http1_state import State
 from apisensor.protocols.message import Message
 
-_MOST_REPAIRS = 32
-"""Heads put right in one call: each copies what follows it. No client pipelines that many odd ones."""
-
 
 class HeadReader(State):
     """What a reader does with heads."""
@@ -48,9 +45,7 @@ class HeadReader(State):
     def _put_right(self, refusal: Exception, data: bytes, opened: Message | None) -> bool:
         """Whether the refused head is one that servers accept; it is then parsed as they read it (`http1_repair`)."""
         message = self.message
-        if message is None or message.fields is not None or self.in_doubt:
-            return False
-        if self._sent is not None or self._repairs == _MOST_REPAIRS:
+        if message is None or message.fields is not None or self.in_doubt or self._sent is not None:
             return False
         head = self._head_so_far(data, opened)
         self._suspect = None
@@ -68,11 +63,7 @@ class HeadReader(State):
         self._resumed = True
         self._fields = []
         self._sent = found._replace(data=b"")
-        self._repairs += 1
-        try:
-            self._parse(found.data)
-        finally:
-            self._repairs -= 1
+        self._parse(found.data)
         return True
 
     def _head_so_far(self, data: bytes, opened: Message | None) -> bytes:

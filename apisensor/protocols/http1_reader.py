@@ -10,6 +10,10 @@ from apisensor.protocols.http1_engine import DUPLICATE_LENGTH
 from apisensor.protocols.identify import Start
 from apisensor.protocols.message import Message
 
+_MOST_STOPS = 32
+"""Messages of one call, one behind the other, at which the parser stops: odd ones, or with Upgrade. Each copies what
+follows it, and no client pipelines that many."""
+
 
 class Reader(ContentReader):
     """The messages of one direction."""
@@ -77,6 +81,17 @@ class Reader(ContentReader):
 
     def _stopped(self, stop: Exception, data: bytes, opened: Message | None) -> None:
         """The parser did not read all of the data; `opened` was under way before."""
+        if self._stops == _MOST_STOPS:
+            self.lose("parse_error")
+            self.pairing.rejected()
+            return
+        self._stops += 1
+        try:
+            self._go_on(stop, data, opened)
+        finally:
+            self._stops -= 1
+
+    def _go_on(self, stop: Exception, data: bytes, opened: Message | None) -> None:
         if isinstance(stop, self._engine.switched):
             self._upgraded(data[stop.args[0] :])
             return

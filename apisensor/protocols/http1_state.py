@@ -31,9 +31,9 @@ class State:
         "_open_head",
         "_parser",
         "_refused_data",
-        "_repairs",
         "_resumed",
         "_sent",
+        "_stops",
         "_suspect",
         "_until_end",
         "in_doubt",
@@ -79,8 +79,8 @@ class State:
         """The head under way was refused, for this reason, and may be put right when all of it is there."""
         self._resumed = False
         """What the parser is given next is the message under way once more, put right."""
-        self._repairs = 0
-        """How many are put right in this call, one behind the other."""
+        self._stops = 0
+        """How often the parser stopped in this call and what follows was taken up again."""
         self._sent: Repaired | None = None
         """What the message under way was, where it was put right; none is twice."""
 

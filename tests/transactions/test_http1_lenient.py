@@ -259,8 +259,15 @@ def test_odd_responses_behind_others_in_the_same_call() -> None:
     assert [one.response.body for one in sensor.out[1:5] if one.response] == [b"ok"] * 4
 
 
-def test_how_many_are_put_right_in_one_call_is_bounded() -> None:
-    odd = b"GET /p HTTP/1.1\nHost: h\n\n"
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"GET /p HTTP/1.1\nHost: h\n\n",
+        b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\r\n\r\n",
+        b"POST /p HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_how_many_in_one_call_are_read_around_the_parser_is_bounded(odd: bytes) -> None:
     for number, reasons in ((32, {None}), (5000, {None, "parse_error"})):
         sensor = Sensor()
         sensor.open(from_start=True)
