@@ -8,6 +8,8 @@ REPEATED_HOST = "repeated-host"
 BARE_LINE_FEED = "bare-line-feed"
 FOLDED_FIELD = "folded-field"
 SPACE_BEFORE_COLON = "space-before-colon"
+TAB_BEHIND_CODING = "tab-behind-coding"
+SPACE_BEHIND_CHUNK_SIZE = "space-behind-chunk-size"
 NON_ASCII_TARGET = "non-ascii-target"
 UNKNOWN_FIELD = "hpack-unknown-field"
 HEADER_BYTES = "header-bytes-limit"
@@ -24,11 +26,16 @@ ANOMALIES = {
     "6.3): two parsers may see two different messages, which is how requests are smuggled",
     REPEATED_CONTENT_LENGTH: "a message has more than one Content-Length field line (RFC 9110 section 8.6)",
     REPEATED_HOST: "a request has more than one Host field line (RFC 9112 section 3.2); the first is its authority",
-    BARE_LINE_FEED: "a line of a head ends with LF and no CR (RFC 9112 section 2.2): some parsers take it, some do not",
+    BARE_LINE_FEED: "a line of a head, or between chunks, ends with LF and no CR (RFC 9112 sections 2.2 and 7.1): some "
+    "parsers take it, some do not",
     FOLDED_FIELD: "a field goes on in a line that begins with a blank (obsolete folding, RFC 9112 section 5.2); its "
     "value is shown in one line",
     SPACE_BEFORE_COLON: "blanks stand between a field's name and its colon (RFC 9112 section 5.1): some parsers read "
     "the field, some do not, which is how requests are smuggled",
+    TAB_BEHIND_CODING: "a tab stands behind the value of Transfer-Encoding: it does not count (RFC 9112 section 5.1), "
+    "but some parsers take it for another coding, which is how requests are smuggled",
+    SPACE_BEHIND_CHUNK_SIZE: "blanks stand behind the size of a chunk that has no extension (RFC 9112 section 7.1): "
+    "some parsers take them, some do not",
     NON_ASCII_TARGET: "a request target has octets beyond ASCII (RFC 9112 section 3.2); it is shown as sent",
     UNKNOWN_FIELD: "a header refers to an HPACK entry inserted before the connection was joined, or before a loss: its "
     "name or value is null",

@@ -9,8 +9,12 @@ complete and when it ends. It is always in one of these modes:
     PARSE   given to llhttp                                 loss, refusal, large or interrupted body
     COUNT   content of a body whose end is known, counted   the body's end
             without llhttp: after a hole, or when large
+    CHUNKS  content in chunks that came in several calls,   the body's end
+            or that llhttp does not read (`http1_chunks`)
     HOLD    kept (bounded) after a request that may switch  the response decides
             the protocol
+    AWAIT   looked at after a refusal that came before the  its first bytes: content, or a request
+            content (Expect: 100-continue)
     STOP    ignored                                         never
 
                  plausible start            hole in a sized body, or a large one
@@ -19,8 +23,8 @@ complete and when it ends. It is always in one of these modes:
           +--- loss, refusal ---------+ | +--- Upgrade, CONNECT ---> HOLD --declined-->+ PARSE
                                         +--------------- the body's end ---------------+
 
-A head that llhttp refuses and servers accept is put right and parsed again where it begins with a call, or with the
-bytes behind a message that ended with one (`http1_repair`).
+A head that llhttp refuses and servers accept is put right and parsed again (`http1_repair`), wherever in a call it
+begins (`http1_boundary`). Out of step none is: it may be a body's.
 
 A start line found in HUNT may be a body's, so the first message after it is told only once its head is complete, or
 is cut by something else than its bytes. If llhttp refuses it, it never was a message ("in doubt" below). In step, a
@@ -28,22 +32,19 @@ message is told at its first byte, and a refused one is evidence. Where bytes of
 requests in one call are taken for content too, unless the client is known to pipeline: the body of an upload whose
 head has passed may quote whole requests. A single whole request, quoted at a call's beginning, cannot be told apart.
 
+A reader is built in layers, each of which knows those before it: where a direction stands (`http1_state`), heads
+(`http1_heads`), content (`http1_content`), the modes (`http1_reader`); then for requests those that wait
+(`http1_waiting`) and the rest (`http1_request`), and for responses `http1_response`.
+
 What llhttp cannot be told through httptools is done around it: that a response to HEAD or CONNECT has no content (its
 input is cut where heads may end), that content was skipped (COUNT), that the peer went on after `Connection: close`.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, Protocol
+from typing import Final, Protocol
 
-from apisensor.protocols import anomalies
-from apisensor.protocols.http1_engine import DUPLICATE_LENGTH, Engine
-from apisensor.protocols.http1_repair import repaired
-from apisensor.protocols.identify import Start
-from apisensor.protocols.message import Field, Message, add_content, count_unseen
-from apisensor.streams.limits import Limits
-
-HEAD_END = b"\r\n\r\n"
+from apisensor.protocols.message import Message
 
 
 class Mode:
@@ -54,6 +55,8 @@ class Mode:
     COUNT: Final = 2
     HOLD: Final = 3
     STOP: Final = 4
+    AWAIT: Final = 5
+    CHUNKS: Final = 6
 
 
 class Pairing(Protocol):
@@ -75,7 +78,7 @@ class Pairing(Protocol):
 
     def response_ended(self, message: Message) -> None: ...
     def response_lost(self, message: Message | None, reason: str) -> None: ...
-    def mistaken(self, reader: Reader, size: int) -> None:
+    def mistaken(self, reader: object, size: int) -> None:
         """What began like a message while out of step was none; so many bytes of it were looked at."""
 
     def rejected(self) -> None:
@@ -85,386 +88,10 @@ class Pairing(Protocol):
         """Bytes that may be kept of this message's body, which begins now."""
 
     def switched(self, rest: bytes) -> None:
-        """What followed a 101 response in the same chunk."""
+        """What followed a response that switched the protocol in the same chunk."""
 
-    def unread(self, reader: Reader, size: int) -> None:
+    def unread(self, reader: object, size: int) -> None:
         """Bytes passed over while out of step."""
 
-    def ask_skip(self, reader: Reader, length: int) -> None:
+    def ask_skip(self, reader: object, length: int) -> None:
         """The next `length` bytes of this direction are content that need not be seen."""
-
-
-class Reader:
-    """What requests and responses have in common."""
-
-    __slots__ = (
-        "_candidate",
-        "_candidate_ns",
-        "_doubtful_bytes",
-        "_engine",
-        "_fields",
-        "_from_boundary",
-        "_head_bytes",
-        "_left",
-        "_length",
-        "_open_head",
-        "_parser",
-        "_refused_data",
-        "_resumed",
-        "_suspect",
-        "_until_end",
-        "in_doubt",
-        "limits",
-        "message",
-        "mode",
-        "now",
-        "pairing",
-    )
-
-    def __init__(self, pairing: Pairing, limits: Limits, engine: Engine) -> None:
-        self._engine = engine
-        self.pairing = pairing
-        self.limits = limits
-        self.mode: int = Mode.HUNT
-        self.message: Message | None = None
-        """The message under way; None between messages."""
-        self.now = 0
-        self.in_doubt = True
-        """The message under way, or the next one, was found in HUNT and its head is not complete: it may be none."""
-        self._doubtful_bytes = 0
-        """Bytes of it that llhttp took in earlier calls."""
-        self._parser: Any = None
-        self._fields: list[Field] = []
-        self._length: int | None = None
-        """Content-Length, where it frames the body of the message under way."""
-        self._left = 0
-        """COUNT: content to come."""
-        self._until_end = False
-        """The message under way ends with its direction."""
-        self._candidate = b""
-        self._candidate_ns = 0
-        self._head_bytes = 0
-        self._refused_data = b""
-        """What llhttp was given when it refused."""
-        self._from_boundary = False
-        """The message under way, or the next one, begins with the first byte of `_open_head`, or of the call."""
-        self._open_head: list[bytes] = []
-        """What earlier calls brought of a head that is not complete."""
-        self._suspect: Exception | None = None
-        """The head under way was refused, for this reason, and may be put right when all of it is there."""
-        self._resumed = False
-        """What the parser is given next is the message under way once more, put right."""
-
-    # Input
-
-    def feed(self, data: bytes, now: int, call_start: bool) -> None:
-        """The next bytes of this direction, seen at event time `now`.
-
-        Args:
-            call_start: data[0] began an application call.
-        """
-        self.now = now
-        mode = self.mode
-        if mode == Mode.PARSE:
-            self._parse(data)
-        elif mode == Mode.COUNT:
-            self._count(data)
-        elif mode == Mode.HUNT:
-            self._hunt(data, call_start)
-        else:
-            self._keep(data)
-
-    def gap(self, length: int | None, reason: str, counted: bool, now: int) -> None:
-        """Bytes of this direction are missing here.
-
-        Args:
-            length: None where it is unknown.
-            reason: An INCOMPLETE_REASONS name.
-            counted: They were counted exactly and deliberately not captured: no loss inside a body whose end is known.
-        """
-        self.now = now
-        message = self.message
-        if message is None or message.fields is None or self.mode not in (Mode.PARSE, Mode.COUNT):
-            self.lose(reason)
-            return
-        left = self._length - message.body_size if self._length is not None else None
-        if self._until_end:
-            left = length or 0  # whatever is missing was content
-        elif left is None or length is None:
-            self.lose(reason)
-            return
-        message.end_ns = now
-        size = min(left, length or 0)
-        if counted and size == length:
-            count_unseen(message, size)
-        else:
-            message.room = 0
-            message.body_size += size
-            message.reason = message.reason or reason
-            if message.counter is not None:
-                message.counter.skip(size, reason)
-        if self._until_end:
-            return
-        self._left = left - size
-        self.mode = Mode.COUNT
-        if not self._left:
-            self._end_counted()
-        if size != length:
-            self.lose(reason)
-
-    def lose(self, reason: str) -> None:
-        """This direction is out of step: give up the message under way and look for the next one."""
-        message, self.message = self.message, None
-        if self.mode != Mode.STOP:
-            self.mode = Mode.HUNT
-        self._candidate = b""
-        if message is not None:
-            if message.counter is not None:
-                message.counter.lose(reason)
-            self._seal(message, reason)
-        self._parser = None
-        self.in_doubt = True
-        self._lost(message, reason)
-
-    def forget(self) -> None:
-        """Out of step without a loss: what is under way belongs to nothing, and what comes next is a new message."""
-        self.message = None
-        self.mode = Mode.HUNT
-        self.in_doubt = True
-        self._parser = None
-        self._candidate = b""
-
-    def start(self) -> None:
-        """The next byte is the first of a message."""
-        self.mode = Mode.PARSE
-        self._doubtful_bytes = 0
-        self._open_head = []
-        self._suspect = None
-        self._parser = self._new_parser()
-
-    # The parser's callbacks; the other ones are in the subclasses
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Blanks behind a value are not part of it (RFC 9112 section 5.1). Other white space the parser refuses.
-        self._fields.append((name, value.rstrip()))
-
-    def on_body(self, piece: bytes) -> None:
-        message = self.message
-        if message is not None:
-            size = len(piece)
-            if message.counter is not None:
-                add_content(message, piece)
-            elif message.room >= size:
-                message.body_size += size
-                message.body.append(piece)
-                message.room -= size
-                message.kept += size
-            elif message.room:
-                add_content(message, piece)
-            else:
-                message.body_size += size
-
-    # Modes
-
-    def _parse(self, data: bytes) -> None:
-        opened = self.message
-        if opened is None:
-            self._from_boundary = True
-        elif self._suspect is not None:
-            self._refused(self._suspect, data)
-            return
-        try:
-            self._parser.feed_data(data)
-        except self._engine.switched as upgrade:
-            self._upgraded(data[upgrade.args[0] :])
-            return
-        except self._engine.failed:
-            raise  # an error in this program, not in the bytes
-        except self._engine.refused as refusal:
-            self._refused(refusal, data)
-            return
-        message = self.message
-        if message is not None:
-            message.end_ns = self.now
-            if message.fields is None:
-                self._bound_head(message, data, message is opened)
-            elif self._length is not None and not message.room:
-                self._left = self._length - message.body_size
-                if self._left > self.limits.skip_beyond and message.counter is None:
-                    self.mode = Mode.COUNT
-                    self.pairing.ask_skip(self, self._left)
-            elif len(message.trailers) > self.limits.header_count:
-                self._limit(message, anomalies.HEADER_COUNT)
-
-    def _count(self, data: bytes) -> None:
-        message = self.message
-        assert message is not None
-        left = self._left
-        message.end_ns = self.now
-        if len(data) < left:
-            add_content(message, data)
-            self._left = left - len(data)
-            return
-        add_content(message, data[:left])
-        self._end_counted()
-        if len(data) > left:
-            self.feed(data[left:], self.now, False)
-
-    def _hunt(self, data: bytes, call_start: bool) -> None:
-        candidate = self._candidate
-        if candidate:
-            verdict = self._starts(candidate + data)
-            if verdict is Start.MORE and len(candidate) + len(data) <= self.limits.start_line:
-                self._candidate = candidate + data
-                return
-            self._candidate = b""
-            if verdict is not Start.OTHER and verdict is not Start.MORE:
-                now = self.now
-                self.start()
-                self.feed(candidate, self._candidate_ns, False)
-                self.feed(data, now, False)
-                return
-            self.pairing.unread(self, len(candidate))
-        if call_start:
-            verdict = self._starts(data)
-            if verdict is Start.MORE and len(data) <= self.limits.start_line:
-                self._candidate = data
-                self._candidate_ns = self.now
-                return
-            if verdict is not Start.OTHER and verdict is not Start.MORE:
-                self.start()
-                self._parse(data)
-                return
-        self.pairing.unread(self, len(data))
-
-    _of_requests: ClassVar[bool]
-    """Whether this direction carries requests."""
-
-    def _keep(self, data: bytes) -> None:
-        """HOLD and STOP; only requests are held."""
-
-    # What differs between requests and responses
-
-    def _starts(self, data: bytes) -> Start:
-        """Whether a message begins here."""
-        raise NotImplementedError
-
-    def _new_parser(self) -> Any:
-        raise NotImplementedError
-
-    def on_message_complete(self) -> None:
-        raise NotImplementedError
-
-    def _begun(self, message: Message) -> None:
-        """Tell the pairing of a message."""
-        raise NotImplementedError
-
-    def _lost(self, message: Message | None, reason: str) -> None:
-        raise NotImplementedError
-
-    def _upgraded(self, rest: bytes) -> None:
-        raise NotImplementedError
-
-    def _describe(self, message: Message) -> None:
-        """Fill in what is known of a head that will not be complete."""
-        raise NotImplementedError
-
-    # The ends of messages
-
-    def _end_counted(self) -> None:
-        """The body that was counted is complete."""
-        self.start()
-        self.on_message_complete()
-
-    def _refused(self, refusal: Exception, data: bytes) -> None:
-        """llhttp does not accept what it was given."""
-        if self.mode != Mode.PARSE:
-            return  # the pairing has turned away from this flow during the call
-        if self._put_right(refusal, data):
-            return
-        if self.message is not None and str(refusal) == DUPLICATE_LENGTH:
-            self.message.anomalies.append(anomalies.REPEATED_CONTENT_LENGTH)
-        elif self.in_doubt:
-            size = self._doubtful_bytes + len(data)
-            self.forget()
-            self.pairing.mistaken(self, size)
-            return
-        self._refused_data = data
-        self.lose("parse_error")
-        self._refused_data = b""
-        self.pairing.rejected()
-
-    def _put_right(self, refusal: Exception, data: bytes) -> bool:
-        """Whether the refused head is one that servers accept; it is then parsed as they read it (`http1_repair`)."""
-        message = self.message
-        if message is None or message.fields is not None or self.in_doubt or not self._from_boundary:
-            return False
-        head = b"".join((*self._open_head, data))
-        found = repaired(head, request=self._of_requests)
-        self._suspect = None
-        self._open_head = []
-        if found is None:
-            return False
-        message.end_ns = self.now
-        if not found.data:
-            self._open_head = [head]
-            self._suspect = refusal
-            return True
-        message.anomalies += found.anomalies
-        self._from_boundary = False  # once
-        self._parser = self._new_parser()
-        self._resumed = True
-        self._resume(found.target)
-        self._parse(found.data)
-        return True
-
-    def _resume(self, target: bytes) -> None:  # noqa: ARG002 - responses have none
-        """The message under way begins once more; its target as sent, where that is not what the parser will see."""
-        self._fields = []
-
-    def _seal(self, message: Message, reason: str) -> None:
-        """No more of this message will be seen."""
-        if self.in_doubt:
-            self._begun(message)
-        message.ended = True
-        message.reason = message.reason or reason
-        if message.fields is None:
-            self._describe(message)
-            if self._fields:
-                message.fields = self._fields
-                _note_framing(message)
-
-    # Bounds
-
-    def _bound_head(self, message: Message, data: bytes, continued: bool) -> None:
-        """A head is open at the end of a chunk: bound what it may grow to."""
-        self._doubtful_bytes += len(data)
-        if self._from_boundary:
-            self._open_head.append(data)
-        if continued:
-            self._head_bytes += len(data)
-        else:
-            self._head_bytes = sum(len(name or b"") + len(value or b"") for name, value in self._fields)
-        if self._head_bytes > self.limits.header_bytes:
-            self._limit(message, anomalies.HEADER_BYTES)
-        elif len(self._fields) > self.limits.header_count:
-            self._limit(message, anomalies.HEADER_COUNT)
-
-    def _limit(self, message: Message, anomaly: str) -> None:
-        message.anomalies.append(anomaly)
-        count = self.limits.header_count
-        del self._fields[count:], message.trailers[count:]
-        self.lose("limit")
-
-    def _cut_fields(self, message: Message) -> None:
-        if len(self._fields) > self.limits.header_count:
-            del self._fields[self.limits.header_count :]
-            message.anomalies.append(anomalies.HEADER_COUNT)
-            message.reason = message.reason or "limit"
-
-
-def _note_framing(message: Message) -> None:
-    """Anomalies of a head that was refused."""
-    names = [name.lower() for name, _ in message.fields or () if name is not None]
-    if b"content-length" in names and b"transfer-encoding" in names:
-        message.anomalies.append(anomalies.CONTENT_LENGTH_WITH_TRANSFER_ENCODING)

@@ -1,4 +1,4 @@
-"""Heads that are not what RFC 9112 says, and that servers accept: put right, each with the anomaly that says so.
+"""Heads that are not what RFC 9112 says, or not what llhttp knows, and that servers accept: put right, with an anomaly.
 
 The parser is strict. Where it refuses a head of a connection that is in step, the head is looked at here, and what is
 known of servers' leniency is written as it should have been; then it is parsed again. What a server makes of it is in
@@ -10,21 +10,38 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from apisensor.protocols import anomalies
+from apisensor.protocols.message import Field
 
 LONGEST = 16 * 1024
 """Bytes of a head that is put right. Servers refuse longer ones; it is joined again with each piece that comes."""
 
 _BLANKS = b" \t"
 _NOT_ASCII = bytes(range(0x80, 0x100))
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+"""What a method may consist of (RFC 9110 section 5.6.2)."""
+_METHODS = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
+"""Methods that every parser knows."""
+_STAND_IN = b"POST"
+"""What the parser is given for a method that it may not know."""
 
 
 class Repaired(NamedTuple):
     """A head put right, and what follows it."""
 
     data: bytes
+    """Empty where the head is not complete yet."""
+    method: bytes
+    """The method as sent, where it had to be changed; else empty."""
     target: bytes
     """The request target as sent, where it had to be changed; else empty."""
+    lengths: list[tuple[int, Field]]
+    """Content-Length lines that had to be changed, as sent, each with its place among the lines."""
     anomalies: list[str]
+
+    def as_sent(self, fields: list[Field]) -> None:
+        """Make the lines that the parser told those that were sent."""
+        for number, (place, field) in enumerate(self.lengths):
+            fields[place : place + (number == 0)] = [field]  # the first one is there, the others were left out
 
 
 def repaired(data: bytes, *, request: bool) -> Repaired | None:
@@ -33,12 +50,13 @@ def repaired(data: bytes, *, request: bool) -> Repaired | None:
     A head that is not complete has no data yet: b"", and the anomalies that it is known to have.
     """
     head, rest, bare = _divided(data)
+    complete = rest is not None
     found: list[str] = []
     lines = head.split(b"\n")
-    if bare or any(line[-1:] != b"\r" for line in (lines[:-1] if rest is None else lines)):
+    if bare or any(line[-1:] != b"\r" for line in (lines if complete else lines[:-1])):
         found.append(anomalies.BARE_LINE_FEED)
     lines = [line.removesuffix(b"\r") for line in lines]
-    start, target = _start_line(lines[0]) if request else (lines[0], b"")
+    start, method, target = _start_line(lines[0]) if request else (lines[0], b"", b"")
     if target:
         found.append(anomalies.NON_ASCII_TARGET)
     fields: list[bytes] = [start]
@@ -53,12 +71,18 @@ def repaired(data: bytes, *, request: bool) -> Repaired | None:
         if name[-1:] and name[-1:] in _BLANKS and (colon or line is lines[-1]):
             name = name.rstrip(_BLANKS)
             _note(found, anomalies.SPACE_BEFORE_COLON)
+        if name.lower() == b"transfer-encoding" and value.rstrip(b" ")[-1:] == b"\t":
+            value = value.rstrip(_BLANKS)
+            _note(found, anomalies.TAB_BEHIND_CODING)
         fields.append(name + colon + value)
-    if not found:
+    lengths = _unite_lengths(fields, complete=complete)
+    if lengths:
+        found.append(anomalies.REPEATED_CONTENT_LENGTH)
+    if not found and not method:
         return None
     if rest is None:
-        return Repaired(b"", b"", found) if len(data) < LONGEST else None
-    return Repaired(b"\r\n".join(fields) + b"\r\n\r\n" + rest, target, found)
+        return Repaired(b"", b"", b"", [], found) if len(data) < LONGEST else None
+    return Repaired(b"\r\n".join(fields) + b"\r\n\r\n" + rest, method, target, lengths, found)
 
 
 def _divided(data: bytes) -> tuple[bytes, bytes | None, bool]:
@@ -71,16 +95,41 @@ def _divided(data: bytes) -> tuple[bytes, bytes | None, bool]:
     return data[:at], data[at + size :], size == 2
 
 
-def _start_line(line: bytes) -> tuple[bytes, bytes]:
-    """The request line with its target in ASCII, and the target as sent; empty where it is ASCII."""
+def _start_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """The request line as every parser takes it; the method and the target as sent, each empty where nothing had to be
+    changed."""
     method, _, rest = line.partition(b" ")
     target, blank, version = rest.rpartition(b" ")
     if not blank:  # the line is not complete
         target, version = version, b""
-    if len(target.translate(None, _NOT_ASCII)) == len(target):
-        return line, b""
+    known = method in _METHODS or bool(method.translate(None, _TOKEN)) or not method
+    if known and len(target.translate(None, _NOT_ASCII)) == len(target):
+        return line, b"", b""
     plain = b"".join(b"%%%02X" % octet if octet >= 0x80 else bytes((octet,)) for octet in target)
-    return b" ".join((method, plain, version)), target
+    start = b" ".join((method if known else _STAND_IN, plain, version))
+    return start, b"" if known else method, target if plain != target else b""
+
+
+def _unite_lengths(fields: list[bytes], *, complete: bool) -> list[tuple[int, Field]]:
+    """Make Content-Length lines and members that agree one (RFC 9110 section 8.6), in place.
+
+    Returns: the lines as sent; empty where there is nothing to unite, or where they differ.
+    """
+    places = [at for at, line in enumerate(fields) if at and line.partition(b":")[0].lower() == b"content-length"]
+    values = [fields[at].partition(b":")[2].strip(_BLANKS) for at in places]
+    members = [member.strip(_BLANKS) for value in values for member in value.split(b",")]
+    if len(members) < 2:
+        return []
+    known = members if complete else members[:-1]  # the last one may go on
+    if len(set(known)) != 1 or not known[0].isdigit():
+        return []
+    sent: list[tuple[int, Field]] = [
+        (at - 1, (fields[at].partition(b":")[0], value)) for at, value in zip(places, values, strict=True)
+    ]
+    fields[places[0]] = b"%s: %s" % (fields[places[0]].partition(b":")[0], known[0])
+    for at in reversed(places[1:]):
+        del fields[at]
+    return sent
 
 
 def _note(found: list[str], anomaly: str) -> None:

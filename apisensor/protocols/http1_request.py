@@ -6,8 +6,11 @@ from typing import Any
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import PLAIN, counter_of
-from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
+from apisensor.protocols.http1 import Mode, Pairing
+from apisensor.protocols.http1_boundary import HEAD_END
+from apisensor.protocols.http1_chunks import Chunks
 from apisensor.protocols.http1_engine import Engine
+from apisensor.protocols.http1_waiting import WaitingReader
 from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
@@ -18,52 +21,39 @@ _LENGTHS = frozenset(map(len, _FRAMING))
 """Comparing lengths first is cheaper than lower() for each name."""
 
 
-class RequestReader(Reader):
+class RequestReader(WaitingReader):
     """The direction that carries requests."""
 
     __slots__ = (
-        "_as_sent",
         "_coded",
-        "_held",
-        "_held_bytes",
-        "_held_lost",
-        "_priming",
         "_switching",
         "_url",
-        "late",
         "pipelines",
     )
 
     def __init__(self, pairing: Pairing, limits: Limits, engine: Engine) -> None:
         super().__init__(pairing, limits, engine)
-        self.late = True
-        """Bytes of this direction have passed unseen, so that the middle of a body may come next."""
         self.pipelines = False
         """The client is known to send requests before earlier ones are answered."""
         self._url = b""
-        self._as_sent = b""
-        """The target, where the parser is given another one."""
         self._switching = False
         """The message under way asks to switch the protocol, so what follows it is held."""
         self._coded = False
         """The message under way asks to switch the protocol and has a chunked body."""
-        self._priming = False
-        """llhttp is given a head of ours, to have it read a body."""
-        self._held: list[tuple[bytes, int, bool]] = []
-        self._held_bytes = 0
-        self._held_lost: str | None = None
 
     _of_requests = True
 
     def on_message_begin(self) -> None:
-        if self._priming or self._resumed:
+        if self._resumed:
             self._resumed = False
+            self._url = b""
             return
         now = self.now
         self.message = message = Message(now, now)
         self._fields = []
-        self._url = self._as_sent = b""
-        self._switching = self._coded = False
+        self._url = b""
+        self._sent = None
+        self._switching = self._coded = self._chunked = False
         if self.in_doubt:
             self.pairing.request_in_doubt()
         else:
@@ -84,10 +74,6 @@ class RequestReader(Reader):
     def _new_parser(self) -> Any:
         return self._engine.request(self)
 
-    def _resume(self, target: bytes) -> None:
-        super()._resume(target)
-        self._url, self._as_sent = b"", target
-
     def on_url(self, piece: bytes) -> None:
         self._url = self._url + piece if self._url else piece
 
@@ -99,18 +85,22 @@ class RequestReader(Reader):
             self.in_doubt = False
             self.pairing.request_begun(message)
         parser = self._parser
-        message.method = method = parser.get_method()
+        url = self._url
+        fields = self._fields
+        sent = self._sent
+        if sent is None:
+            message.method = method = parser.get_method()
+        else:
+            message.method = method = sent.method or parser.get_method()
+            url = sent.target or url
         version = parser.get_http_version()
         if version != "1.1":
             if version == "1.0":
                 message.version = "http/1.0"
             else:
                 message.reason = "parse_error"
-        if self._open_head:
-            self._open_head = []
-        fields = self._fields
-        length = authority = kind = None
-        coded = upgrade = False
+        length = authority = coding = kind = None
+        upgrade = False
         for name, value in fields:
             if len(name) in _LENGTHS and (key := name.lower()) in _FRAMING:  # type: ignore[arg-type, union-attr]
                 if key == b"host":
@@ -121,23 +111,25 @@ class RequestReader(Reader):
                 elif key == b"content-length":
                     length = value
                 elif key == b"transfer-encoding":
-                    coded = True
+                    coding = value
                 elif key == b"content-type":
                     kind = value
                 else:
                     upgrade = True
         message.authority = authority
-        url = self._as_sent or self._url
         if url[:1] == b"/" and method != b"CONNECT":
             message.target = url
         else:
             _split_target(message, url)
+        if sent is not None:
+            sent.as_sent(fields)
         if len(fields) > self.limits.header_count:
             self._cut_fields(message)
         message.fields = fields
         self._fields = message.trailers
         self._length = None
-        if coded:
+        if coding is not None:
+            self._chunked = coding.rpartition(b",")[2].strip().lower() == b"chunked"
             if length is not None:
                 message.anomalies.append(anomalies.CONTENT_LENGTH_WITH_TRANSFER_ENCODING)
             message.room = self.pairing.room(message)
@@ -151,8 +143,8 @@ class RequestReader(Reader):
             self._length = None  # RFC 9110 section 9.3.6: no content, what follows is the tunnel
             self._switching = True
         elif upgrade and parser.should_upgrade():
-            self._switching = not coded
-            self._coded = coded
+            self._switching = coding is None
+            self._coded = coding is not None
         self.pairing.request_headed(message)
 
     def on_message_complete(self) -> None:
@@ -162,7 +154,6 @@ class RequestReader(Reader):
         if self._coded or (self._switching and self._length and message.body_size < self._length):
             return  # httptools passes over the body of a request with Upgrade; _upgraded reads it
         self.message = None
-        self._from_boundary = False
         message.end_ns = self.now
         message.ended = True
         if self._switching:
@@ -173,13 +164,10 @@ class RequestReader(Reader):
     def _upgraded(self, rest: bytes) -> None:
         message = self.message
         if message is not None and self._coded:
-            # Read it as the chunked body of a request that does not ask to switch. What follows is taken for HTTP/1
-            # until the response says otherwise.
-            self.start()
-            self._fields, self.message, self._priming = [], None, True
-            self._parser.feed_data(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
-            self._fields, self.message, self._priming = message.trailers, message, False
+            # What follows the body is taken for HTTP/1 until the response says otherwise.
             self._coded = False
+            self._chunks = Chunks(message, self.limits)
+            self.mode = Mode.CHUNKS
         elif message is not None and self._length is not None:
             self._left = self._length
             self.mode = Mode.COUNT
@@ -192,65 +180,13 @@ class RequestReader(Reader):
         self._switching = switching
         self.on_message_complete()
 
-    def _keep(self, data: bytes) -> None:
-        if self.mode != Mode.HOLD or self._held_lost:
-            self.pairing.unread(self, len(data))
-            return
-        self._held_bytes += len(data)
-        if self._held_bytes > self.limits.header_bytes:
-            self._held_lost = "limit"
-            self._held.clear()
-            return
-        self._held.append((data, self.now, True))
-
-    def lose(self, reason: str) -> None:
-        if self.mode == Mode.HOLD:
-            self._held_lost = reason
-            self._held.clear()
-            return
-        self.late = True
-        super().lose(reason)
-
-    def forget(self) -> None:
-        super().forget()
-        self.take_held()
-        self._held_lost = None
-
-    def take_held(self) -> list[tuple[bytes, int, bool]]:
-        """What was held, as arguments of `feed`; nothing is held any more."""
-        held, self._held, self._held_bytes = self._held, [], 0
-        return held
-
-    def held_lost(self) -> str | None:
-        """Why what was held is not all that came."""
-        return self._held_lost
-
-    def resume(self) -> None:
-        """The switch was declined: what follows is HTTP/1 still."""
-        if self.mode != Mode.HOLD:
-            return
-        lost, self._held_lost = self._held_lost, None
-        self.start()
-        for data, now, call_start in self.take_held():
-            self.feed(data, now, call_start)
-        if lost:
-            self.lose(lost)
-
-    def end(self) -> None:
-        """The direction is over."""
-        message, self.message = self.message, None
-        self._candidate = b""
-        if message is not None:
-            self.mode = Mode.HUNT
-            self._seal(message, "request_not_finished")
-            self.pairing.request_ended(message)
-
     def _lost(self, message: Message | None, reason: str) -> None:
         self.pairing.request_lost(message, reason)
 
     def _describe(self, message: Message) -> None:
         if self._url and self._parser is not None:
-            message.method = self._parser.get_method()
+            sent = self._sent
+            message.method = (sent is not None and sent.method) or self._parser.get_method()
             # llhttp does not say when a target is complete: a field line, or the version, must have followed.
             if self._fields or self._url + b" HTTP/1." in self._refused_data:
                 _split_target(message, self._url)

@@ -6,8 +6,10 @@ from typing import Any
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import PLAIN, counter_of
-from apisensor.protocols.http1 import HEAD_END, Mode, Pairing, Reader
+from apisensor.protocols.http1 import Mode, Pairing
+from apisensor.protocols.http1_boundary import HEAD_END
 from apisensor.protocols.http1_engine import Engine
+from apisensor.protocols.http1_reader import Reader
 from apisensor.protocols.identify import Start, response_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
@@ -40,8 +42,8 @@ class ResponseReader(Reader):
         now = self.now
         self.message = message = Message(now, now)
         self._fields = []
-        self._bodiless = self._until_end = False
-        self._length = None
+        self._bodiless = self._until_end = self._chunked = False
+        self._length = self._sent = None
         if not self.in_doubt:
             self.pairing.response_begun(message)
 
@@ -56,8 +58,6 @@ class ResponseReader(Reader):
             self.in_doubt = False
             self.pairing.response_begun(message)
         message.status = status = self._parser.get_status_code()
-        if self._open_head:
-            self._open_head = []
         fields = self._fields
         length = coding = kind = None
         for name, value in fields:
@@ -68,6 +68,8 @@ class ResponseReader(Reader):
                     kind = value
                 else:
                     coding = value
+        if self._sent is not None:
+            self._sent.as_sent(fields)
         if len(fields) > self.limits.header_count:
             self._cut_fields(message)
         message.fields = fields
@@ -79,7 +81,8 @@ class ResponseReader(Reader):
             return
         if coding is not None:
             # Without "chunked" as the last coding the body ends with the connection (RFC 9112 section 6.3).
-            self._until_end = coding.rpartition(b",")[2].strip().lower() != b"chunked"
+            self._chunked = coding.rpartition(b",")[2].strip().lower() == b"chunked"
+            self._until_end = not self._chunked
         elif length is not None:
             self._length = int(length)
             if not self._length:
@@ -92,7 +95,6 @@ class ResponseReader(Reader):
 
     def on_message_complete(self) -> None:
         message, self.message = self.message, None
-        self._from_boundary = False
         if message is None:
             return
         message.end_ns = self.now
@@ -174,7 +176,7 @@ class ResponseReader(Reader):
             self.pairing.switched(rest)
 
     def _keep(self, data: bytes) -> None:
-        self.pairing.unread(self, len(data))
+        self.pairing.switched(data)
 
     def _lost(self, message: Message | None, reason: str) -> None:
         self.pairing.response_lost(message, reason)

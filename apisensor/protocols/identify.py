@@ -57,13 +57,13 @@ def request_start(data: bytes) -> Start:
         return Start.OTHER
     if blank < 0:
         return Start.MORE
-    end = data.find(b"\r\n", blank)
+    end = data.find(b"\n", blank)
     if end < 0:
         line = data[blank + 1 :].removesuffix(b"\r")
         target, _, version = line.partition(b" ")
         fits = not target.translate(None, _TARGET) and b"HTTP/1.".startswith(version[:7]) and len(version) <= 8
         return Start.MORE if fits else Start.OTHER
-    line = data[blank:end]
+    line = data[blank:end].removesuffix(b"\r")  # servers take a line feed alone (RFC 9112 section 2.2)
     target = line[1:-9]
     if line[-9:] not in _VERSIONS or target.translate(None, _TARGET):
         return Start.OTHER
@@ -78,7 +78,9 @@ def response_start(data: bytes) -> Start:
         pattern = _STATUS + data[7:8] + b" " + data[9:12]
         fits = pattern.startswith(data[:12]) and data[7:8] in b"01" and (data[9:12] or b"0").isdigit()
         return Start.MORE if fits else Start.OTHER
-    fits = data[:7] == _STATUS and data[7] in b"01" and data[8] == 0x20 and data[9:12].isdigit() and data[12] in b" \r"
+    fits = (
+        data[:7] == _STATUS and data[7] in b"01" and data[8] == 0x20 and data[9:12].isdigit() and data[12] in b" \r\n"
+    )
     return Start.RESPONSE if fits and data[9] != 0x30 else Start.OTHER
 
 

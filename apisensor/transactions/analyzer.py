@@ -173,7 +173,7 @@ class Analyzer:
         else:
             self._identify(flow, direction, data, now, event.call_start)
         if flow.ending is not None:
-            self._ignore(flow, flow.ending)
+            self._end_engine(flow, flow.ending)
 
     def _gap(self, event: Gap) -> None:
         if event.flow in self._ignored:
@@ -184,7 +184,7 @@ class Analyzer:
         for hole in flow.lanes[event.direction].gap(event.position, event.length, event.cause):
             self._lose(flow, event.direction, hole, event.time_ns)
         if flow.ending is not None:
-            self._ignore(flow, flow.ending)
+            self._end_engine(flow, flow.ending)
 
     def _open(self, event: Open) -> None:
         if event.flow in self._ignored:
@@ -267,6 +267,26 @@ class Analyzer:
         flow = self._known(id_)
         if flow is not None:
             self._ignore(flow, Count.FLOWS_FAILED)
+
+    def _end_engine(self, flow: Flow, cause: Count) -> None:
+        """The engine is through with this flow."""
+        if cause is not Count.TUNNELS:
+            self._ignore(flow, cause)
+            return
+        self.counts[cause] += 1
+        flow.abandon()
+        flow.begin_tunnel()
+        for direction in Direction:
+            inside = bytes(flow.tunnel[direction])
+            flow.tunnel[direction].clear()
+            if inside and flow.engine is not None:
+                flow.engine.data(direction, inside, flow.last_ns, True)
+            elif inside and flow.id not in self._ignored:
+                self._identify(flow, direction, inside, flow.last_ns, True)
+            elif inside:
+                self.counts[_NOT_HTTP_BYTES] += len(inside)
+        if flow.ending is not None:
+            self._end_engine(flow, flow.ending)
 
     def _ignore(self, flow: Flow, cause: Count) -> None:
         """Nothing more of this flow is wanted: its id is all that stays."""

@@ -25,15 +25,15 @@ class Count(enum.IntEnum):
     FLOWS_BEGUN = 4
     """Flows seen for the first time."""
     FLOWS_HTTP1 = 5
-    """Flows that turned out to be HTTP/1."""
+    """Flows, and insides of tunnels, that turned out to be HTTP/1."""
     FLOWS_HTTP2 = 6
-    """Flows that turned out to be HTTP/2, or switched to it."""
+    """Flows, and insides of tunnels, that turned out to be HTTP/2, or switched to it."""
     FLOWS_NOT_HTTP = 7
     """Flows given up because nothing in a bounded look was HTTP."""
     FLOWS_CIPHERTEXT = 8
     """Flows given up because they carry TLS records: the plaintext is elsewhere, or nowhere to be seen."""
     FLOWS_SWITCHED = 9
-    """Flows given up because they became a tunnel (CONNECT) or a protocol that is not read (Upgrade)."""
+    """Flows given up because they became a protocol that is not read (Upgrade)."""
     FLOWS_REJECTED = 10
     """Flows given up after max_rejects messages that a parser refused, or max_mistakes that never were any."""
     FLOWS_FAILED = 11
@@ -87,3 +87,5 @@ class Count(enum.IntEnum):
 
     FLOWS_WEBSOCKET = 33
     """HTTP/1 flows that became a WebSocket."""
+    TUNNELS = 34
+    """Flows that became a tunnel (CONNECT); what it carries is looked at like a new flow."""

@@ -129,6 +129,7 @@ class Flow:
         "shared",
         "tls",
         "total_looks",
+        "tunnel",
     )
 
     def __init__(self, id_: int, pid: int, tls: bool, shared: Shared) -> None:
@@ -154,7 +155,9 @@ class Flow:
         self.candidates: tuple[list[tuple[bytes, int, bool]], list[tuple[bytes, int, bool]]] = ([], [])
         """While the protocol is unknown: chunks that may be the beginning of a message, by direction."""
         self.prefix = [0, 0]
-        """Bytes of a PROXY header at the beginning of each direction."""
+        """Bytes of each direction before what is to be identified: a PROXY header, or what led to a tunnel."""
+        self.tunnel: tuple[bytearray, bytearray] = (bytearray(), bytearray())
+        """Set by an engine that ends with Count.TUNNELS: what it was given of the tunnel's inside, by direction."""
         self.looks = [0, 0]
         self.total_looks = 0
 
@@ -163,6 +166,15 @@ class Flow:
         for lane in self.lanes:
             if lane.position is None and self.engine is None:
                 lane.position = 0
+
+    def begin_tunnel(self) -> None:
+        """What follows in both directions is another conversation, except for what is in `tunnel` already."""
+        self.engine = self.ending = None
+        self.looks = [0, 0]
+        self.total_looks = 0
+        for direction, lane in enumerate(self.lanes):
+            # Where the position is not known, what is identified does not follow what led to the tunnel.
+            self.prefix[direction] = -1 if lane.position is None else lane.position - len(self.tunnel[direction])
 
     # For engines
 

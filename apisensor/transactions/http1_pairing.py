@@ -35,7 +35,8 @@ from collections import deque
 
 from apisensor.events.model import Direction
 from apisensor.protocols import anomalies
-from apisensor.protocols.http1 import Mode, Reader
+from apisensor.protocols.http1 import Mode
+from apisensor.protocols.http1_reader import Reader
 from apisensor.protocols.http1_request import RequestReader
 from apisensor.protocols.http1_response import BODILESS, ResponseReader
 from apisensor.protocols.message import Message, value_of
@@ -46,13 +47,14 @@ from apisensor.transactions.websocket_pairing import WebSocketPairing
 
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
+_CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 
 
 class Pair:
     """A request that waits for its response, or for its own end."""
 
-    __slots__ = ("bodiless", "peer", "request", "response", "unpaired")
+    __slots__ = ("bodiless", "continued", "peer", "request", "response", "unpaired")
 
     def __init__(self, request: Message, peer: Peer | None) -> None:
         self.request = request
@@ -60,6 +62,8 @@ class Pair:
         self.peer = peer
         self.bodiless = False
         """Its response may have no content whatever its fields say."""
+        self.continued = False
+        """The client was told to go on with its content (100)."""
         self.unpaired: str | None = None
         """Why its response cannot be told from others."""
 
@@ -107,6 +111,8 @@ class Http1Pairing:
     def gap(self, direction: int, length: int | None, reason: str, counted: bool, now: int) -> None:
         self.readers[direction].gap(length, reason, counted, now)
         if length is None and direction == self.request_direction:
+            if self.requests.mode == Mode.HOLD:
+                self.requests.forget()
             self._response_missed(reason)  # the sensor was away, for both directions
 
     def end(self, direction: int, now: int) -> None:
@@ -121,7 +127,7 @@ class Http1Pairing:
     def close(self, now: int, *, closed: bool) -> None:
         self.requests.now = self.responses.now = now
         self.responses.end(closed=closed)
-        self.requests.end()
+        self.requests.end(closed=closed)
         self._unpair("response_not_seen")
         self._drop_early()
         # What is left waits for nothing but the end of its request, and there is none any more.
@@ -168,7 +174,9 @@ class Http1Pairing:
         flow = self.flow
         flow.kept += message.kept
         pair = self._pending[0]
-        if pair.request is not message or pair.unpaired or (pair.response is not None and pair.response.ended):
+        if pair.response is not None and pair.response.ended and self.requests.mode == Mode.HOLD:
+            self._decided(pair)
+        elif pair.request is not message or pair.unpaired or (pair.response is not None and pair.response.ended):
             self._drain()
 
     def request_lost(self, message: Message | None, reason: str) -> None:
@@ -217,12 +225,10 @@ class Http1Pairing:
             return
         self.flow.kept += message.kept
         if self.requests.mode == Mode.HOLD and pair is self._pending[-1]:
-            if pair.request.method == b"CONNECT" and status is not None and status < 300:
-                self._switch(pair)
-                return
-            self._drain()
-            self.requests.resume()
+            self._decided(pair)
             return
+        if not pair.request.ended and not pair.continued and pair.request is self.requests.message:
+            self.requests.refused()
         self._drain()
 
     def response_lost(self, message: Message | None, reason: str) -> None:
@@ -245,7 +251,7 @@ class Http1Pairing:
 
     # What both tell
 
-    def mistaken(self, reader: Reader, size: int) -> None:
+    def mistaken(self, reader: object, size: int) -> None:
         self.flow.unread(size)
         self.flow.mistaken()
         if reader is self.responses:
@@ -257,17 +263,19 @@ class Http1Pairing:
     def room(self, message: Message) -> int:
         return self.flow.room(message)
 
-    def unread(self, reader: Reader, size: int) -> None:
+    def unread(self, reader: object, size: int) -> None:
         self.flow.unread(size)
         if reader is self.responses and self._in_step:
             self._response_missed("unknown")
 
-    def ask_skip(self, reader: Reader, length: int) -> None:
+    def ask_skip(self, reader: object, length: int) -> None:
         self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)
 
     def switched(self, rest: bytes) -> None:
         engine = self.flow.engine
-        if engine is not self and engine is not None:
+        if self.flow.ending is Count.TUNNELS:
+            self.flow.tunnel[1 - self.request_direction].extend(rest)
+        elif engine is not self and engine is not None:
             engine.data(1 - self.request_direction, rest, self.responses.now, True)
 
     # Order
@@ -374,6 +382,24 @@ class Http1Pairing:
             self._switch(pair)
         else:
             pair.response = None
+            pair.continued = pair.continued or message.status == _CONTINUE
+
+    def _decided(self, pair: Pair) -> None:
+        """The final response to a request that may switch the protocol is over."""
+        status = pair.response.status if pair.response is not None else None
+        if pair.request.method != b"CONNECT" or status is None or status >= 300:
+            self._drain()
+            self.requests.resume()
+            return
+        held, lost = self.requests.take_held(), self.requests.held_lost()
+        self.requests.mode = self.responses.mode = Mode.STOP
+        self._drain()
+        self._unpair("response_not_seen")
+        flow = self.flow
+        flow.ending = Count.TUNNELS
+        flow.from_start = not lost
+        for data, _, _ in held:
+            flow.tunnel[self.request_direction].extend(data)
 
     def _switch(self, pair: Pair) -> None:
         """The connection speaks something else from here on."""
@@ -382,7 +408,7 @@ class Http1Pairing:
         response = pair.response
         assert response is not None
         upgrade = (value_of(response.fields, b"upgrade") or b"").strip().lower()
-        if pair.request.method != b"CONNECT" and upgrade == b"websocket":
+        if upgrade == b"websocket":
             self._pending.remove(pair)
             flow = self.flow
             flow.engine = websocket = WebSocketPairing(flow, self.request_direction, pair.request, response, pair.peer)
@@ -394,7 +420,7 @@ class Http1Pairing:
             if lost is not None:
                 websocket.gap(self.request_direction, None, lost, False, self.requests.now)
             return
-        if pair.request.method != b"CONNECT" and upgrade == b"h2c":
+        if upgrade == b"h2c":
             # The response comes on stream 1 (RFC 7540 section 3.2; obsolete, and still what Java's client asks for).
             self._pending.remove(pair)
             flow = self.flow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from apisensor.events.model import Cause, Direction, End
-from apisensor.protocols.http1 import Reader
+from apisensor.protocols.http1_reader import Reader
 from apisensor.protocols.http1_request import RequestReader
 from apisensor.protocols.http1_response import ResponseReader
 from apisensor.protocols.http2 import FrameReader

@@ -212,19 +212,20 @@ def test_connection_close_does_not_end_the_conversation() -> None:
     assert len(claims(sensor)) == 2
 
 
-def test_a_connect_tunnel_ends_http() -> None:
+def test_a_connect_tunnel_is_one_transaction_and_its_inside_others() -> None:
     sensor = exchange(
         b"CONNECT host:443 HTTP/1.1\r\nHost: host:443\r\n\r\n",
         b"HTTP/1.1 200 Connection established\r\n\r\n",
-        (SEND, b"GET /not-ours HTTP/1.1\r\n\r\n"),
-        (RECEIVE, b"HTTP/1.1 200 OK\r\n\r\n"),
+        (SEND, b"GET /inside HTTP/1.1\r\n\r\n"),
+        (RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     )
     assert sensor.balanced()
-    (found,) = sensor.out
+    found, inside = sensor.out
+    assert (inside.request.method, inside.request.target, inside.incomplete_reason) == (b"GET", b"/inside", None)
     assert (found.request.method, found.request.authority, found.request.target) == (b"CONNECT", b"host:443", None)
     assert found.incomplete_reason is None
-    assert sensor.count(Count.FLOWS_SWITCHED) == 1
-    assert len(sensor.skips) == 2
+    assert sensor.count(Count.TUNNELS) == 1
+    assert sensor.skips == []
 
 
 def test_a_refused_connect_goes_on() -> None:
@@ -293,9 +294,9 @@ def test_both_length_and_coding_is_an_anomaly_and_the_coding_holds() -> None:
     assert sensor.out[0].anomalies == ["content-length-with-transfer-encoding"]
 
 
-def test_repeated_length_is_refused_and_said() -> None:
+def test_lengths_that_differ_are_refused_and_said() -> None:
     sensor = exchange(
-        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n",
     )
     (found,) = sensor.out

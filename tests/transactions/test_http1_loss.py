@@ -175,7 +175,8 @@ def test_a_body_that_ends_with_its_connection_and_was_not_captured(cause: Cause)
 @pytest.mark.parametrize(
     ("response", "length"),
     [
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n32\r\n", 50),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n32\r\n", 51),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n32", 50),
         (b"HTTP/1.1 200 OK\r\nContent-Len", 50),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n", 51),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n", None),
@@ -194,6 +195,32 @@ def test_what_was_not_captured_is_a_loss_where_it_may_have_held_framing(
     assert found.incomplete_reason == ("unknown" if cause is Cause.SKIPPED else cause.name.lower())
     assert found.anomalies == []
     assert sensor.balanced()
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n1e\r\nfgh"
+
+
+@pytest.mark.parametrize("head", [len(CHUNKED), 60, 20])
+@pytest.mark.parametrize("lost", [7, 27])
+def test_a_hole_in_a_chunk_costs_its_bytes_only(lost: int, head: int) -> None:
+    for cause in (Cause.RING_FULL, *NOT_CAPTURED):
+        sensor = Sensor()
+        sensor.open()
+        sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+        for piece in (CHUNKED[:head], CHUNKED[head:]):
+            if piece:
+                sensor.call(RECEIVE, piece, call_start=piece is not CHUNKED[head:])
+        sensor.gap(RECEIVE, lost, cause)
+        sensor.call(RECEIVE, b"x" * (27 - lost) + b"\r\n2\r\nyz\r\n0\r\nX: y\r\n\r\n", call_start=False)
+        sensor.calls(http1_calls(TRUTHS[:1]))
+        found, after = sensor.out
+        response = found.response
+        assert response is not None
+        assert (response.body_size, response.body, response.trailers) == (37, b"abcdefgh", [(b"X", b"y")])
+        assert found.incomplete_reason == ("ring_full" if cause is Cause.RING_FULL else None)
+        assert found.anomalies == ([] if cause is Cause.RING_FULL else ["body-not-captured"])
+        assert of_exchange(after) == TRUTHS[0]
+        assert sensor.balanced()
 
 
 def test_what_was_not_captured_does_not_excuse_a_loss() -> None:
@@ -402,7 +429,7 @@ def test_no_exchange_is_made_of_garbage(way: Direction, garbage: bytes, before: 
     sensor.open()
     sensor.calls(heads[before])
     if before != "nothing":
-        sensor.gap(way, 100)
+        sensor.gap(way, 1100)  # more than is left of the chunk
     for _ in range(20):
         sensor.call(way, garbage[:cut])
         if cut is not None:
