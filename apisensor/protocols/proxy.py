@@ -11,8 +11,16 @@ _HEAD = 16
 """Section 2.2: signature, version and command, family, length of what follows."""
 
 
-def header_length(data: bytes) -> int | None:
-    """Bytes of the PROXY header that data begins with; 0 where there is none, None where more bytes decide."""
+LOOKED_AT = 128
+"""Bytes that say all there is to know of a header's length; no line and no head is longer."""
+
+
+def header_length(data: bytes, size: int | None = None) -> int | None:
+    """Bytes of the PROXY header that data begins with; 0 where there is none, None where more bytes decide.
+
+    Args:
+        size: How many bytes there are, where data is only the first LOOKED_AT of them.
+    """
     if data[:1] == _LINE[:1]:
         return _line_length(data)
     if data[:_HEAD][: len(_SIGNATURE)] != _SIGNATURE[: len(data)]:
@@ -22,7 +30,7 @@ def header_length(data: bytes) -> int | None:
     if data[12] >> 4 != 2:
         return 0
     length = _HEAD + int.from_bytes(data[14:16], "big")
-    return length if len(data) >= length else None
+    return length if (len(data) if size is None else size) >= length else None
 
 
 def _line_length(data: bytes) -> int | None:

@@ -17,6 +17,7 @@ from apisensor.protocols.identify import Start, identify
 from apisensor.protocols.proxy import header_length
 from apisensor.streams.lane import END_OF_FLOW, Hole
 from apisensor.streams.limits import Limits
+from apisensor.transactions.candidate import WAIT
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Counters, Engine, Flow, Peer, Shared
 from apisensor.transactions.http1_pairing import Http1Pairing
@@ -41,9 +42,6 @@ _REASONS[Cause.SKIPPED] = "unknown"  # only said of what lies outside of bodies,
 
 _COUNTED = frozenset((Cause.SKIPPED, Cause.NOT_IN_USER_MEMORY, Cause.CALL_LIMIT))
 """Bytes that passed while the sensor looked, and that it did not copy."""
-
-_WAIT = 64 * 1024
-"""Bytes of one direction kept while they may be the beginning of a message, and the protocol is unknown."""
 
 
 class Analyzer:
@@ -242,7 +240,7 @@ class Analyzer:
         self._guard(flow, "close", now, closed=closed)
         flow.abandon()
         for direction in (0, 1):
-            self.counts[_NOT_HTTP_BYTES] += sum(len(data) for data, _, _ in flow.candidates[direction])
+            self.counts[_NOT_HTTP_BYTES] += flow.candidates[direction].size
         flow.engine = None
         flow.release_unbound()
 
@@ -329,17 +327,19 @@ class Analyzer:
         elif flow.lanes[direction].position == flow.prefix[direction] + len(data):
             call_start = True  # whatever the call was, this follows the header
         verdict = Start.OTHER
-        if candidate:
-            verdict = identify(b"".join(piece for piece, _, _ in candidate) + data)
+        if candidate.size:
+            verdict = candidate.look(data)
             if verdict is Start.OTHER:
-                self.counts[_NOT_HTTP_BYTES] += sum(len(piece) for piece, _, _ in candidate)
+                self.counts[_NOT_HTTP_BYTES] += candidate.size
                 candidate.clear()
         if verdict is Start.OTHER and call_start:
             verdict = identify(data)
         if verdict is Start.MORE:
-            candidate.append((data, now, call_start))
-            if sum(len(piece) for piece, _, _ in candidate) <= _WAIT:
+            if candidate.size + len(data) <= WAIT:
+                candidate.add(data, now, call_start)
                 return
+            self.counts[_NOT_HTTP_BYTES] += candidate.size
+            candidate.clear()
             verdict = Start.OTHER
         if verdict is Start.TLS:
             self.counts[_NOT_HTTP_BYTES] += len(data)
@@ -348,12 +348,12 @@ class Analyzer:
         if verdict is Start.OTHER:
             self._look(flow, direction, data, call_start)
             return
-        candidate.append((data, now, call_start))
+        candidate.add(data, now, call_start)
         kept = flow.candidates
         if verdict is Start.REQUEST or verdict is Start.RESPONSE:
             self.counts[Count.FLOWS_HTTP1] += 1
             requests = direction if verdict is Start.REQUEST else 1 - direction
-            seen = flow.prefix[requests] + sum(len(piece) for piece, _, _ in kept[requests])
+            seen = flow.prefix[requests] + kept[requests].size
             engine: Engine = Http1Pairing(flow, requests, late=flow.lanes[requests].position != seen)
         else:
             self.counts[Count.FLOWS_HTTP2] += 1
@@ -362,33 +362,30 @@ class Analyzer:
         if verdict is Start.RESPONSE or verdict is Start.FRAMES:
             self.counts[Count.FLOWS_JOINED_LATE] += 1
         for way in (1 - direction, direction):
-            pieces = list(kept[way])
-            kept[way].clear()
-            for piece in pieces:
+            for piece in kept[way].take():
                 engine.data(way, *piece)
 
     def _pass_proxy_header(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> bytes:
         """What there is to identify: all of data, or what follows a PROXY header; b"" where nothing is there yet."""
         candidate = flow.candidates[direction]
-        begun = b"".join([*(piece for piece, _, _ in candidate), data]) if candidate else data
-        if flow.lanes[direction].position != len(begun) or not (call_start or candidate):
+        size = candidate.size + len(data)
+        if flow.lanes[direction].position != size or not (call_start or candidate.size):
             return data
-        length = header_length(begun)
+        length = header_length(candidate.head(data), size)
         if length == 0:
             return data
         if length is None:
-            candidate.append((data, now, call_start))
+            candidate.add(data, now, call_start)
             return b""
         self.counts[_NOT_HTTP_BYTES] += length
         flow.prefix[direction] = length
+        rest = data[length - candidate.size :]
         candidate.clear()
-        return begun[length:]
+        return rest
 
     def _look(self, flow: Flow, direction: Direction, data: bytes, call_start: bool) -> None:
         """These bytes are no message's beginning."""
-        candidate = flow.candidates[direction]
-        self.counts[_NOT_HTTP_BYTES] += len(data) + sum(len(piece) for piece, _, _ in candidate[:-1])
-        candidate.clear()
+        self.counts[_NOT_HTTP_BYTES] += len(data)
         flow.total_looks += 1
         if call_start:
             flow.looks[direction] += 1

@@ -17,6 +17,7 @@ from apisensor.protocols.http1_engine import Engine as Http1Engine
 from apisensor.protocols.message import Message
 from apisensor.streams.lane import Lane
 from apisensor.streams.limits import Limits
+from apisensor.transactions.candidate import Candidate
 from apisensor.transactions.counts import Count
 from apisensor.transactions.model import Exchange, Request, Response
 
@@ -26,8 +27,12 @@ _BEGUN = int(Count.REQUESTS_BEGUN)
 _EMITTED = int(Count.EXCHANGES_EMITTED)
 _INCOMPLETE = int(Count.EXCHANGES_INCOMPLETE)
 _UNREAD = int(Count.UNREAD_BYTES)
+_LIMIT_HITS = int(Count.LIMIT_HITS)
 _REJECTED = int(Count.FLOWS_REJECTED)
 _PARSE_ERRORS = int(Count.PARSE_ERRORS)
+
+_CUT = frozenset((anomalies.HEADER_BYTES, anomalies.HEADER_COUNT))
+"""Heads that were not read to their end, or not all of them kept."""
 
 
 class Peer(NamedTuple):
@@ -152,7 +157,7 @@ class Flow:
         self.open: dict[int, Message] = {}
         """Requests that were counted and not emitted, by id()."""
         self.held: list[Held] = []
-        self.candidates: tuple[list[tuple[bytes, int, bool]], list[tuple[bytes, int, bool]]] = ([], [])
+        self.candidates = (Candidate(), Candidate())
         """While the protocol is unknown: chunks that may be the beginning of a message, by direction."""
         self.prefix = [0, 0]
         """Bytes of each direction before what is to be identified: a PROXY header, or what led to a tunnel."""
@@ -260,6 +265,8 @@ class Flow:
             reason = request.reason or response.reason or reason
             if response.anomalies:
                 found = found + [name for name in response.anomalies if name not in found]
+        if found and not _CUT.isdisjoint(found):
+            shared.counts[_LIMIT_HITS] += 1
         del self.open[id(request)]
         peer = peer or self.peer
         connection, local, remote, binding = peer or (None, None, None, None)
