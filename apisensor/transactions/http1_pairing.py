@@ -266,7 +266,7 @@ class Http1Pairing:
     def unread(self, reader: object, size: int) -> None:
         self.flow.unread(size)
         if reader is self.responses and self._in_step:
-            self._response_missed("unknown")
+            self._response_missed("parse_error")
 
     def ask_skip(self, reader: object, length: int) -> None:
         self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)

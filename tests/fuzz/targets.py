@@ -52,9 +52,10 @@ def _halves(event: Event) -> list[Event]:
 
 
 def _outcome(found: Exchange) -> tuple[object, ...]:
+    if found.incomplete_reason is not None:  # how much of an unfinished head is known depends on the cut
+        return found.incomplete_reason, found.stream_id
     request, response = found.request, found.response
     return (
-        found.incomplete_reason,
         found.stream_id,
         (request.method, request.target, request.headers, request.body, request.body_size),
         response and (response.status, response.headers, response.body, response.body_size),

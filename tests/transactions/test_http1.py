@@ -382,3 +382,16 @@ def test_what_is_open_at_the_close_says_why() -> None:
         sensor.close()
         assert [found.incomplete_reason for found in sensor.out] == [reason], calls
         assert sensor.balanced()
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", bytes.fromhex("000006 04 00 00000000 000300000064")])
+def test_an_answer_that_is_no_response_is_a_parse_error_and_no_loss(answer: bytes) -> None:
+    # nghttpd, say, answers a request of HTTP/1 with a frame and hangs up.
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+    sensor.call(RECEIVE, answer)
+    sensor.close()
+    (found,) = sensor.out
+    assert (found.incomplete_reason, found.response) == ("parse_error", None)
+    assert sensor.count(Count.UNREAD_BYTES) == len(answer)
