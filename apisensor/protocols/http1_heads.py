@@ -36,12 +36,6 @@ class HeadReader(State):
         elif len(self._fields) > self.limits.header_count:
             self._limit(message, anomalies.HEADER_COUNT)
 
-    def _cut_fields(self, message: Message) -> None:
-        if len(self._fields) > self.limits.header_count:
-            del self._fields[self.limits.header_count :]
-            message.anomalies.append(anomalies.HEADER_COUNT)
-            message.reason = message.reason or "limit"
-
     def _put_right(self, refusal: Exception, data: bytes, opened: Message | None) -> bool:
         """Whether the refused head is one that servers accept; it is then parsed as they read it (`http1_repair`)."""
         message = self.message

@@ -128,8 +128,15 @@ class State:
         if message.fields is None:
             self._describe(message)
             if self._fields:
+                self._cut_fields(message)
                 message.fields = self._fields
                 _note_framing(message)
+
+    def _cut_fields(self, message: Message) -> None:
+        if len(self._fields) > self.limits.header_count:
+            del self._fields[self.limits.header_count :]
+            message.anomalies.append(anomalies.HEADER_COUNT)
+            message.reason = message.reason or "limit"
 
     def _limit(self, message: Message, anomaly: str) -> None:
         message.anomalies.append(anomaly)

@@ -18,7 +18,7 @@ import pytest
 
 from apisensor.events.model import Binding, Cause, Chunk, Direction, Event, Gap, Open
 from apisensor.transactions.analyzer import Analyzer, Count, Limits
-from tests.transactions.conversation import LOCAL, RECEIVE, REMOTE, SEND
+from tests.transactions.conversation import LOCAL, RECEIVE, REMOTE, SEND, Sensor
 
 Step = tuple[Direction, bytes | int, bool]
 """Direction, bytes or the length of a gap, whether a call starts."""
@@ -164,3 +164,14 @@ def test_work_grows_with_the_bytes(name: str) -> None:
     make, _ = PEERS[name]
     # A tenth of a millisecond more than it takes, so that nothing is compared with the resolution of the clock.
     assert work(make(LARGE)) < GROWTH * (work(make(SMALL)) + 1e-4)
+
+
+def test_a_head_of_many_fields_that_is_refused_is_cut_like_any_other() -> None:
+    sensor = Sensor(Limits(header_count=20))
+    sensor.open(from_start=True)
+    sensor.call(SEND, b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 50 + b"A: b\rc\r\n\r\n")
+    sensor.close()
+    (found,) = sensor.out
+    assert found.request.headers is not None
+    assert len(found.request.headers) == 20
+    assert (found.incomplete_reason, found.anomalies) == ("parse_error", ["header-count-limit"])
