@@ -134,7 +134,7 @@ def test_the_snapshot_length_leaves_gaps_of_exact_length(tmp_path: Path) -> None
 
 @pytest.fixture
 def lossy() -> Iterator[list[str]]:
-    """A network namespace whose loopback delivers nine packets of ten, after the capture has seen them."""
+    """A network namespace whose loopback loses every third packet with data, after the capture has seen it."""
     if shutil.which("iptables") is None:
         pytest.skip("needs iptables to lose packets")
     name = f"apisensor-{os.getpid()}"
@@ -142,7 +142,8 @@ def lossy() -> Iterator[list[str]]:
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         subprocess.run([*prefix, "ip", "link", "set", "lo", "up"], check=True)
-        lose = ["-m", "statistic", "--mode", "random", "--probability", "0.1", "-j", "DROP"]
+        every_third = ["-m", "statistic", "--mode", "nth", "--every", "3", "--packet", "1"]
+        lose = ["-m", "length", "--length", "100:65535", *every_third, "-j", "DROP"]
         subprocess.run([*prefix, "iptables", "-A", "INPUT", "-p", "tcp", *lose], check=True)
         yield prefix
     finally:
