@@ -78,6 +78,23 @@ def test_a_chart_shows_every_call(chromium: Browser, served: Page, hours: int) -
     page.context.close()
 
 
+@pytest.mark.parametrize(("empty", "chosen"), [(True, "1 h"), (False, "24 h")])
+def test_the_time_shown_unasked_is_the_last_hour_until_there_is_more(
+    chromium: Browser, empty: bool, chosen: str
+) -> None:
+    """A sensor just installed would show a day with one bar at its end."""
+    with Page(empty=empty) as served:
+        page = tour.opened(chromium, served.url, TOKEN, Report())
+        page.goto(served.url)
+        tour.settled(page, "Overview")
+        expect(page.locator("nav[aria-label=Time] [aria-current=true]")).to_have_text(chosen)
+        expect(page.get_by_text(f"in the last {chosen}")).to_be_visible()
+        page.get_by_role("link", name="7 d").click()
+        expect(page.get_by_text("in the last 7 d")).to_be_visible()
+        expect(page.locator("nav[aria-label=Time] [aria-current=true]")).to_have_text("7 d")
+        page.context.close()
+
+
 def test_what_attackers_wrote_is_text(chromium: Browser, served: Page) -> None:
     """Markup, attributes, bidirectional and control characters, in every place that shows what came from traffic."""
     report = Report()

@@ -121,19 +121,20 @@ export function latency(given, range) {
   const over = everyStep(given, range);
   const { points } = over;
   const known = points.filter((point) => point.p95_ms !== null);
-  const line = (name, x, y, band) => {
+  const lone = (name, index) => points[index][name] !== null && points[index - 1]?.[name] == null && points[index + 1]?.[name] == null;
+  const line = (name, { x, y, band }) => {
     let path = "";
     let drawing = false;
+    const dots = [];
     points.forEach((point, index) => {
-      if (point[name] === null) {
-        drawing = false;
-        return;
+      if (point[name] !== null) {
+        const [cx, cy] = [(x(index) + band / 2).toFixed(1), y(point[name]).toFixed(1)];
+        if (lone(name, index)) dots.push(s("circle", { class: `dot ${name}`, cx, cy, r: 2.5 }));
+        else path += `${drawing ? "L" : "M"}${cx} ${cy}`;
       }
-      const at = `${(x(index) + band / 2).toFixed(1)} ${y(point[name]).toFixed(1)}`;
-      path += drawing ? `L${at}` : `M${at}L${at}`; // a point without neighbours is a dot (round caps)
-      drawing = true;
+      drawing = point[name] !== null;
     });
-    return path;
+    return [s("path", { class: `line ${name}`, d: path }), dots];
   };
   const worst = known.length ? Math.max(...known.map((point) => point.p95_ms)) : 0;
   return chart("Latency", over, {
@@ -144,10 +145,7 @@ export function latency(given, range) {
     read: (point) => point.p95_ms === null ? "no calls" : `half within ${ms(point.p50_ms)}, 95 % within ${ms(point.p95_ms)}`,
     columns: [["p50", (point) => ms(point.p50_ms)], ["p95", (point) => ms(point.p95_ms)]],
     legend: legendOf([["l-p50", "p50"], ["l-p95", "p95"]]),
-    draw: ({ x, y, band }) => [
-      s("path", { class: "line p95", d: line("p95_ms", x, y, band) }),
-      s("path", { class: "line p50", d: line("p50_ms", x, y, band) }),
-    ],
+    draw: (scales) => [line("p95_ms", scales), line("p50_ms", scales)],
   });
 }
 

@@ -49,11 +49,18 @@ function endpointList(rows) {
     when(row.first_seen))));
 }
 
+/** What the page shows unasked: a day, or the last hour while there is nothing older to show. */
+async function unasked(signal) {
+  const [hour, day] = await Promise.all([1, 24].map((hours) => get(["overview"], { hours }, signal)));
+  return hour.calls === day.calls ? hour : day;
+}
+
 export function show(view, { query, signal }) {
-  const hours = RANGES[query.hours] ? Number(query.hours) : 24;
+  const asked = RANGES[query.hours] ? Number(query.hours) : null;
   const [top, chart, findings, fresh, busy] = [place("cards-tall"), place("chart-tall"), place("list-tall"), place("list-tall"), place("list-tall")];
   const ranges = h("nav", { class: "segments", "aria-label": "Time" }, Object.entries(RANGES).map(([value, text]) =>
-    h("a", { id: `time-${value}`, href: address([], { hours: value }), "aria-current": Number(value) === hours ? "true" : null }, text)));
+    h("a", { id: `time-${value}`, href: address([], { hours: value }), "aria-current": Number(value) === asked ? "true" : null }, text)));
+  const mark = ({ hours }) => [...ranges.children].forEach((link) => link.id === `time-${hours}` ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current"));
   add(view,
     heading("Overview", ranges),
     top,
@@ -63,10 +70,11 @@ export function show(view, { query, signal }) {
       panel("Newest endpoints", fresh)));
 
   const refresh = () => {
-    const seen = get(["overview"], { hours }, signal);
+    const seen = asked ? get(["overview"], { hours: asked }, signal) : unasked(signal);
+    seen.then(mark, () => null); // where it fails, each part of the view says so
     load(top, signal, async () => cards(await seen));
     load(chart, signal, async () => {
-      const { traffic: points, step, calls } = await seen;
+      const { traffic: points, step, calls, hours } = await seen;
       if (!calls) return empty("No calls in this time", "Make one (", h("code", null, "curl https://..."), " on this node), or choose a longer time. ", h("a", { href: "/health" }, "Health"), " says what is seen of each process.");
       const until = Math.floor(Date.now() / 1000) + 1;
       return traffic(points, { since: until - hours * 3_600, until, step });
