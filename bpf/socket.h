@@ -110,10 +110,21 @@ static __always_inline void notice_once(struct traffic *t, u32 flag, u32 kind, u
 #define TOLD_ENCRYPTED  1
 #define TOLD_MEMORY_BIO 2
 
+/* Whether the entry is of an earlier socket at the same address: the kernel does not run tcp_destroy_sock where it
+ * interrupts itself (recursion_misses), and the entry stays. A closed socket has no local port (inet_put_port), but may
+ * have bytes to read. */
+static __always_inline int is_stale(u64 sk, struct connection *known) {
+    u16 local_port = 0, remote_port = 0;
+    bpf_probe_read_kernel(&local_port, 2, (void *)(sk + SOCK_LOCAL_PORT));
+    bpf_probe_read_kernel(&remote_port, 2, (void *)(sk + SOCK_REMOTE_PORT));
+    return local_port && known->ends.local_port &&
+           (local_port != known->ends.local_port || bpf_ntohs(remote_port) != known->ends.remote_port);
+}
+
 /* The table entry of a socket, made on first sight; 0 when the table is full, which is counted. */
 static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
     struct connection *known = connections.lookup(&sk);
-    if (known)
+    if (known && !is_stale(sk, known))
         return known;
     struct connection fresh = {};
     fresh.id = identity();
@@ -129,7 +140,7 @@ static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
     seen.remote_port = remote;
     if (own_tuples.lookup(&seen))
         fresh.flags |= CONNECTION_NEVER;
-    if (connections.update(&sk, &fresh)) {
+    if (connections.update(&sk, &fresh)) { /* in the place of a stale one */
         count(COUNT_MAP_FULL_CONNECTIONS, 1);
         return 0;
     }

@@ -42,6 +42,9 @@ EXTRA_SECONDS = 0.5
 """How long to go on listening once all expected ones are there: what is reported twice comes late."""
 KERNEL_REPORT_SECONDS = 2.5
 """Twice the time after which capture reads the kernel's counters again, and half a second to tell core."""
+ATTACH_SECONDS = 10.0
+PREPARE_SECONDS = 0.3
+"""For the probes of single processes with memory BIOs, which no command tells of: several times what they take."""
 _POLL_SECONDS = 0.05
 _COMMAND = [sys.executable, "-m", "apisensor.cli.main"]
 
@@ -52,6 +55,18 @@ class SensorError(Exception):
 
 class SensorTimeoutError(SensorError, TimeoutError):
     """It did not do so in time."""
+
+
+def _tls_files(pid: int) -> set[str]:
+    """The mapped files that may be its TLS library: one called so, or a program that brings its own (Node.js, Go)."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+        program = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return set()  # gone, or it serves no call
+    files = {line.split(maxsplit=5)[5] for line in maps.splitlines() if " r-xp " in line and "/" in line}
+    found = {file for file in files if re.search(r"/lib(ssl|gnutls)[-.]", file)}
+    return found | ({program} if re.match(r"(node|go(-|$))", Path(program).name) else set())
 
 
 class Sensor:
@@ -190,6 +205,21 @@ class Sensor:
             predicate = true
             self._until(lambda: predicate(self.transactions), seconds, "has not reported what was expected")
         return self.transactions
+
+    def attached(self, pids: Sequence[int]) -> None:
+        """Waits until the TLS library of each process is attached: what passes before is not seen, as the README says.
+
+        Raises:
+            SensorTimeoutError: not in ATTACH_SECONDS.
+        """
+        files = [_tls_files(pid) for pid in pids]
+
+        def all_attached() -> bool:
+            seen = {library["path"] for library in self.status()["libraries"] if library["probes"]}
+            return all(not wanted or wanted & seen for wanted in files)
+
+        self._until(all_attached, ATTACH_SECONDS, "has not attached to all libraries")
+        time.sleep(PREPARE_SECONDS)
 
     def verdict(self, calls: Sequence[Call], seconds: float = REPORT_SECONDS) -> Verdict:
         """Waits until nothing is missing, or in vain, and a little longer for what should not come; then judges.

@@ -92,6 +92,7 @@ def entries() -> set[str]:
     return {
         *KERNEL_NAMES,
         "kernel.lost.recursion",
+        "kernel.socket_ends_untold",
         *worker_counters([page]),
         *core_counters(page),
         *live,

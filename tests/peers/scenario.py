@@ -120,13 +120,18 @@ class Scenario:
         """Starts server and client in a directory of this scenario; no call is made yet."""
         return Run(self, directory)
 
-    def run(self, directory: Path) -> Truth:
+    def run(self, directory: Path, started: Callable[[list[int]], None] | None = None) -> Truth:
         """Starts both, makes all calls, waits for both logs, ends both.
+
+        Args:
+            started: called with the ids of the processes before any call is made.
 
         Raises:
             PeerError: a peer did not start, failed or hung; the text has its last words.
         """
         with self.start(directory) as run:
+            if started is not None:
+                started(run.pids)
             return run.drive()
 
 

@@ -123,13 +123,13 @@ def use_in_the_clear(shop: Shop) -> None:
         session.post(f"{shop.base}/login", data={"user": "bob", "password": shop.password})
 
 
-def _run(name: str, place: Path) -> list[Call]:
+def _run(name: str, place: Path, sensor: Sensor) -> list[Call]:
     """A scenario whose server has a service name of its own: the node may have other traffic of nginx."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_SERVICE_NAME", name)
         # nginx forgets its environment; its service is named after its executable.
         patch.setenv("APISENSOR_TEST_NGINX", str(shutil.copy(program("nginx"), place / name)))
-        return BY_NAME[name].run(place / f"{name}-run").calls
+        return BY_NAME[name].run(place / f"{name}-run", sensor.attached).calls
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def told(certificate: Certificate, tmp_path_factory: pytest.TempPathFactory) -> 
         shop = Shop(place / "shop", certificate)
         plain = Shop(place / "plain", certificate, tls=False, service="plain-shop")
         try:
-            others = {name: _run(name, place) for name in OTHERS}
+            others = {name: _run(name, place, sensor) for name in OTHERS}
             use(shop)
             use_in_the_clear(plain)
         finally:

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -28,7 +29,7 @@ def _echo(listening: socket.socket) -> None:
             connection.sendall(block)
 
 
-def _talk(pause_after: int) -> None:
+def _talk(pause_after: int, pause: Callable[[], None]) -> None:
     """Sends and receives everything; pauses once, so that the worker can have its say."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = threading.Thread(target=_echo, args=(listening,))
@@ -40,14 +41,24 @@ def _talk(pause_after: int) -> None:
                 while left:
                     left -= len(connection.recv(left))
                 if number == pause_after:
-                    time.sleep(0.5)
+                    pause()
         server.join()
 
 
 def test_the_payload_is_left_in_the_kernel_and_counted() -> None:
     with Sensor() as sensor:
         before = sensor.status()["counters"]
-        _talk(pause_after=20)
+
+        def known() -> None:
+            """Returns when the worker has said so of both ends, however busy the machine is."""
+            until = time.monotonic() + 20.0
+            said = before.get("worker.flows_not_http", 0) + 2
+            while sensor.status()["counters"].get("worker.flows_not_http", 0) < said:
+                assert time.monotonic() < until, "not known after 20 s"
+                time.sleep(0.1)
+            time.sleep(0.5)
+
+        _talk(20, known)
         time.sleep(1.5)
         after = sensor.status()["counters"]
         rise = {name: after[name] - before.get(name, 0) for name in after}

@@ -28,7 +28,7 @@ def sensor() -> Iterator[Sensor]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Path) -> None:
-    truth = scenario.run(tmp_path)
+    truth = scenario.run(tmp_path, sensor.attached)
     verdict = sensor.verdict(truth.calls)
     assert verdict.passes(), verdict.report() + sensor.log()
     named = Counter(one["library"] if (one := match.transaction["tls"]) else None for match in verdict.matched)
@@ -40,7 +40,7 @@ def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Pa
 @pytest.mark.parametrize("scenario", SIZE_SCENARIOS, ids=lambda scenario: scenario.name)
 def test_sizes_are_exact_from_nothing_to_50_MiB(scenario: Scenario, sensor: Sensor, tmp_path: Path) -> None:
     """Also where a part of a content was left out, which the call then says."""
-    verdict = sensor.verdict(scenario.run(tmp_path).calls)
+    verdict = sensor.verdict(scenario.run(tmp_path, sensor.attached).calls)
     assert verdict.exact, verdict.report() + sensor.log()
     assert verdict.unbound == []
     for match in verdict.matched:
@@ -74,5 +74,5 @@ def test_the_syscall_back_end_gives_the_same(tmp_path: Path) -> None:
         for scenario in chosen:
             directory = tmp_path / scenario.name
             directory.mkdir()
-            verdict = running.verdict(scenario.run(directory).calls)
+            verdict = running.verdict(scenario.run(directory, running.attached).calls)
             assert verdict.passes(), f"{scenario.name}: {verdict.report()}{running.log()}"

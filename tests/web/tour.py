@@ -148,7 +148,7 @@ def _views(page: Page, report: Report, scheme: str, shots: Path | None) -> None:
 
     views = page.get_by_role("navigation", name="Views")
     look("overview", "Overview")
-    page.get_by_role("link", name="1 h").click()
+    page.get_by_role("link", name="1 h", exact=True).click()
     settled(page, "Overview")
     views.get_by_role("link", name="Inventory").click()
     look("inventory", "Inventory")
