@@ -1,9 +1,9 @@
 """The real sensor as a child of a test: `apisensor run --format jsonl`, as root, in a runtime directory of its own.
 
-    with Sensor(settings=["capture.call_limit=65536"]) as sensor:
-        truth = scenario.run(directory)
-        verdict = sensor.verdict(truth.calls)
-    assert verdict.passes(), verdict.report() + sensor.log()
+with Sensor(settings=["capture.call_limit=65536"]) as sensor:
+    truth = scenario.run(directory)
+    verdict = sensor.verdict(truth.calls)
+assert verdict.passes(), verdict.report() + sensor.log()
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Sensor:
         settings: SECTION.KEY=VALUE, as for --set.
         environment: added to this process's own, for OTEL_* variables.
         arguments: further arguments of `apisensor run`.
+        within: a command that ends by executing what follows it.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Sensor:
         settings: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         arguments: Sequence[str] = (),
+        within: Sequence[str] = (),
     ) -> None:
         # Not in pytest's tmp_path: only root may enter that, and the sensor's parts are not root.
         self.directory = Path(tempfile.mkdtemp(prefix="apisensor-test-"))
@@ -95,7 +97,7 @@ class Sensor:
             *(f"--set={setting}" for setting in settings),
         ]
         self._environment = {**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"}
-        self._arguments = list(arguments)
+        self._arguments, self._within = list(arguments), list(within)
         self._lock = threading.Lock()
         self._lines: deque[bytes] = deque()
         self._documents: dict[str, list[dict[str, Any]]] = {"transaction": [], "finding": [], "dropped": []}
@@ -107,7 +109,7 @@ class Sensor:
 
     def __enter__(self) -> Sensor:
         self._process = subprocess.Popen(
-            [*_COMMAND, "run", "--format", "jsonl", *self._arguments, *self._settings],
+            [*self._within, *_COMMAND, "run", "--format", "jsonl", *self._arguments, *self._settings],
             cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,

@@ -110,7 +110,7 @@ class Observer:
                 continue
             self._judge(pid)
             self._libraries.look_at(pid, now)
-            self._prepare(pid)
+            self.prepare(pid)
 
     def resend(self) -> None:
         """Tells everything again that core was told."""
@@ -135,7 +135,7 @@ class Observer:
         if len(self._executed) > MOST_PROCESSES:
             self._executed.popitem(last=False)
         # What it has mapped is looked at when it moves its first bytes: most programs never do.
-        self._prepare(pid)
+        self.prepare(pid)
 
     def _on_exit(self, notice: Notice) -> None:
         pid = notice.pid
@@ -188,7 +188,7 @@ class Observer:
         if self._libraries.memory_bio(pid):
             self._memory_bio.set(struct.pack("I", pid), b"\1")
 
-    def _prepare(self, pid: int) -> None:
+    def prepare(self, pid: int) -> None:
         """Observes the memory BIOs of a program that is likely to have some, as soon as it has TLS functions."""
         # It may have OpenSSL built in, or be Go's: a new program of that kind must not wait for its first bytes.
         now = time.monotonic_ns()
@@ -200,7 +200,7 @@ class Observer:
     def mapped(self, pid: int, file: procfs.MappedFile, time_ns: int) -> None:
         """A process has mapped a file that is named like a TLS library."""
         self._remember(pid, self._libraries.mapped(pid, file, time_ns), time_ns)
-        self._prepare(pid)
+        self.prepare(pid)
         self._refresh(pid)
 
     def _remember(self, pid: int, library: Library | None, time_ns: int) -> None:

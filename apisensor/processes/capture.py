@@ -194,6 +194,9 @@ class CaptureProcess:
                 for file in procfs.mapped_files(mapping.pid):
                     if procfs.is_tls_library(file.path):
                         self._observer.mapped(mapping.pid, file, mapping.time_ns)
+            elif procfs.is_crypto_library(mapping.path):
+                # The dynamic linker maps it after libssl, which may have been looked at before it was there.
+                self._observer.prepare(mapping.pid)
         if self._mappings.lost != self._mappings_lost:
             self._mappings_lost = self._mappings.lost
             self._observer.start(self._parameters.own)

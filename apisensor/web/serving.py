@@ -7,6 +7,7 @@ import logging
 import socket
 from typing import Any
 
+import anyio._backends._asyncio  # noqa: F401  (starlette's streams would load it when they are first used)
 import h11
 import uvicorn
 import uvicorn.lifespan.off

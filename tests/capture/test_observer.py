@@ -285,6 +285,16 @@ def test_what_a_process_had_mapped_is_known_when_it_is_gone() -> None:
         assert [library.library for library in seen.libraries] == expected
 
 
+def test_an_event_loops_program_is_prepared_once_its_second_library_is_there_too(child: int) -> None:
+    room = Room()
+    room.libraries.has_memory_bio = False  # libcrypto, which the dynamic linker maps after libssl, is not there yet
+    room.observer.mapped(child, procfs.MappedFile((8, 1), 5, LIBRARY.path, "7f00-7f01"), 10)
+    assert room.memory_bio.entries == {}
+    room.libraries.has_memory_bio = True
+    room.observer.prepare(child)
+    assert room.memory_bio.entries == {child: b"\1"}
+
+
 def test_tls_that_is_not_seen_is_explained_and_looked_for_in_every_file(child: int) -> None:
     room = Room()
     room.handle(NOTICE_TRAFFIC, child)

@@ -55,10 +55,15 @@ def _build(directory: Path, log: Path) -> Path:
     (project / "src" / "lib.rs").touch()
     manifest = f'[package]\nname = "fetch"\nversion = "0.0.0"\n[dependencies]\nopenssl-src = "{CRATE}"\n'
     (project / "Cargo.toml").write_text(manifest)
+    environment = dict(os.environ)
+    if bundle := environment.get("SSL_CERT_FILE"):
+        environment.setdefault("CARGO_HTTP_CAINFO", bundle)  # cargo's curl does not know OpenSSL's variable
     with log.open("wb") as output:
 
         def run(*command: str, where: Path) -> None:
-            subprocess.run(command, cwd=where, stdout=output, stderr=output, check=True, timeout=BUILD_SECONDS)
+            subprocess.run(
+                command, cwd=where, env=environment, stdout=output, stderr=output, check=True, timeout=BUILD_SECONDS
+            )
 
         run(cargo, "vendor", "vendored", where=project)
         source = project / "vendored" / "openssl-src" / "openssl"

@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.peers.process import Peer, program, wait_until
+from tests.peers.process import program, wait_until
 from tests.peers.scenarios import BY_NAME
+from tests.processes.collector import collector
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
 
 WAIT_S = 15.0
 CALLS = 20
-
-_COLLECTOR = """
-import sys
-from tests.export.receivers import GrpcReceiver, HttpReceiver
-receiver = (GrpcReceiver if sys.argv[1] == "grpc" else HttpReceiver)()
-print("ready", receiver.port, flush=True)
-for _ in sys.stdin:
-    print(len(receiver.spans), flush=True)
-"""
-
-
-class Collector:
-    """A receiver of OTLP in a process of its own."""
-
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
-        self.port = int(peer.wait_ready()[0])
-
-    def spans(self) -> int:
-        """How many spans it has accepted."""
-        assert self._peer.process.stdin is not None
-        assert self._peer.process.stdout is not None
-        self._peer.process.stdin.write(b"\n")
-        self._peer.process.stdin.flush()
-        return int(self._peer.process.stdout.readline())
-
-
-@contextmanager
-def collector(protocol: str, directory: Path) -> Iterator[Collector]:
-    peer = Peer([sys.executable, "-c", _COLLECTOR, protocol], directory / "collector")
-    try:
-        yield Collector(peer)
-    finally:
-        peer.stop()
 
 
 @pytest.mark.parametrize(
