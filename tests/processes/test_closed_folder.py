@@ -1,4 +1,4 @@
-"""The sensor in a folder that only root may enter, as a clone in root's home is: parts of other users work there too."""
+"""The sensor in a folder that only root may enter, as a clone in root's home is: parts of other users work there."""
 
 from __future__ import annotations
 
