@@ -156,9 +156,9 @@ class NamedMessages(Messages):
 
     def _goes_on(self) -> bool:
         """Counts a field; whether it may still be looked at."""
-        self._visited += 1
-        if self._visited > VISITED or self._room < 0:
+        if self._visited >= VISITED or self._room < 0:
             self.cut = True
+        self._visited += not self.cut
         return not self.cut
 
     def _end_of_group(self, at: int, end: int, number: int) -> tuple[int, int]:
