@@ -5,9 +5,13 @@ descriptor_sets makes them, named_messages reads messages by them. They travel f
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
+
+MAKE = "make it with `protoc --include_imports --descriptor_set_out=FILE ...` or `buf build -o FILE.binpb`"
+LEAVE_OUT = "leave out what is not called"
+"""What to do about a set that cannot be used."""
 
 
 class Form:
@@ -82,3 +86,18 @@ class Descriptions(msgspec.Struct, frozen=True, array_like=True):
         if len(segments) < 3:
             return None
         return self.methods.get(b"/".join(segments[1:]).decode("latin-1"))
+
+
+class DescriptorSetError(Exception):
+    """A descriptor set cannot be used. One line: the file, what is wrong, what to do."""
+
+    @classmethod
+    def of(cls, path: str, wrong: str, remedy: str) -> DescriptorSetError:
+        return cls(f"descriptor set {path if path.isprintable() else ascii(path)}: {wrong}; {remedy}")
+
+
+class DescriptorSet(NamedTuple):
+    """A file's content, and its path for errors."""
+
+    path: str
+    content: bytes

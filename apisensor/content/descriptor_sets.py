@@ -7,7 +7,7 @@ Where several sets describe one method or type, the first one counts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
@@ -15,7 +15,17 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
-from apisensor.content.described import Descriptions, Field, Form, Message, Sort
+from apisensor.content.described import (
+    LEAVE_OUT,
+    MAKE,
+    Descriptions,
+    DescriptorSet,
+    DescriptorSetError,
+    Field,
+    Form,
+    Message,
+    Sort,
+)
 
 FIELDS_MAX = 200_000
 """Fields of all sets together, some 200 bytes each in every worker. All of Google's public APIs have fewer."""
@@ -59,24 +69,6 @@ _SORTS = {
 """Full name: what protobuf's JSON form makes of it."""
 
 
-class DescriptorSetError(Exception):
-    """A descriptor set cannot be used. One line: the file, what is wrong, what to do."""
-
-    def __init__(self, path: str, wrong: str, remedy: str) -> None:
-        super().__init__(f"descriptor set {path}: {wrong}; {remedy}")
-
-
-class DescriptorSet(NamedTuple):
-    """A file's content, and its path for errors."""
-
-    path: str
-    content: bytes
-
-
-MAKE = "make it with `protoc --include_imports --descriptor_set_out=FILE ...` or `buf build -o FILE.binpb`"
-LEAVE_OUT = "leave out what is not called"
-
-
 def descriptions(sets: Iterable[DescriptorSet]) -> Descriptions:
     """What the sets say, together.
 
@@ -96,7 +88,7 @@ def descriptions(sets: Iterable[DescriptorSet]) -> Descriptions:
                 messages.append(message)
                 fields += len(message.fields)
                 if fields > FIELDS_MAX:
-                    raise DescriptorSetError(one.path, f"more than {FIELDS_MAX:,} fields in all", LEAVE_OUT)
+                    raise DescriptorSetError.of(one.path, f"more than {FIELDS_MAX:,} fields in all", LEAVE_OUT)
         made.messages.extend(_message(message, index) for message in messages)
         for name, number in index.items():
             made.types.setdefault(name, number)
@@ -115,7 +107,7 @@ def _files(one: DescriptorSet) -> list[FileDescriptor]:
     except DecodeError:
         told = None
     if told is None or not told.file:
-        raise DescriptorSetError(one.path, "not a FileDescriptorSet", MAKE)
+        raise DescriptorSetError.of(one.path, "not a FileDescriptorSet", MAKE)
     by_name = {file.name: file for file in told.file}
     pool = DescriptorPool()
     for file in _in_order(one.path, by_name):
@@ -123,7 +115,9 @@ def _files(one: DescriptorSet) -> list[FileDescriptor]:
             pool.Add(file)
         except (TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:_REASON]
-            raise DescriptorSetError(one.path, f"protobuf refuses {file.name!r:.100} in it ({reason})", MAKE) from None
+            raise DescriptorSetError.of(
+                one.path, f"protobuf refuses {file.name!r:.100} in it ({reason})", MAKE
+            ) from None
     return [pool.FindFileByName(name) for name in by_name]
 
 
@@ -141,11 +135,11 @@ def _in_order(path: str, files: dict[str, FileDescriptorProto]) -> Iterator[File
                     done.add(file.name)
                     yield file
             elif missing[0] not in files:
-                raise DescriptorSetError(
+                raise DescriptorSetError.of(
                     path, f"{file.name!r:.100} imports {missing[0]!r:.100}, which is missing", MAKE
                 )
             elif missing[0] in under_way:
-                raise DescriptorSetError(path, f"{file.name!r:.100} imports itself", MAKE)
+                raise DescriptorSetError.of(path, f"{file.name!r:.100} imports itself", MAKE)
             else:
                 under_way.append(missing[0])
 

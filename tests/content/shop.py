@@ -13,8 +13,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from apisensor.content.described import Descriptions
-from apisensor.content.descriptor_sets import DescriptorSet, descriptions
+from apisensor.content.described import Descriptions, DescriptorSet
+from apisensor.content.descriptor_sets import descriptions
 
 PROTOS = Path(__file__).parent / "protos"
 

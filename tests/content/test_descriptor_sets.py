@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from apisensor.content import descriptor_sets
-from apisensor.content.described import Descriptions, Form, Sort
-from apisensor.content.descriptor_sets import MAKE, DescriptorSet, DescriptorSetError, descriptions
+from apisensor.content.described import MAKE, Descriptions, DescriptorSet, DescriptorSetError, Form, Sort
+from apisensor.content.descriptor_sets import descriptions
 from tests.content.shop import compiled, shop, shop_set
 
 

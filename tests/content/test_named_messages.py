@@ -13,7 +13,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apisensor.content.descriptor_sets import DescriptorSet, descriptions
+from apisensor.content.described import DescriptorSet
+from apisensor.content.descriptor_sets import descriptions
 from apisensor.content.grpc_messages import VISITED
 from apisensor.content.inspector import Inspector
 from apisensor.content.named_messages import ADDED, NamedMessages
