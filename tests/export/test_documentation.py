@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apisensor.export import configuration, otlp, resource, span
+from apisensor.export import configuration, operation, otlp, resource, span
 from apisensor.export.delivery import CAUSES
 from apisensor.export.semantics import SCHEMA_URL
 from apisensor.export.wire import Attribute
@@ -46,11 +46,11 @@ def test_causes() -> None:
 
 
 def test_attributes() -> None:
-    values = [*vars(span).values(), *vars(resource).values()]
+    values = [*vars(span).values(), *vars(operation).values(), *vars(resource).values()]
     found = {value.key for value in values if isinstance(value, Attribute)} | resource.OBSERVED
     assert len(found) > 40
     assert found <= CODE
-    prefixes = r"(apisensor|http|url|rpc|network|server|client)\.[a-z_.]+"
+    prefixes = r"(apisensor|http|url|rpc|graphql|mcp|gen_ai|network|server|client)\.[a-z_.]+"
     assert {name for name in CODE if re.fullmatch(prefixes, name)} <= found
 
 
