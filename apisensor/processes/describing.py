@@ -52,10 +52,14 @@ def read_sets(paths: Sequence[str]) -> list[DescriptorSet]:
 
 def _read(path: str, most: int) -> bytes:
     # Without waiting for the writer of a FIFO that somebody put there.
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise DescriptorSetError.of(path, "not a regular file", "name another")
-        return file.read(most)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
 
 
 def describe(settings: Settings) -> bytes | None:
