@@ -44,6 +44,7 @@ _LONG = frozenset((LENGTH, _GROUP))
 """What can be read as far as it was captured."""
 _LENGTHS = frozenset((Form.TEXT, Form.OCTETS, Form.MESSAGE))
 _PAIRS = frozenset((Sort.ENTRY, Sort.ANY))
+_TYPE_KEY = b'"@type":'
 _NULL = b"null"
 _64_BITS = (1 << 64) - 1
 _quoted = msgspec.json.encode
@@ -205,7 +206,7 @@ class NamedMessages(Messages):
             if depth > NESTED:
                 raise _NotOfThisTypeError
             if sort in _PAIRS:
-                self._pair(type_, sort, key, found, made, depth)
+                self._pair(type_, sort, found, made, depth)
             else:
                 inline = key if sort == Sort.INLINE else None
                 self._members(found.begin, found.end, found.whole, type_, made, depth, key=inline)
@@ -217,27 +218,28 @@ class NamedMessages(Messages):
         else:
             self._put(parts, key, b"{" + b",".join(made) + b"}")
 
-    def _pair(self, type_: int, sort: int, key: bytes, found: _Found, made: _Parts, depth: int) -> None:
+    def _pair(self, type_: int, sort: int, found: _Found, made: _Parts, depth: int) -> None:
         """Adds an entry of a map, whose key names its value, or an Any, whose first field says what the second is."""
         fields = self._described.messages[type_].fields
-        of_number = {one.number: one for one in self._occurrences(found.begin, found.end, found.whole)}
-        first, second = of_number.get(1), of_number.get(2)
-        if second is None or 2 not in fields:
-            return
-        if first is None:
-            name = b""
-        elif first.wire == LENGTH:
-            name = self._data[first.begin : first.end]
-        else:
-            name, _ = self._scalar(fields[1].form, first.begin, first.end) if 1 in fields else (b"", 0)
-        if sort == Sort.ENTRY:
-            self._value(fields[2], _quoted(name.decode("utf-8", "replace")) + b":", second, made, depth)
-            return
-        held = self._described.types.get(name.rpartition(b"/")[2].decode("utf-8", "replace"))
-        if held is None:
-            self._by_number(key, second, made)
-        else:
-            self._members(second.begin, second.end, second.whole, held, made, depth)
+        inside = list(self._occurrences(found.begin, found.end, found.whole))
+        name = next((self._name(fields.get(1), one) for one in reversed(inside) if one.number == 1), b'""')
+        held = None
+        if sort == Sort.ANY:
+            self._put(made, _TYPE_KEY, name)
+            held = self._described.types.get(name[1:-1].decode("utf-8").rpartition("/")[2])
+        for one in inside:
+            if one.number == 2 and sort == Sort.ENTRY and 2 in fields:
+                self._value(fields[2], name + b":", one, made, depth)
+            elif one.number == 2 and held is not None and one.wire == LENGTH:
+                self._members(one.begin, one.end, one.whole, held, made, depth)
+            elif one.number != 1 and one.wire in _LONG:
+                self._by_number(b'"%d":' % one.number, one, made)
+
+    def _name(self, field: Field | None, found: _Found) -> bytes:
+        """A value in quotation marks."""
+        if found.wire in _LONG or field is None:
+            return _quoted(self._data[found.begin : found.end].decode("utf-8", "replace"))
+        return b'"' + self._scalar(field.form, found.begin, found.end)[0] + b'"'
 
     def _packed(self, form: int, key: bytes, found: _Found, parts: _Parts) -> None:
         """Adds the numbers that stand one behind the other. Flags and fractions are passed over as one."""

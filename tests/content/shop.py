@@ -56,7 +56,12 @@ def _pool() -> DescriptorPool:
     return pool
 
 
+def message_class(name: str) -> Any:
+    """protobuf's own class of a type, by its full name."""
+    return GetMessageClass(_pool().FindMessageTypeByName(name))
+
+
 def message(type_: str, /, **fields: Any) -> Any:
     """A message of a type of protos/."""
     package = "older.v1" if type_ == "Older" else "shop.v1"
-    return GetMessageClass(_pool().FindMessageTypeByName(f"{package}.{type_}"))(**fields)
+    return message_class(f"{package}.{type_}")(**fields)

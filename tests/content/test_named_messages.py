@@ -185,6 +185,10 @@ def test_a_map_entry_in_any_order_and_without_its_key() -> None:
         assert leaves(read(framed(b"\xb2\x01" + bytes([len(entry)]) + entry))) == Counter({("pin", "text"): 1})
     assert leaves(read(framed(b"\xb2\x01\x06\x12\x04text"))) == Counter({("", "text"): 1})
     assert read(framed(b"\xb2\x01\x00")).texts == [b'{"labels":{}}']
+    hidden = b"\x12\x01a\x1a\x04more\x12\x01b\x0a\x01k"
+    assert leaves(read(framed(b"\xb2\x01" + bytes([len(hidden)]) + hidden))) == Counter(
+        {("k", "a"): 1, ("k", "b"): 1, ("3", "more"): 1}
+    )
 
 
 def test_what_protobuf_has_a_json_form_of() -> None:
@@ -193,12 +197,20 @@ def test_what_protobuf_has_a_json_form_of() -> None:
     made.struct.update({"password": PASSWORD, "list": ["one", {"pin": 17, "half": 0.5}], "no": None})
     made.wrapped.value = "held"
     (text,) = read(framed(made.SerializeToString())).texts
-    assert json.loads(text)["any"] == {"password": PASSWORD}
+    assert json.loads(text)["any"] == {"@type": made.any.type_url, "password": PASSWORD}
     assert json.loads(text)["wrapped"] == "held"
     told = leaves(read(framed(made.SerializeToString())))
-    assert told == Counter({("password", PASSWORD): 2, ("list", "one"): 1, ("pin", 17): 1, ("wrapped", "held"): 1})
+    assert told == Counter(
+        {
+            ("@type", "type.googleapis.com/shop.v1.Credentials"): 1,
+            ("password", PASSWORD): 2,
+            ("list", "one"): 1,
+            ("pin", 17): 1,
+            ("wrapped", "held"): 1,
+        }
+    )
     made.any.type_url = "type.example.com/not.there"
-    assert leaves(read(framed(made.SerializeToString())))[("any", PASSWORD)] == 1
+    assert leaves(read(framed(made.SerializeToString())))[("2", PASSWORD)] == 1
 
 
 def test_groups_and_extensions() -> None:
