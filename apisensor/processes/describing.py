@@ -20,9 +20,10 @@ from apisensor.processes.messages import PartParameters
 from apisensor.sections import Settings
 
 SETS_BYTES = 32 << 20
-"""Bytes of all sets together. All of Google's public APIs are some 10 MiB; protobuf needs a few times as much."""
-WAIT_S = 120
-"""All of Google's public APIs take some three seconds; an emulated processor is twenty times slower."""
+"""Bytes of all sets together. As many fields as are allowed take 9 MiB, comments of the sources may be as much again;
+while protobuf checks them it holds some fifteen times as much."""
+WAIT_S = 60
+"""As many fields as are allowed take a fifth of a second."""
 REFUSED = 3
 """Exit status of the describer that wrote why a set cannot be used."""
 
