@@ -216,7 +216,8 @@ class NamedMessages(Messages):
         if sort == Sort.INLINE:
             parts += made
         else:
-            self._put(parts, key, b"{" + b",".join(made) + b"}")
+            self._room -= len(key) + 3  # what is inside has been counted
+            parts.append(key + b"{" + b",".join(made) + b"}")
 
     def _pair(self, type_: int, sort: int, found: _Found, made: _Parts, depth: int) -> None:
         """Adds an entry of a map, whose key names its value, or an Any, whose first field says what the second is."""

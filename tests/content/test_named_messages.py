@@ -191,6 +191,15 @@ def test_a_map_entry_in_any_order_and_without_its_key() -> None:
     )
 
 
+def test_a_large_text_deep_inside_is_within_the_limits() -> None:
+    made = message("Everything", text="x" * 60_000)
+    for _ in range(30):
+        made = message("Everything", inner=made)
+    found = read(framed(made.SerializeToString()))
+    assert leaves(found) == expected(made)
+    assert not found.cut
+
+
 def test_what_protobuf_has_a_json_form_of() -> None:
     made = message("Everything")
     made.any.Pack(message("Credentials", password=PASSWORD))
