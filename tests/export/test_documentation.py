@@ -6,6 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from opentelemetry.semconv._incubating.attributes import (
+    gen_ai_attributes,
+    graphql_attributes,
+    mcp_attributes,
+    rpc_attributes,
+)
 
 from apisensor.export import configuration, operation, otlp, resource, span
 from apisensor.export.delivery import CAUSES
@@ -56,3 +62,10 @@ def test_attributes() -> None:
 
 def test_schema() -> None:
     assert SCHEMA_URL.rpartition("/")[2] in TEXT
+
+
+def test_names_are_those_of_the_conventions() -> None:
+    modules = (gen_ai_attributes, graphql_attributes, mcp_attributes, rpc_attributes)
+    known = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    used = {value.key for value in vars(operation).values() if isinstance(value, Attribute)}
+    assert {key for key in used if not key.startswith("apisensor.")} <= known
