@@ -206,6 +206,7 @@ def _descriptions(descriptor: int | None) -> Descriptions | None:
     if descriptor is None:
         return None
     content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    os.close(descriptor)
     return msgspec.msgpack.decode(content, type=Descriptions)
 
 

@@ -64,6 +64,14 @@ def test_source_information_and_the_order_of_files_make_no_difference() -> None:
     assert made(turned.SerializeToString()).methods.keys() == shop().methods.keys()
 
 
+def test_what_buf_adds_to_each_file_is_left_alone() -> None:
+    """An Image of buf is a FileDescriptorSet whose files have a field 8042 of its own."""
+    described = FileDescriptorSet.FromString(shop_set())
+    for file in described.file:
+        file.MergeFromString(b"\xd2\xf6\x03\x02\x08\x01")
+    assert made(described.SerializeToString()) == shop()
+
+
 def test_they_travel() -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(shop()), type=Descriptions) == shop()
 
