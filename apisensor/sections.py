@@ -180,6 +180,16 @@ class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             },
         ),
     ] = 3_000
+    descriptor_sets: Annotated[
+        list[str],
+        Meta(
+            description="Files that describe gRPC's messages, so that fields are known by name: what "
+            "`protoc --include_imports --descriptor_set_out=FILE` or `buf build -o FILE.binpb` writes. Absolute paths; "
+            "where two describe one method, the first counts.",
+            max_length=16,
+            extra={"reason": "Together 32 MiB and 200,000 fields at most, which each worker holds."},
+        ),
+    ] = []
 
 
 class Redact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

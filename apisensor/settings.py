@@ -74,6 +74,7 @@ def _allowed(kind: Any) -> str:
 _EXTRA_CHECKS: dict[str, tuple[str, Any]] = {
     "capture.ring_bytes": ("a power of two", lambda v: v & (v - 1) == 0),
     "capture.never_executables": ("absolute paths", lambda v: all(PurePosixPath(p).is_absolute() for p in v)),
+    "worker.descriptor_sets": ("absolute paths", lambda v: all(PurePosixPath(p).is_absolute() for p in v)),
     "general.state_directory": ("an absolute path", lambda v: PurePosixPath(v).is_absolute()),
     "general.runtime_directory": ("an absolute path", lambda v: PurePosixPath(v).is_absolute()),
     "redact.key_file": ("empty or an absolute path", lambda v: not v or PurePosixPath(v).is_absolute()),

@@ -145,7 +145,7 @@ def test_privileges() -> None:
     assert named == {*SANDBOX, "mmap", "mprotect"}
     described = found["Who runs as whom"]
     parts = rows(described)
-    modules = {"run", "loader", "capture", "finder", "worker-N", "core", "web", "recorder"}
+    modules = {"run", "loader", "describer", "capture", "finder", "worker-N", "core", "web", "recorder"}
     assert set(parts) == modules
     for name in modules - {"run", "loader"}:
         code = (Path(capture.__file__).parent / f"{name.removesuffix('-N')}.py").read_text()

@@ -37,7 +37,9 @@ _FILTER_OPTIONS = (
     click.option("--service", multiple=True, metavar="PATTERN", help="Service name of the observed process."),
     click.option("--pid", multiple=True, type=click.IntRange(1, 4_194_304), help="Observed process."),
     click.option("--side", multiple=True, type=click.Choice(["client", "server", "network"]), help="Whose view."),
-    click.option("--protocol", multiple=True, metavar="PROTOCOL", help="http/1.0, http/1.1, http/1, h2, grpc."),
+    click.option(
+        "--protocol", multiple=True, metavar="PROTOCOL", help="http/1.0, http/1.1, http/1, h2, grpc, websocket."
+    ),
     click.option("--container", multiple=True, metavar="ID", help="Container id or its beginning."),
     click.option("--incomplete", is_flag=True, help="Only where something is missing."),
     click.option("--anomaly", "anomalies", multiple=True, metavar="PATTERN", help="Name of an anomaly; * for any."),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from apisensor.cli.options import filter_from, filter_options
+from apisensor.cli.options import filter_from, filter_options, settings_from, settings_options
 from apisensor.cli.output import say, table, write_line
 from apisensor.detect.json_form import json_line as finding_line
 from apisensor.detect.model import Finding
@@ -53,16 +53,31 @@ def _somebody_waits() -> bool:
     show_default=True,
     help="Whose bytes count where TCP segments overlap and differ.",
 )
+@settings_options
 @filter_options
-def command(file: str, form: str, reveal: bool, key_file: str | None, overlap: str, **values: Any) -> int:
+def command(
+    file: str,
+    form: str,
+    reveal: bool,
+    key_file: str | None,
+    overlap: str,
+    config: str | None,
+    assignments: tuple[str, ...],
+    **values: Any,
+) -> int:
     """Analyse FILE (.pcap, .pcapng or a recording; "-": standard input) and show its transactions and findings.
 
-    Filters are for transactions.
+    Filters are for transactions. Of the settings, those of worker and detect count; /etc/apisensor/apisensor.toml is
+    read only where --config names it, so that a file says the same on every machine.
     Needs no privilege. The summary goes to standard error. Exit status 1 where the file could not be read to its end.
     """
+    from apisensor.content.described import DescriptorSetError  # noqa: PLC0415
+    from apisensor.detect.detection import UnknownDetectorError  # noqa: PLC0415
     from apisensor.processes.replay import replay  # noqa: PLC0415 - loads the whole path, and only replay needs it
     from apisensor.replay.errors import ReplayError  # noqa: PLC0415
 
+    # The installed settings file is the node's, and need not be readable for everybody.
+    settings = settings_from(config or os.environ.get("APISENSOR_CONFIG") or os.devnull, assignments)
     key = None if key_file is None else _key(key_file)
     passes = compile_filter(filter_from(values))
     lines = table()
@@ -89,8 +104,10 @@ def command(file: str, form: str, reveal: bool, key_file: str | None, overlap: s
 
     try:
         show = {"table": show_table, "jsonl": show_json}[form]
-        summary = replay(file, show, on_finding=show_finding, reveal=reveal, key=key, overlap=overlap)
-    except ReplayError as error:
+        summary = replay(
+            file, show, on_finding=show_finding, reveal=reveal, key=key, overlap=overlap, settings=settings
+        )
+    except (ReplayError, DescriptorSetError, UnknownDetectorError) as error:
         raise click.ClickException(str(error)) from None
     sys.stdout.buffer.flush()
     for line in summary.lines():

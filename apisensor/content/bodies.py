@@ -135,6 +135,8 @@ _MARKUP_BODY = BodyForm(MARKUP)
 _FORM_BODY = BodyForm(FORM, form=True, speaks=Speaks.FORM)
 _GRPC_BODY = BodyForm(MARKUP, speaks=Speaks.GRPC)
 """Fields have no names that would say what their values are."""
+NAMED_BODY = BodyForm(JSON, speaks=Speaks.GRPC)
+"""The same where a description gave them names."""
 _SPEAKING = {speaks: BodyForm(FORM, speaks=speaks) for speaks in set(_SPEAKS.values()) - {Speaks.FORM}}
 _SPEAKING[Speaks.JSON] = BodyForm(JSON, speaks=Speaks.JSON)
 _NO_TEXT = BodyForm(None)

@@ -1,13 +1,15 @@
-"""gRPC as an operation: method, kind by what passed, status, field numbers of the first request."""
+"""gRPC as an operation: method, kind by what passed, status, fields of the first request."""
 
 from __future__ import annotations
 
+from apisensor.content.described import Descriptions
 from apisensor.content.grpc_messages import Messages
 from apisensor.content.identifiers import identifier
 from apisensor.content.model import Spoken
+from apisensor.content.named_messages import NamedMessages
 from apisensor.protocols.counted import Passed
 from apisensor.protocols.message import value_of
-from apisensor.transactions.model import Exchange, Header
+from apisensor.transactions.model import Exchange, Header, Request, Response
 
 _KINDS = {
     (False, False): "unary",
@@ -27,14 +29,33 @@ _STATUS = dict(
     )
 )  # fmt: skip
 _STATUS_DIGITS = 3
+_PROTOBUF = (b"", b"proto")
+"""What follows + in a type whose messages are protobuf's; others are JSON, or the application's own."""
 
 
-def messages_of(body: bytes, headers: list[Header] | None) -> Messages:
-    """What the captured beginning of a body of a gRPC type holds."""
-    found = Messages()
-    text_form = b"grpc-web-text" in (value_of(headers, b"content-type") or b"").lower()
-    found.read(body, value_of(headers, b"grpc-encoding"), text_form=text_form)
-    return found
+class MessageReader:
+    """Reads the messages in bodies of a gRPC type: with names where the method is described, else by numbers."""
+
+    def __init__(self, described: Descriptions | None) -> None:
+        self._described = described
+
+    def of_request(self, body: bytes, request: Request) -> Messages:
+        """What the captured beginning of a request's body holds."""
+        return self._read(body, request.headers, request.target, 0)
+
+    def of_response(self, body: bytes, response: Response, request: Request) -> Messages:
+        """The same of the response to a request."""
+        return self._read(body, response.headers, request.target, 1)
+
+    def _read(self, body: bytes, headers: list[Header] | None, target: bytes | None, way: int) -> Messages:
+        kind = (value_of(headers, b"content-type") or b"").lower().partition(b";")[0].rstrip()
+        found = Messages()
+        if self._described is not None and kind.partition(b"+")[2] in _PROTOBUF:
+            method = self._described.method(target)
+            if method is not None:
+                found = NamedMessages(self._described, method[way])
+        found.read(body, value_of(headers, b"grpc-encoding"), text_form=kind.startswith(b"application/grpc-web-text"))
+        return found
 
 
 def from_grpc(exchange: Exchange, protocol: str, asked: Messages | None) -> Spoken:
@@ -44,7 +65,7 @@ def from_grpc(exchange: Exchange, protocol: str, asked: Messages | None) -> Spok
         protocol,
         _kind(request.messages, None if response is None else response.messages),
         identifier((request.target or b"").removeprefix(b"/")),
-        fields=[b"%d" % number for number in asked.numbers] if asked is not None else [],
+        fields=asked.fields if asked is not None else [],
         reason="limit" if asked is not None and asked.cut else None,
         error=None if response is None else _error(response.trailers, response.headers),
     )

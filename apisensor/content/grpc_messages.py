@@ -20,8 +20,9 @@ VISITED = 4_000
 DECOMPRESSED = 64
 """Compressed messages of one body that are decompressed: each has its own limit of size and ratio (codings)."""
 
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_FIXED = {_FIXED64: 8, _FIXED32: 4}
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+FIXED = {FIXED64: 8, FIXED32: 4}
+"""Wire types; bytes of those that have always as many."""
 _CONTROL = bytes(set(range(0x20)) - {0x09, 0x0A, 0x0D}) + b"\x7f"
 _CODINGS = {b"gzip": "gzip", b"deflate": "deflate", b"zstd": "zstd"}
 
@@ -29,13 +30,18 @@ _CODINGS = {b"gzip": "gzip", b"deflate": "deflate", b"zstd": "zstd"}
 class Messages:
     """What the messages of one body hold."""
 
-    __slots__ = ("_visited", "anomaly", "cut", "numbers", "texts")
+    __slots__ = ("_visited", "anomaly", "cut", "fields", "texts", "whole")
+
+    named = False
+    """The texts have the names of their fields beside them, as JSON."""
 
     def __init__(self) -> None:
         self.texts: list[bytes] = []
         """Values of fields that may be text."""
-        self.numbers: dict[int, None] = {}
-        """Field numbers at the top of the first message, in order; none where it is not whole."""
+        self.fields: list[bytes] = []
+        """Fields at the top of the first message, in order, by number; none where it is not whole."""
+        self.whole = False
+        """The body is one message, and all of it was read."""
         self.anomaly: str | None = None
         """What kept a message from being looked at (codings.ANOMALIES)."""
         self.cut = False
@@ -77,10 +83,16 @@ class Messages:
                 message, anomaly = decoded(message, (coding,), whole)
                 whole = whole and anomaly is None
                 self.anomaly = self.anomaly or anomaly
-            numbers: dict[int, None] = {}
-            if self._message(message, 0, whole, numbers) and first and whole:
-                self.numbers = numbers
+            fields = self._top(message, whole)
+            if first and whole:
+                self.fields = fields
+            self.whole = first and whole and not self.cut
             first = False
+
+    def _top(self, message: bytes, whole: bool) -> list[bytes]:
+        """Reads a message that is in no other; its fields."""
+        numbers: dict[int, None] = {}
+        return [b"%d" % number for number in numbers] if self._message(message, 0, whole, numbers) else []
 
     def _message(self, data: bytes, depth: int, whole: bool, numbers: dict[int, None] | None) -> bool:
         """Reads one message from end to end, or as far as it was captured where not `whole`.
@@ -94,24 +106,24 @@ class Messages:
             if self._visited > VISITED:
                 self.cut = True
                 return False
-            tag, at = _varint(data, at)
+            tag, at = varint_at(data, at, end)
             number, wire = tag >> 3, tag & 7
             if at < 0 or not number or number >= 1 << 29:
                 break
             if numbers is not None and len(numbers) < FIELDS:
                 numbers[number] = None
-            if wire == _LENGTH:
-                size, at = _varint(data, at)
+            if wire == LENGTH:
+                size, at = varint_at(data, at, end)
                 if at < 0 or (whole and at + size > end):
                     break
-                self._value(data[at : at + size], depth, at + size <= end)
+                self._octets(data[at : at + size], depth, at + size <= end)
                 at += size
-            elif wire == _VARINT:
-                _, at = _varint(data, at)
+            elif wire == VARINT:
+                _, at = varint_at(data, at, end)
                 if at < 0:
                     break
-            elif wire in _FIXED and (not whole or at + _FIXED[wire] <= end):
-                at += _FIXED[wire]
+            elif wire in FIXED and (not whole or at + FIXED[wire] <= end):
+                at += FIXED[wire]
             else:
                 break
         else:
@@ -121,7 +133,8 @@ class Messages:
             self.texts.append(data)
         return False
 
-    def _value(self, value: bytes, depth: int, whole: bool) -> None:
+    def _octets(self, value: bytes, depth: int, whole: bool) -> None:
+        """Text, a message, or neither."""
         if not value:
             return
         if _is_text(value, whole) or depth >= NESTED:
@@ -130,10 +143,10 @@ class Messages:
             self._message(value, depth + 1, whole, None)
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number at `at` and where what follows it is; -1 where it does not end."""
+def varint_at(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """The number at `at` and where what follows it is; -1 where it does not end before `end`."""
     value = shift = 0
-    for index in range(at, min(at + 10, len(data))):
+    for index in range(at, min(at + 10, end)):
         byte = data[index]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:

@@ -8,9 +8,10 @@ rest is joined and scanned once; only where that scan finds something, each is s
 from __future__ import annotations
 
 from apisensor.content import bodies, credentials, fields
-from apisensor.content.bodies import TEXT_BODY, Body, BodyForm, Speaks
+from apisensor.content.bodies import NAMED_BODY, TEXT_BODY, Body, BodyForm, Speaks
+from apisensor.content.described import Descriptions
 from apisensor.content.findings import Findings, Source
-from apisensor.content.grpc_calls import messages_of
+from apisensor.content.grpc_calls import MessageReader
 from apisensor.content.grpc_messages import Messages
 from apisensor.content.model import FieldMarks, Insight, Spans
 from apisensor.content.names import API_KEY_FIELDS, Rule, field_rule
@@ -39,7 +40,9 @@ _UNKNOWN = BodyForm(None)
 class Inspector:
     """Holds the memory of clean field lines; otherwise without state. One per worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, described: Descriptions | None = None) -> None:
+        """`described`: what descriptor sets say of gRPC's messages."""
+        self._messages = MessageReader(described)
         self._clean: dict[Header, BodyForm | None] = {}
 
     def inspect(self, exchange: Exchange) -> Insight:
@@ -69,8 +72,10 @@ class Inspector:
             if request_body.codings:
                 text, whole, anomaly = request_body.content(text, whole)
             if speaks is _GRPC:
-                asked_in = messages_of(text, request.headers)
-                text, whole, anomaly = b"\n".join(asked_in.texts), False, anomaly or asked_in.anomaly
+                asked_in = self._messages.of_request(text, request)
+                whole = whole and asked_in.named and asked_in.whole
+                text, anomaly = b"\n".join(asked_in.texts), anomaly or asked_in.anomaly
+                request_body = NAMED_BODY if asked_in.named else request_body
             said = request_body.look(text, whole, anomaly, True)
             user = said.user
             findings.body("request.body", said)
@@ -86,8 +91,9 @@ class Inspector:
                 if body.codings:
                     text, whole, anomaly = body.content(text, whole)
                 if speaks is _GRPC:
-                    messages = messages_of(text, response.headers)
+                    messages = self._messages.of_response(text, response, request)
                     text, whole, anomaly = b"\n".join(messages.texts), False, anomaly or messages.anomaly
+                    body = NAMED_BODY if messages.named else body
                 findings.body("response.body", body.look(text, whole, anomaly, False))
                 if speaks is not None and (asked is not None or by_target or speaks is not _JSON):
                     answered = Body(speaks, text, whole)
@@ -209,7 +215,7 @@ class Inspector:
 
 
 inspect = Inspector().inspect
-"""The pipeline's step, for a process that has one pipeline."""
+"""The pipeline's step, for a process that has one pipeline and no descriptor sets."""
 
 _JSON, _GRPC = Speaks.JSON, Speaks.GRPC
 _OF_REQUEST = frozenset((Rule.SECRET, Rule.COOKIE, Rule.TRACEPARENT, Rule.TRACESTATE))

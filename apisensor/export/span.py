@@ -15,6 +15,14 @@ from functools import lru_cache
 
 from apisensor.events.model import Address
 from apisensor.export import semantics
+from apisensor.export.operation import (
+    RPC_GRPC_STATUS,
+    RPC_METHOD,
+    RPC_SERVICE,
+    RPC_SYSTEM,
+    encode_messages,
+    encode_operations,
+)
 from apisensor.export.wire import (
     FIXED32,
     BoolAttribute,
@@ -70,10 +78,6 @@ ERROR_TYPE = StringAttribute("error.type")
 USER_AGENT = StringAttribute("user_agent.original")
 REQUEST_SIZE = IntAttribute("http.request.body.size")
 RESPONSE_SIZE = IntAttribute("http.response.body.size")
-RPC_SYSTEM = StringAttribute("rpc.system")
-RPC_SERVICE = StringAttribute("rpc.service")
-RPC_METHOD = StringAttribute("rpc.method")
-RPC_GRPC_STATUS = IntAttribute("rpc.grpc.status_code")
 TLS_ESTABLISHED = BoolAttribute("tls.established")
 PSEUDO_ID = StringAttribute("enduser.pseudo.id")
 # What the conventions have no name for.
@@ -214,6 +218,10 @@ class SpanEncoder:
             add(ANOMALIES(t.anomalies))
         if t.sensitive:
             add(SENSITIVE(dict.fromkeys(found.kind for found in t.sensitive)))
+        if t.operations:
+            add(encode_operations(t.operations, t.protocol, t.grpc_status))
+        if t.messages is not None:
+            add(encode_messages(t.messages))
         if t.side in self._header_capture:
             request, response = self._header_capture[t.side]
             add(request.encode(t.request_headers))

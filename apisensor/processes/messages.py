@@ -124,8 +124,8 @@ class PartParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a part is started with: its settings, and the numbers of the descriptors that it inherits."""
 
     settings: Settings
-    run: int
-    """Link to run."""
+    run: int = -1
+    """Link to run; -1: there is none (the describer)."""
     descriptors: dict[str, int] = {}
     """Programs and maps as the loader named them (capture); "ring", "skips" (worker); "page:N" shared counters, ..."""
     uprobe_multi: bool = False

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from apisensor.content.descriptor_sets import descriptions
 from apisensor.content.inspector import Inspector
 from apisensor.detect.model import Finding
 from apisensor.enrich.model import ProcessGone, ProcessSeen
@@ -19,6 +20,7 @@ from apisensor.enrich.processes import ProcessTable
 from apisensor.enrich.waiting import Waiting
 from apisensor.events.model import Event
 from apisensor.processes.calls import Calls
+from apisensor.processes.describing import read_sets
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.counters import LOSSES, NOTES
@@ -31,7 +33,7 @@ from apisensor.replay.recording import read_recording
 from apisensor.replay.records import Recorded
 from apisensor.replay.source import ByteSource, open_file, recognise
 from apisensor.sections import Settings
-from apisensor.streams.limits import Limits
+from apisensor.streams.limits import limits_of
 from apisensor.transactions.analyzer import Analyzer
 from apisensor.transactions.counts import Count
 from apisensor.transactions.model import Exchange, Transaction
@@ -135,7 +137,7 @@ def replay(
     key: bytes | None = None,
     limits: ReplayLimits | None = None,
     overlap: str = "linux",
-    analysis: Limits | None = None,
+    settings: Settings | None = None,
 ) -> ReplaySummary:
     """Analyses a packet capture or a recording.
 
@@ -149,15 +151,16 @@ def replay(
         key: Keys the identities' hashes; None: a random one, so that hashes of two runs cannot be joined.
         limits: Bounds on the reassembly of packets.
         overlap: Whose bytes count where packets overlap and differ (replay/overlap.py).
-        analysis: Bounds of the analysis.
+        settings: What `run` would analyse with; None: the defaults.
 
     Returns:
         What the file held. `error` is set where it could not be read to its end.
 
     Raises:
         ReplayError: Nothing could be read: no such file, no capture, empty, compressed, unsupported link type.
+        DescriptorSetError, UnknownDetectorError: What the settings name cannot be used.
     """
-    run = _Replay(on_transaction, on_finding, reveal, key or secrets.token_bytes(32), analysis or Limits())
+    run = _Replay(on_transaction, on_finding, reveal, key or secrets.token_bytes(32), settings or Settings())
     name = "standard input" if path == "-" else path if path.isprintable() else ascii(path)
     file = open_file(path)
     try:
@@ -196,20 +199,21 @@ class _Replay:
         on_finding: Callable[[Finding], object],
         reveal: bool,
         key: bytes,
-        analysis: Limits,
+        settings: Settings,
     ) -> None:
         self._on_transaction = on_transaction
         self._on_finding = on_finding
         self._findings: set[str] = set()
-        self._calls = Calls(Settings(), store=None, on_finding=self._found)
+        self._calls = Calls(settings, store=None, on_finding=self._found)
         self._reveal = reveal
         self._key = key
-        self._limits = analysis
+        self._limits = limits_of(settings.worker)
         self._counts = [0] * len(Count)
-        self._analyzer = Analyzer(analysis, counts=self._counts)
+        self._analyzer = Analyzer(self._limits, counts=self._counts)
         self._disputes: Disputes | None = None
         """Where packets contradict each other; None: the events are not those of packets."""
-        self._inspect = Inspector().inspect
+        sets = read_sets(settings.worker.descriptor_sets)
+        self._inspect = Inspector(descriptions(sets) if sets else None).inspect
         self._seed = hashlib.sha256()
         self._redactor: Redactor | None = None
         self._waiting = Waiting(ProcessTable(), wait_ns=PROCESS_WAIT_NS)

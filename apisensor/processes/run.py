@@ -21,10 +21,12 @@ from contextlib import contextmanager
 from typing import Literal
 
 import apisensor
+from apisensor.content.described import DescriptorSetError
 from apisensor.detect.detection import Detection, UnknownDetectorError
 from apisensor.export import configuration
 from apisensor.live.listening import LiveError, listen
 from apisensor.metrics import configuration as metrics_configuration
+from apisensor.processes.describing import describe
 from apisensor.processes.loading import LoadError, load
 from apisensor.processes.supervisor import Page, Supervisor
 from apisensor.redact.key import identity_key
@@ -46,7 +48,7 @@ class StartError(Exception):
 
 EXPECTED = (
     *(StartError, LoadError, LiveError, SecretFileError, ListenError),
-    *(SettingsError, UnknownDetectorError),
+    *(SettingsError, UnknownDetectorError, DescriptorSetError),
 )
 """Errors that say in one line why there can be no sensor."""
 
@@ -60,12 +62,13 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
             if settings.export.enabled:
                 configuration.read(os.environ)
                 metrics_configuration.read(os.environ)
+            described = describe(settings)
             _make_state_folders(settings)
             key = identity_key(settings.key_file).load_or_create()
             page = _page(settings)
             kernel = load(settings)
             live = listen(settings.live_socket, _account(settings).pw_gid)
-            supervisor = Supervisor(settings, kernel, key=key, live=live, page=page, output=output)
+            supervisor = Supervisor(settings, kernel, key=key, described=described, live=live, page=page, output=output)
             return _supervise(supervisor, _invitation(settings, page, output))
     except EXPECTED as error:
         return _refuse(str(error))

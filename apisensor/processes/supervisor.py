@@ -89,12 +89,17 @@ class Supervisor:
         kernel: Kernel,
         *,
         key: bytes = b"",
+        described: bytes | None = None,
         live: socket.socket | None = None,
         page: Page | None = None,
         output: Literal["table", "jsonl", "none"] = "none",
         recording: tuple[int, RecordingHeader] | None = None,
     ) -> None:
-        """`recording`: an open file and the header for it; then nothing is analysed and there is no core."""
+        """
+        Args:
+            described: what descriptor sets say, for the workers.
+            recording: an open file and the header for it; then nothing is analysed and there is no core.
+        """
         self._settings, self._kernel, self._output = settings, kernel, output
         self.log = log.make(settings, "run")
         self._recording = recording
@@ -111,9 +116,11 @@ class Supervisor:
         self._next_report = 0.0
         self._selector: selectors.BaseSelector | None = None
         self._page = None if page is None else Address(*page.listening.getsockname()[:2])
-        self._parts = self._make_parts(key, live, page)
+        self._parts = self._make_parts(key, described, live, page)
 
-    def _make_parts(self, key: bytes, live: socket.socket | None, page: Page | None) -> list[Part]:
+    def _make_parts(
+        self, key: bytes, described: bytes | None, live: socket.socket | None, page: Page | None
+    ) -> list[Part]:
         general, descriptors = self._settings.general, self._kernel.descriptors
         finder_link, core_link = pair(), pair()
         self._sockets = [*finder_link, *core_link]
@@ -122,6 +129,7 @@ class Supervisor:
         pages = [make(f"worker-{index}") for index in range(count)]
         core_page = make("core")
         recording = {"recording": self._recording[0]} if self._recording else {}
+        descriptions = {} if described is None else {"descriptions": _in_memory(described)}
         programs = {name: descriptor for name, descriptor in descriptors.items() if not name.startswith("ring:")}
         sink: dict[str, int] = {"capture": core_link[1].fileno(), "page": core_page, **recording}
         workers = []
@@ -135,6 +143,7 @@ class Supervisor:
                 "page": pages[index],
                 "core": theirs.fileno(),
                 "key": _in_memory(key),
+                **descriptions,
                 **recording,
             }
             workers.append(Part(f"worker-{index}", "worker", general.sandbox_user, given, index))
@@ -319,6 +328,6 @@ class Supervisor:
 
 def _in_memory(content: bytes) -> int:
     """A descriptor from which the bytes can be read: nothing secret goes into an argument list or a file."""
-    descriptor = os.memfd_create("apisensor-secret", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("apisensor-input", os.MFD_CLOEXEC)
     os.write(descriptor, content)
     return descriptor

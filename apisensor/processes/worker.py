@@ -21,7 +21,8 @@ from typing import cast
 
 import msgspec
 
-from apisensor.content.inspector import inspect
+from apisensor.content.described import Descriptions
+from apisensor.content.inspector import Inspector
 from apisensor.events.decode import SKIP, decode
 from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
@@ -32,8 +33,7 @@ from apisensor.processes.privileges import WRITE_FAILED, become, die_with_parent
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.recording import RecordingWriter
-from apisensor.sections import Settings
-from apisensor.streams.limits import Limits
+from apisensor.streams.limits import limits_of
 from apisensor.transactions.analyzer import Analyzer
 from apisensor.transactions.counts import Count
 from apisensor.transactions.model import Exchange, Transaction
@@ -133,7 +133,7 @@ class Outbox:
 class Worker:
     """The stages, wired up."""
 
-    def __init__(self, parameters: PartParameters, key: bytes) -> None:
+    def __init__(self, parameters: PartParameters, key: bytes, described: Descriptions | None) -> None:
         descriptors = parameters.descriptors
         self._ring_descriptor = descriptors["ring"]
         self._ring = Ring(self._ring_descriptor, parameters.ring_bytes)
@@ -142,8 +142,9 @@ class Worker:
         self._page = map_page(descriptors["page"], write=True)
         skips = Skips(descriptors["map:skips"], parameters.skip_slots)
         self._analyzer = Analyzer(
-            limits(parameters.settings), counts=cast(MutableSequence[int], self._page), skip=skips
+            limits_of(parameters.settings.worker), counts=cast(MutableSequence[int], self._page), skip=skips
         )
+        self._inspect = Inspector(described).inspect
         self._redactor = Redactor(key, IdSource())
         self._outbox = Outbox(Link.of(descriptors["core"]), self._page)
         self.stopping = False
@@ -194,23 +195,19 @@ class Worker:
     def _finish(self, exchange: Exchange) -> None:
         """Redacts one exchange and puts it on its way."""
         try:
-            self._outbox.put(self._redactor.transaction(exchange, inspect(exchange)))
+            self._outbox.put(self._redactor.transaction(exchange, self._inspect(exchange)))
         except Exception:  # noqa: BLE001
             # An error in detection or redaction costs this exchange, not the worker; what it held goes nowhere.
             self._page[WorkerCount.FAILED] += 1
 
 
-def limits(settings: Settings) -> Limits:
-    """The analysis's limits from the settings."""
-    worker = settings.worker
-    return Limits(
-        max_flows=worker.max_flows,
-        idle_ns=worker.idle_seconds * 1_000_000_000,
-        bind_wait_ns=worker.bind_wait_ms * 1_000_000,
-        body_capture=worker.body_capture,
-        header_bytes=worker.header_limit,
-        max_streams=worker.max_streams,
-    )
+def _descriptions(descriptor: int | None) -> Descriptions | None:
+    """What run's describer made of the descriptor sets; None: there are none."""
+    if descriptor is None:
+        return None
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    os.close(descriptor)
+    return msgspec.msgpack.decode(content, type=Descriptions)
 
 
 def main() -> int:
@@ -222,7 +219,7 @@ def main() -> int:
     os.close(parameters.descriptors["key"])
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
-    worker = Worker(parameters, key)
+    worker = Worker(parameters, key, _descriptions(parameters.descriptors.get("descriptions")))
     # Everything that is live now stays so: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

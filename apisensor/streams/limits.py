@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from apisensor.sections import Worker
+
 _KIB = 1024
 _MIB = 1024 * _KIB
 _SECOND = 1_000_000_000
@@ -81,3 +83,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     skip_beyond: int = 256 * _KIB
     """A body of known length with more than this to come, and whose captured part is full, is asked to be skipped by
     the kernel. Less is not worth the round trip: the bytes are in the ring already."""
+
+
+def limits_of(worker: Worker) -> Limits:
+    """The limits that the settings say."""
+    return Limits(
+        max_flows=worker.max_flows,
+        idle_ns=worker.idle_seconds * _SECOND,
+        bind_wait_ns=worker.bind_wait_ms * 1_000_000,
+        body_capture=worker.body_capture,
+        header_bytes=worker.header_limit,
+        max_streams=worker.max_streams,
+    )

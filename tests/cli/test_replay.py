@@ -163,3 +163,38 @@ def test_into_head(capture: Path) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment(), timeout=60, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_settings_of_the_analysis_count(capture: Path) -> None:
+    rule = "credentials-over-plaintext"
+    assert f'"rule":"{rule}"' in apisensor("replay", str(capture), "--format", "jsonl").stdout
+    quiet = apisensor("replay", str(capture), "--format", "jsonl", "--set", f"detect.off={rule}")
+    assert quiet.returncode == 0
+    assert f'"rule":"{rule}"' not in quiet.stdout
+    wrong = apisensor("replay", str(capture), "--set", "detect.off=no-such")
+    assert wrong.returncode == 1
+    assert "no-such" in one_line(wrong.stderr)
+
+
+_INSTALLED = """
+import sys
+import apisensor.settings
+apisensor.settings.DEFAULT_CONFIG = sys.argv.pop(1)
+from apisensor.cli.main import main
+sys.exit(main())
+"""
+
+
+def test_the_installed_settings_file_is_not_read_unless_it_is_named(capture: Path, tmp_path: Path) -> None:
+    installed = tmp_path / "installed.toml"
+    installed.write_text('[detect]\noff = ["no-such"]\n')
+
+    def status(*arguments: str, **variables: str) -> int:
+        command = [COMMAND[0], "-c", _INSTALLED, str(installed), *arguments]
+        return subprocess.run(
+            command, capture_output=True, timeout=60, check=False, env=environment(**variables)
+        ).returncode
+
+    assert status("replay", str(capture)) == 0
+    assert status("replay", str(capture), "--config", str(installed)) == 1
+    assert status("replay", str(capture), APISENSOR_CONFIG=str(installed)) == 1

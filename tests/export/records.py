@@ -8,7 +8,17 @@ import msgspec
 from hypothesis import strategies as st
 
 from apisensor.events.model import Address
-from apisensor.transactions.model import INCOMPLETE_REASONS, Auth, Process, Sensitive, Tls, Transaction
+from apisensor.protocols.counted import Passed
+from apisensor.transactions.model import (
+    INCOMPLETE_REASONS,
+    Auth,
+    Messages,
+    Operation,
+    Process,
+    Sensitive,
+    Tls,
+    Transaction,
+)
 
 CLIENT, SERVER = Address("10.0.0.1", 40001), Address("10.0.0.2", 8443)
 WALL_OFFSET_NS = 1_700_000_000 * 10**9
@@ -110,6 +120,29 @@ def _hexadecimal(digits: int) -> st.SearchStrategy[str]:
     return st.text("0123456789abcdef", min_size=digits, max_size=digits)
 
 
+_optional_text = st.one_of(st.none(), _text)
+_operations = st.builds(
+    Operation,
+    protocol=st.sampled_from(["graphql", "json-rpc", "mcp", "soap", "grpc", "grpc-web", "sse", "websocket"]),
+    kind=st.sampled_from([None, "query", "persisted", "call", "unary"]),
+    name=st.one_of(_optional_text, st.sampled_from(["tools/call", "prompts/get", "shop.v1.Cart/Add", "/a/b/C/D"])),
+    target=_optional_text,
+    fields=st.lists(_text, max_size=3),
+    error=st.one_of(_optional_text, st.integers(-(2**33), 2**33).map(str)),
+)
+_count = st.one_of(st.none(), _size)
+_passed = st.one_of(
+    st.none(),
+    st.builds(
+        Passed,
+        st.just("grpc"),
+        count=_count,
+        bytes=_count,
+        largest=_count,
+        reason=st.sampled_from([None, "message_cut"]),
+    ),
+)
+
 transactions = st.builds(
     Transaction,
     id=_hexadecimal(16),
@@ -153,5 +186,7 @@ transactions = st.builds(
     trace_flags=st.integers(0, 255),
     trace_state=st.one_of(st.just(""), st.just("vendor=1"), _text),
     wall_offset_ns=st.integers(0, 2**60),
+    operations=st.lists(_operations, max_size=2),
+    messages=st.one_of(st.none(), st.builds(Messages, _passed, _passed)),
 )
 """Any transaction, sensible or not, that the types allow."""

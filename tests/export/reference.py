@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -121,11 +122,55 @@ def attributes(t: Transaction, capture: Sequence[str] = ()) -> dict[str, Any]:
         service, method = rpc(t)
         found |= {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
         found["rpc.grpc.status_code"] = t.grpc_status
+    found |= operations(t) | messages(t)
     for direction, headers in (("request", t.request_headers), ("response", t.response_headers)):
         for wanted in capture:
             values = [v for n, v in headers or [] if n is not None and n.lower() == wanted and v is not None]
             found[f"http.{direction}.header.{wanted}"] = values or None
     return {key: value for key, value in found.items() if value is not None}
+
+
+def operations(t: Transaction) -> dict[str, Any]:
+    if not t.operations:
+        return {}
+    words = [[one.protocol, one.kind, one.name, one.target] for one in t.operations]
+    found: dict[str, Any] = {"apisensor.operations": [" ".join(filter(None, each)) for each in words]}
+    asked = [one for one in t.operations if one.protocol != "sse"]
+    if len(asked) != 1:
+        return found
+    (one,) = asked
+    found |= {"apisensor.operation.fields": one.fields or None, "apisensor.operation.error": one.error}
+    if t.protocol == "grpc":
+        return found
+    if one.protocol == "graphql":
+        known = one.kind in {"query", "mutation", "subscription"}
+        found |= {"graphql.operation.name": one.name, "graphql.operation.type": one.kind if known else None}
+    if one.protocol == "json-rpc":
+        found |= {"rpc.system": "jsonrpc", "rpc.jsonrpc.version": "2.0", "rpc.method": one.name}
+    if one.protocol == "mcp":
+        found["mcp.method.name"] = one.name
+        found["gen_ai.tool.name"] = one.target if one.name == "tools/call" else None
+        found["gen_ai.prompt.name"] = one.target if one.name == "prompts/get" else None
+    if one.protocol in {"json-rpc", "mcp"} and re.fullmatch("-?[0-9]+", one.error or ""):
+        code = int(one.error or "")
+        found["rpc.jsonrpc.error_code"] = code if -(2**31) <= code < 2**31 else None
+    if one.protocol == "grpc-web":
+        found |= {"rpc.system": "grpc", "rpc.grpc.status_code": t.grpc_status}
+        match = re.search(r"(?:^|/)([^/]+)/([^/]+)$", one.name or "", re.ASCII)
+        if match and one.name and one.name.endswith(match[0]):
+            found |= {"rpc.service": match[1], "rpc.method": match[2]}
+    return found
+
+
+def messages(t: Transaction) -> dict[str, Any]:
+    if t.messages is None:
+        return {}
+    return {
+        f"apisensor.messages.{way}.{key}": getattr(one, key)
+        for way, one in (("request", t.messages.request), ("response", t.messages.response))
+        if one is not None
+        for key in ("count", "bytes", "largest", "reason")
+    }
 
 
 def rpc(t: Transaction) -> tuple[str | None, str | None]:

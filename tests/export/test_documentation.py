@@ -6,8 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from opentelemetry.semconv._incubating.attributes import (
+    gen_ai_attributes,
+    graphql_attributes,
+    mcp_attributes,
+    rpc_attributes,
+)
 
-from apisensor.export import configuration, otlp, resource, span
+from apisensor.export import configuration, operation, otlp, resource, span
 from apisensor.export.delivery import CAUSES
 from apisensor.export.semantics import SCHEMA_URL
 from apisensor.export.wire import Attribute
@@ -46,13 +52,20 @@ def test_causes() -> None:
 
 
 def test_attributes() -> None:
-    values = [*vars(span).values(), *vars(resource).values()]
+    values = [*vars(span).values(), *vars(operation).values(), *vars(resource).values()]
     found = {value.key for value in values if isinstance(value, Attribute)} | resource.OBSERVED
     assert len(found) > 40
     assert found <= CODE
-    prefixes = r"(apisensor|http|url|rpc|network|server|client)\.[a-z_.]+"
+    prefixes = r"(apisensor|http|url|rpc|graphql|mcp|gen_ai|network|server|client)\.[a-z_.]+"
     assert {name for name in CODE if re.fullmatch(prefixes, name)} <= found
 
 
 def test_schema() -> None:
     assert SCHEMA_URL.rpartition("/")[2] in TEXT
+
+
+def test_names_are_those_of_the_conventions() -> None:
+    modules = (gen_ai_attributes, graphql_attributes, mcp_attributes, rpc_attributes)
+    known = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    used = {value.key for value in vars(operation).values() if isinstance(value, Attribute)}
+    assert {key for key in used if not key.startswith("apisensor.")} <= known

@@ -13,7 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from apisensor.events.model import Address
 from apisensor.export.span import ENDS, NAMES, SHAPES, SpanEncoder
-from apisensor.transactions.model import Auth, Sensitive, Tls, Transaction
+from apisensor.protocols.counted import Passed
+from apisensor.transactions.model import Auth, Messages, Operation, Sensitive, Tls, Transaction
 from tests.export import reference
 from tests.export.records import PLAIN, WALL_OFFSET_NS, call, transactions
 
@@ -269,6 +270,97 @@ def test_what_the_sensor_found_out() -> None:
     assert found["apisensor.sensitive"] == ["email", "jwt"]
     assert (found["apisensor.tls.library"], found["apisensor.tls.library_version"]) == ("openssl", "3.0.15")
     assert found["apisensor.stream.id"] == 5
+
+
+@pytest.mark.parametrize(
+    ("operations", "expected"),
+    [
+        (
+            [Operation("graphql", "query", "Cart", fields=["cart", "user"], error="UNAUTHENTICATED")],
+            {
+                "apisensor.operations": ["graphql query Cart"],
+                "apisensor.operation.fields": ["cart", "user"],
+                "apisensor.operation.error": "UNAUTHENTICATED",
+                "graphql.operation.type": "query",
+                "graphql.operation.name": "Cart",
+            },
+        ),
+        (
+            [Operation("graphql", "persisted", "Cart")],
+            {"apisensor.operations": ["graphql persisted Cart"], "graphql.operation.name": "Cart"},
+        ),
+        (
+            [Operation("json-rpc", "call", "eth_call", error="-32601")],
+            {
+                "apisensor.operations": ["json-rpc call eth_call"],
+                "apisensor.operation.error": "-32601",
+                "rpc.system": "jsonrpc",
+                "rpc.method": "eth_call",
+                "rpc.jsonrpc.version": "2.0",
+                "rpc.jsonrpc.error_code": -32601,
+            },
+        ),
+        (
+            [Operation("mcp", "call", "tools/call", "search"), Operation("sse", "stream")],
+            {
+                "apisensor.operations": ["mcp call tools/call search", "sse stream"],
+                "mcp.method.name": "tools/call",
+                "gen_ai.tool.name": "search",
+            },
+        ),
+        (
+            [Operation("mcp", "call", "resources/read", "file")],
+            {"apisensor.operations": ["mcp call resources/read file"], "mcp.method.name": "resources/read"},
+        ),
+        (
+            [Operation("grpc-web", "unary", "api/shop.v1.Cart/Add", fields=["item"])],
+            {
+                "apisensor.operations": ["grpc-web unary api/shop.v1.Cart/Add"],
+                "apisensor.operation.fields": ["item"],
+                "rpc.system": "grpc",
+                "rpc.service": "shop.v1.Cart",
+                "rpc.method": "Add",
+                "rpc.grpc.status_code": 5,
+            },
+        ),
+        (
+            [Operation("soap", "1.1", "urn:Add", fields=["Add"], error="soap:Server")],
+            {
+                "apisensor.operations": ["soap 1.1 urn:Add"],
+                "apisensor.operation.fields": ["Add"],
+                "apisensor.operation.error": "soap:Server",
+            },
+        ),
+        (
+            [Operation("json-rpc", "call", "a", error="1"), Operation("json-rpc", "notification", "b")],
+            {"apisensor.operations": ["json-rpc call a", "json-rpc notification b"]},
+        ),
+    ],
+)
+def test_operations(operations: list[Operation], expected: dict[str, Any]) -> None:
+    plain = attributes(call(grpc_status=5))
+    found = attributes(call(grpc_status=5, operations=operations))
+    assert {key: value for key, value in found.items() if key not in plain} == expected
+    assert {key: value for key, value in found.items() if key in plain} == plain
+
+
+def test_messages_are_counted() -> None:
+    messages = Messages(Passed("grpc", 3, 300, 200, 0), Passed("grpc", reason="ring_full"))
+    found = attributes(call(messages=messages))
+    assert {key: value for key, value in found.items() if ".messages." in key} == {
+        "apisensor.messages.request.count": 3,
+        "apisensor.messages.request.bytes": 300,
+        "apisensor.messages.request.largest": 200,
+        "apisensor.messages.response.reason": "ring_full",
+    }
+    assert not decode(call(messages=messages)).events
+
+
+def test_what_an_operation_adds_is_bounded() -> None:
+    most = [Operation("soap", "1.1", "n" * 256, "t" * 128, fields=["f" * 128] * 32, error="e" * 256)] * 16
+    plain = len(ENCODER.encode(PLAIN))
+    assert len(ENCODER.encode(call(operations=most))) - plain < 8_000
+    assert len(ENCODER.encode(call(operations=most[:1]))) - plain < 6_000
 
 
 def test_headers_are_exported_only_when_asked_for() -> None:

@@ -11,6 +11,8 @@ import brotli
 import hpack
 import zstandard
 
+from tests.content.shop import message, shop
+from tests.content.test_grpc_messages import framed
 from tests.fuzz.flows import encoded
 from tests.replay.packets import (
     CLIENT,
@@ -148,6 +150,28 @@ def _calls() -> list[bytes]:
     return [head + kind + b"\nX-A: b" * 6 + b"\n" + body for kind, body in bodies.items()]
 
 
+def _described() -> list[bytes]:
+    """A body of each type that holds something, after its number in the order of names."""
+    older = message("Older", name="n")
+    older.part.add(secret_key="s").deep.text = "t"
+    whole = message(
+        "Everything", text="a", octets=b"\x0a\x01b", an_int32=-1, a_sint64=-5, a_fixed64=7, a_float=1.5, a_bool=True,
+        texts=["x", "y"], packed=[1, -1], unpacked=[2], packed_double=[0.5], labels={"k": "v"}, left="l", maybe="m",
+    )  # fmt: skip
+    whole.by_number[3].note = "three"
+    whole.inner.text = "in"
+    whole.orders.add(id=1, note="o")
+    whole.any.Pack(message("Order", id=2, note="any"))
+    whole.struct.update({"a": ["b", {"c": None, "d": 1.0}]})
+    whole.wrapped.value = "w"
+    names = sorted(shop().types)
+    bodies = [framed(whole.SerializeToString()), framed(older.SerializeToString())]
+    kinds = ["shop.v1.Everything", "older.v1.Older"]
+    found = [bytes((names.index(kind),)) + body for kind, body in zip(kinds, bodies, strict=True)]
+    packed = framed(gzip.compress(whole.SerializeToString()), flag=1)
+    return [*found, bytes((names.index(kinds[0]),)) + packed + bodies[0]]
+
+
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "http1": _http1,
     "http2": _http2,
@@ -161,6 +185,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
         b'--b\r\nContent-Disposition: form-data; name="user"\r\n\r\nalice\r\n--b\r\n'
         b'Content-Disposition: form-data; name="password"\r\n\r\nx\r\n--b--\r\n',
     ],
+    "described": _described,
     "routes": lambda: [
         b"/users/17/orders/18?x=1\n/users/me\n/v1/a.b.Service/Method\n*\n/a//b/../c;p=1\n",
         b"/3f9a1c2e-0000-4000-8000-1234567890ab/x.html\n/2024-01-31/1.2.3.4\n/%41%2f%zz\n/a,b,c:run\nhttp://h/p\n",

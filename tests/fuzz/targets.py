@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from google.protobuf.message import DecodeError, Message
 
 from apisensor.content.codings import RATIO, RATIO_FROM, decoded
+from apisensor.content.identifiers import FIELDS
 from apisensor.content.inspector import Inspector
 from apisensor.content.logins import LONGEST_USER, login_user
+from apisensor.content.named_messages import NESTED, NamedMessages
 from apisensor.events.model import Chunk, Direction, Event, Gap
 from apisensor.inventory.inventory import Inventory
 from apisensor.protocols.hpack_codec import HeaderBlockError, HeaderDecoder
@@ -25,6 +31,7 @@ from apisensor.streams.limits import Limits
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Exchange
 from tests.content.exchanges import exchange
+from tests.content.shop import message_class, shop
 from tests.fuzz.flows import SMALL, analysed, events
 from tests.inventory.calls import served
 
@@ -145,6 +152,48 @@ def routes(data: bytes) -> None:
     assert len(made) <= _ENDPOINTS
 
 
+def described(data: bytes) -> None:
+    """Messages of gRPC by a description: the type in the first byte, then the body. What protobuf finds is found."""
+    descriptions = shop()
+    names = sorted(descriptions.types)
+    name = names[data[0] % len(names)] if data else names[0]
+    body = data[1:]
+    found = NamedMessages(descriptions, descriptions.types[name])
+    found.read(body, b"gzip", text_form=False)
+    assert len(found.fields) <= FIELDS
+    message = body[5 : 5 + int.from_bytes(body[1:5], "big")]
+    if not found.whole or body[:1] != b"\0" or all(text in message for text in found.texts):
+        return  # cut, compressed, or read by numbers
+    with contextlib.suppress(DecodeError, UnicodeDecodeError):
+        ours = Counter(_texts(json.loads(found.texts[0], object_pairs_hook=list)))
+        assert Counter(_strings(message_class(name).FromString(message))) <= ours
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Strings of a JSON document, whose objects are lists of pairs."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for _, held in value:
+            yield from _texts(held)
+
+
+def _strings(message: Any, depth: int = 0) -> Iterator[str]:
+    """Strings in a message, as far as the sensor goes. What an Any holds is octets for protobuf."""
+    if depth >= NESTED or message.DESCRIPTOR.full_name == "google.protobuf.Any":
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            values = list(value.values())
+        else:
+            values = list(value) if field.is_repeated else [value]
+        for one in values:
+            if isinstance(one, str):
+                yield from [one] if one else []  # of a map entry also where there is none
+            elif isinstance(one, Message):
+                yield from _strings(one, depth + 1)
+
+
 CANARY = b"Zc4n4ryQ7w8x9"
 """A token that must never come out."""
 
@@ -181,6 +230,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "codings": codings,
     "login": login,
     "routes": routes,
+    "described": described,
     "redaction": redaction,
     "command_line": command_line,
 }

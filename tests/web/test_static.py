@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from apisensor.events.model import Binding
+from apisensor.export.semantics import PROTOCOL
+from apisensor.live.filters import Filter, compile_filter
 from apisensor.store.model import TransactionQuery
 from apisensor.web.app import PAGES, STATIC, TYPES
 from apisensor.web.routes import ROUTES
+from tests.live.transactions import transaction
 
 FILES = sorted(path for path in STATIC.rglob("*") if path.is_file())
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
@@ -86,6 +89,18 @@ def test_words_are_the_codes() -> None:
     assert set(re.findall(r"^  (\w+):", table, re.MULTILINE)) == {binding.name.lower() for binding in Binding}
     given = (STATIC / "views/transactions.js").read_text().partition("const GIVEN = {")[2].partition("};")[0]
     assert set(re.findall(r"(\w+):", given)) <= set(TransactionQuery.__struct_fields__)
+
+
+def test_every_protocol_can_be_chosen() -> None:
+    live = (STATIC / "views/live.js").read_text()
+    choices = re.findall(r"\[\"([\w/.]+)\", ", live.partition('choice("Protocol"')[2].partition("], query)")[0])
+    chosen = {choice: compile_filter(Filter(protocol=[choice])) for choice in choices}
+    found = {
+        protocol: [choice for choice, passes in chosen.items() if passes(transaction(protocol=protocol))]
+        for protocol in PROTOCOL
+    }
+    assert all(len(by) == 1 for by in found.values()), found
+    assert {by[0] for by in found.values()} == set(choices)
 
 
 def test_every_route_that_the_page_asks_for_is_there() -> None:

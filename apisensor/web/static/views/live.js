@@ -57,7 +57,7 @@ class Stream {
         choice("Method", "method", [["", "All methods"], ...["GET", "POST", "PUT", "PATCH", "DELETE"].map((name) => [name, name])], query),
         choice("Status", "status", [["", "Any status"], ["2xx", "2xx"], ["3xx", "3xx"], ["4xx", "4xx"], ["5xx", "5xx"], ["none", "No response"]], query),
         choice("View", "side", [["", "Both sides"], ["server", "Served here"], ["client", "Made here"]], query),
-        choice("Protocol", "protocol", [["", "Any protocol"], ["http/1", "HTTP/1"], ["h2", "HTTP/2"], ["grpc", "gRPC"]], query),
+        choice("Protocol", "protocol", [["", "Any protocol"], ["http/1", "HTTP/1"], ["h2", "HTTP/2"], ["grpc", "gRPC"], ["websocket", "WebSocket"]], query),
         h("button", { type: "button", class: "chip", "aria-pressed": String(query.incomplete === "true"), onclick: () => change({ incomplete: query.incomplete ? null : "true" }) }, "Incomplete")),
       this.trouble, this.news, this.split);
     this.body.addEventListener("click", (event) => {
