@@ -29,8 +29,8 @@ _NOTHING: Spans = []
 _NO_MARKS: FieldMarks = {}
 _Line = tuple[int, Header, str, FieldMarks]
 """A field line that is to be searched: its index, the line, its place, where its marks belong."""
-_UNKNOWN = BodyForm(None)
-"""A line that is not known to be clean."""
+_CLEAN = BodyForm(None)
+"""Of a line that holds nothing and says nothing of a body."""
 
 
 class Inspector:
@@ -39,7 +39,7 @@ class Inspector:
     def __init__(self, described: Descriptions | None = None) -> None:
         """`described`: what descriptor sets say of gRPC's messages."""
         self._messages = MessageReader(described)
-        self._clean = Lines[BodyForm | None]()
+        self._clean = Lines[BodyForm]()
 
     def inspect(self, exchange: Exchange) -> Insight:
         """What the exchange's bytes say about identity, trace and sensitive data."""
@@ -128,7 +128,7 @@ class Inspector:
         # User information (RFC 3986 section 3.2.1), or whatever else has a shape.
         spans = [(0, at, "password")] if at > 0 else HEAD.find(authority, Zone.FIELD)
         if not spans:
-            self._clean.remember((authority, None), None)
+            self._clean.remember((authority, None), _CLEAN)
         for _, _, kind in spans:
             findings.count("request.header", kind)
         return spans
@@ -143,15 +143,14 @@ class Inspector:
         """
         if not headers:
             return _NO_MARKS, TEXT_BODY
-        lookup = self._clean.get
-        by_rule = fields.BY_RULE
         body = TEXT_BODY
         marks: FieldMarks = {}
-        for index, header in enumerate(headers):
-            known = lookup(header, _UNKNOWN)
-            if known is None:
+        clean = _CLEAN
+        for index, known in enumerate(map(self._clean.get, headers)):
+            if known is clean:
                 continue
-            if known is not _UNKNOWN:
+            header = headers[index]
+            if known is not None:
                 body = body.joined(known)
                 continue
             name, value = header
@@ -170,7 +169,7 @@ class Inspector:
                 if spans and of_request:
                     findings.credentials.append((_PROXY if name[:5].lower() == b"proxy" else _CALLER, credential))
             else:
-                spans = by_rule[rule](value, kind)
+                spans = fields.BY_RULE[rule](value, kind)
                 if of_request and rule in _OF_REQUEST:
                     _request_field(rule, name, value, spans, findings)
             if rule is _SECRET:
@@ -178,7 +177,9 @@ class Inspector:
             elif spans:
                 _mark(index, _NOTHING, spans, place, marks, findings)
             elif rule in _OF_BODY:
-                body = body.joined(self._clean.remember(header, bodies.said_by(rule, value)))
+                says = bodies.said_by(rule, value)
+                body = body.joined(says)
+                self._clean.remember(header, clean if says is None else says)
         return marks, body
 
     def _by_shape(self, target: bytes, pending: list[_Line], findings: Findings) -> Spans:
@@ -191,14 +192,14 @@ class Inspector:
         hit = HEAD.may_match(joined)
         if not hit and b"%" not in joined:
             for _, header, _, _ in pending:
-                remember(header, None)
+                remember(header, _CLEAN)
             return _NOTHING
         for index, header, place, marks in pending:
             name, value = header
             assert name is not None
             assert value is not None
             if not (hit or b"%" in value or b"%" in name) or not _search(index, header, place, marks, findings):
-                remember(header, None)
+                remember(header, _CLEAN)
         spans = HEAD.find(target, Zone.TARGET) if hit or b"%" in target else _NOTHING
         if spans:
             count_target(target, spans, findings.count)

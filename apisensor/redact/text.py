@@ -56,10 +56,14 @@ class TextForm:
         known, line = self._lines.get, self._line
         if not marks:
             return [known(header) or line(header) for header in headers]
-        return [
-            (known(header) or line(header)) if index not in marks else self._marked(header, *marks[index])
-            for index, header in enumerate(headers)
-        ]
+        clean = headers.copy()
+        for index in marks:
+            clean[index] = _EMPTY
+        texts = [known(header) or line(header) for header in clean]
+        for index, (in_name, in_value) in marks.items():
+            name, value = headers[index]
+            texts[index] = self.plain(name, in_name), self.plain(value, in_value)
+        return texts
 
     def _line(self, header: Header) -> TextHeader:
         name, value = header
@@ -71,11 +75,10 @@ class TextForm:
             return self.plain(name, _NOTHING), self.plain(value, _NOTHING)
         return self._lines.remember(header, line)
 
-    def _marked(self, header: Header, in_name: Spans, in_value: Spans) -> TextHeader:
-        return self.plain(header[0], in_name), self.plain(header[1], in_value)
-
 
 _NOTHING: Spans = []
+_EMPTY: Header = (b"", b"")
+"""Stands for a field line that is not clean."""
 
 
 def redacted(text: bytes, spans: Spans) -> bytes:
