@@ -58,7 +58,10 @@ class Redactor:
             response_trailers = text.fields(response.trailers, insight.response_trailers)
             answered = response.messages
             status = response.status
-            grpc_status = _grpc_status(exchange.protocol, response)
+            if response.trailers or answered is not None or exchange.protocol == "grpc":
+                grpc_status = _grpc_status(exchange.protocol, response)
+            else:
+                grpc_status = None
             response_body_size = response.body_size
             duration_ns = _elapsed(start_ns, response.end_ns)
             ttfb_ns = _elapsed(start_ns, response.start_ns)
