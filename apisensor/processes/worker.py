@@ -8,7 +8,6 @@ ring -> decode -> Analyzer (streams, protocols, pairing) -> inspect -> redact ->
 from __future__ import annotations
 
 import functools
-import gc
 import mmap
 import os
 import select
@@ -26,6 +25,7 @@ from apisensor.content.inspector import Inspector
 from apisensor.events.decode import SKIP, decode
 from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
+from apisensor.processes.collector import settle
 from apisensor.processes.finishing import STAGE_BATCH, Finishing
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
@@ -221,9 +221,7 @@ def main() -> int:
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
     worker = Worker(parameters, key, _descriptions(parameters.descriptors.get("descriptions")))
-    # Everything that is live now stays so: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
+    settle()
 
     def stop(_signal: int, _frame: object) -> None:
         worker.stopping = True
