@@ -11,10 +11,11 @@ the process's own (user and system).
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Iterator, MutableSequence, Sequence
+from typing import cast
 
 import msgspec
 
@@ -49,9 +50,6 @@ UNIX_NS = 1_714_564_800_000_000_000
 TICK = 2_000
 """Transactions between two looks at the time: core's TICK_S of the recording."""
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 Spent = dict[str, int]
 """Stage -> CPU ns."""
 
@@ -62,12 +60,12 @@ class Stopwatch:
     def __init__(self) -> None:
         self.spent: Spent = {}
 
-    def each(self, stage: str, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Does the work for each item, and books the time."""
+    @contextlib.contextmanager
+    def of(self, stage: str) -> Iterator[None]:
+        """Books what the block takes."""
         start = time.process_time_ns()
-        results = [work(item) for item in items]
+        yield
         self.spent[stage] = self.spent.get(stage, 0) + time.process_time_ns() - start
-        return results
 
 
 class _Sent:
@@ -106,22 +104,28 @@ def run_worker(records: Sequence[bytes], expected: int, watch: Stopwatch) -> lis
     Raises:
         AssertionError: not so many transactions came out, or one was incomplete: failing is not the work.
     """
-    feed = Analyzer(Limits()).feed
+    page = memoryview(bytearray(4096)).cast("Q")
+    feed = Analyzer(Limits(), counts=cast(MutableSequence[int], page)).feed
     inspect = Inspector().inspect
     redact = Redactor(bytes(32), IdSource(b"bench")).transaction
     sent = _Sent()
-    outbox = Outbox(cast(Link, sent), memoryview(bytearray(4096)).cast("Q"))
+    outbox = Outbox(cast(Link, sent), page)
     complete = 0
     for start in range(0, len(records), 2 * STAGE_BATCH):
         batch = [memoryview(record) for record in records[start : start + 2 * STAGE_BATCH]]
-        found = watch.each("analyse", lambda record: feed(decode(record)), batch)
+        with watch.of("analyse"):
+            found = [feed(decode(record)) for record in batch]
         exchanges: list[Exchange] = [exchange for some in found for exchange in some]
-        insights = watch.each("inspect", inspect, exchanges)
-        pairs = list(zip(exchanges, insights, strict=True))
-        transactions = watch.each("redact", lambda pair: redact(*pair), pairs)
-        watch.each("send", outbox.put, transactions)
+        with watch.of("inspect"):
+            insights = [inspect(exchange) for exchange in exchanges]
+        with watch.of("redact"):
+            transactions = [redact(*pair) for pair in zip(exchanges, insights, strict=True)]
+        with watch.of("send"):
+            for transaction in transactions:
+                outbox.put(transaction)
         complete += sum(transaction.incomplete_reason is None for transaction in transactions)
-    watch.each("send", lambda flush: flush(), [outbox.flush])
+    with watch.of("send"):
+        outbox.flush()
     if complete != expected:
         raise AssertionError(f"{complete} of {expected} transactions came out complete")
     return sent.packets
@@ -139,40 +143,38 @@ def run_core(packets: Sequence[bytes], watch: Stopwatch, path: str) -> None:
     open_spans: list[tuple[bytes, bytes]] = []
     seen = 0
 
-    def count(t: Transaction) -> None:
-        calls.route(t)
-        metrics.observe(t)
-        calls.offer(t, t.start_ns)
-
-    def export(t: Transaction) -> tuple[bytes, bytes]:
-        return encode_resource(t.process), encode_span(t)
-
-    def request(spans: list[tuple[bytes, bytes]]) -> bytes:
-        groups: dict[bytes, list[bytes]] = {}
-        for resource, span in spans:
-            groups.setdefault(resource, []).append(span)
-        return export_request(groups.items())
-
     def flush(spans: int, items: int) -> None:
         while len(open_spans) >= spans:
-            requests = watch.each("export", request, [open_spans[:SPANS]])
+            with watch.of("export"):
+                groups: dict[bytes, list[bytes]] = {}
+                for resource, span in open_spans[:SPANS]:
+                    groups.setdefault(resource, []).append(span)
+                request = export_request(groups.items())
             del open_spans[:SPANS]
-            watch.each("compress", lambda one: gzip.compress(one, GZIP_LEVEL, mtime=0), requests)
+            with watch.of("compress"):
+                gzip.compress(request, GZIP_LEVEL, mtime=0)
         while len(rows.items) >= items:
-            watch.each("store", lambda some: writer.write(some, None, []), [rows.items[:ROWS]])
+            with watch.of("store"):
+                writer.write(rows.items[:ROWS], None, [])
             del rows.items[:ROWS]
 
     for packet in packets:
-        (received,) = watch.each("receive", receive, [packet])
-        for t in received.transactions:
+        with watch.of("receive"):
+            transactions = receive(packet).transactions
+        for t in transactions:
             t.wall_offset_ns = UNIX_NS
-        watch.each("count", count, received.transactions)
-        open_spans += watch.each("export", export, received.transactions)
-        seen += len(received.transactions)
-        if seen >= TICK:
-            seen = 0
-            now_ns = received.transactions[-1].start_ns
-            watch.each("count", lambda now: calls.tick(now, now + UNIX_NS), [now_ns])
+        with watch.of("count"):
+            for t in transactions:
+                calls.route(t)
+                metrics.observe(t)
+                calls.offer(t, t.start_ns)
+            seen += len(transactions)
+            if seen >= TICK:
+                seen = 0
+                now_ns = transactions[-1].start_ns
+                calls.tick(now_ns, now_ns + UNIX_NS)
+        with watch.of("export"):
+            open_spans += [(encode_resource(t.process), encode_span(t)) for t in transactions]
         flush(SPANS, ROWS)
     calls.close()
     flush(1, 1)

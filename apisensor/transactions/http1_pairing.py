@@ -85,6 +85,7 @@ class Http1Pairing:
         )
         self.side: Side = side_of(request_direction)
         self.bodiless = 0
+        self.room = flow.room
         self._counts = flow.shared.counts
         self._pending: deque[Pair] = deque()
         self._early: deque[Message] = deque()
@@ -258,9 +259,6 @@ class Http1Pairing:
 
     def rejected(self) -> None:
         self.flow.rejected()
-
-    def room(self, message: Message) -> int:
-        return self.flow.room(message)
 
     def unread(self, reader: object, size: int) -> None:
         self.flow.unread(size)
