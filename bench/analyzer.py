@@ -2,9 +2,8 @@
 
     python -m bench.analyzer [--transactions 20000] [--protocol http/1.1|h2] [--rounds 5]
 
-The bare parse (bench.worker) feeds the same messages to httptools with callbacks that keep what the analyzer keeps of a
-message and nothing else. Rounds are interleaved, because a machine's speed changes within seconds; the ratio is what
-can be compared between machines.
+The bare parse is bench.bare's. Rounds are interleaved, because a machine's speed changes within seconds; the ratio is
+what can be compared between machines.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ import time
 
 from apisensor.events.model import Event
 from apisensor.transactions.analyzer import Analyzer, Count, Limits
-from bench.standard_recording import Protocol, events, exchanges, http1
-from bench.worker import run_bare
+from bench.bare import messages, run_bare
+from bench.standard_recording import Protocol, events
 
 
 def run_analyzer(recording: list[Event], count: int) -> int:
@@ -43,10 +42,10 @@ def main() -> None:
     count = options.transactions
     protocol: Protocol = options.protocol
     recording = list(events(count, protocol))
-    messages = [http1(exchange) for exchange in exchanges(count)]
+    alone = messages(count)
     gc.collect()
     gc.freeze()
-    pairs = [(run_bare(messages), run_analyzer(recording, count)) for _ in range(options.rounds)]
+    pairs = [(run_bare(alone), run_analyzer(recording, count)) for _ in range(options.rounds)]
     bare, analyzer = (statistics.median(side) / count / 1000 for side in zip(*pairs, strict=True))
     print(f"{protocol}, {count:,} transactions, {options.rounds} interleaved rounds, medians")
     print(f"analyzer: {1e6 / analyzer:,.0f} transactions/s on one core, {analyzer:.1f} us each")

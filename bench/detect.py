@@ -21,49 +21,25 @@ from apisensor.detect.model import Call
 from apisensor.events.model import Address
 from apisensor.sections import Detect
 from apisensor.transactions.model import Auth, Transaction
+from bench.transactions import transaction
 
 ROUNDS = 20
 
 
-def transaction(number: int, chance: random.Random) -> Transaction:
-    """One of the ordinary calls, a millisecond after the one before."""
+def ordinary(number: int, chance: random.Random) -> Transaction:
+    """One of the ordinary calls."""
     caller = chance.randrange(2000)
     identity = hashlib.sha256(b"%d" % caller).hexdigest()[:32]
     login = number % 50 == 0
-    return Transaction(
-        id=f"{number:016x}",
-        protocol="http/1.1",
-        side="server",
+    return transaction(
+        number,
         method="POST" if login else "GET",
-        scheme="https",
-        authority="api.example.com",
         path="/login" if login else f"/api/v1/things/{number}?page=1",
-        request_headers=[],
-        response_headers=[],
-        request_trailers=[],
-        response_trailers=[],
         status=chance.choices((200, 404, 401), (97, 2, 1))[0],
-        grpc_status=None,
         request_body_size=100,
         response_body_size=chance.randrange(200, 5000),
         client=Address(f"10.0.{caller % 500 // 250}.{caller % 250}", 50_000),
-        server=Address("10.1.0.1", 443),
         auth=None if login else Auth("bearer", identity),
-        sensitive=[],
-        binding="set_fd",
-        pid=1,
-        start_ns=number * 1_000_000,
-        duration_ns=500_000,
-        ttfb_ns=400_000,
-        trace_id=f"{number:032x}",
-        span_id=f"{number:016x}",
-        parent_span_id=None,
-        anomalies=[],
-        incomplete_reason=None,
-        stream_id=None,
-        conn_id="1",
-        flow_id="1",
-        encrypted=True,
         route="/login" if login else "/api/v1/things/{id}",
         login_identity=identity if login else None,
         wall_offset_ns=1_700_000_000_000_000_000,
@@ -81,7 +57,7 @@ def microseconds(step: Callable[[int], object], count: int) -> float:
 def main(count: int) -> None:
     """Prints microseconds per call and the ratio to the baseline."""
     chance = random.Random(1)
-    transactions = [transaction(number, chance) for number in range(count)]
+    transactions = [ordinary(number, chance) for number in range(count)]
     endpoints = [f"{number % 50:016x}" for number in range(count)]
     calls: list[Call] = [call_of(t, endpoint, "api") for t, endpoint in zip(transactions, endpoints, strict=True)]
     best = {"call_of (baseline)": float("inf"), "all detectors": float("inf")}

@@ -18,6 +18,7 @@ import msgspec
 from apisensor.events.model import Address
 from apisensor.inventory.inventory import Inventory
 from apisensor.transactions.model import Auth, Process, Sensitive, Transaction
+from bench.transactions import transaction
 
 ROUNDS = 20
 SERVICES, RESOURCES, OBJECTS, CALLERS = 5, 20, 2_000, 500
@@ -34,45 +35,25 @@ HEADERS: list[tuple[str | None, str | None]] = [
 ]
 
 
-def transaction(number: int, path: str, status: int, service: str) -> Transaction:
+def served(number: int, path: str, status: int, service: str) -> Transaction:
     """A served call with a bearer token; one of ten carries an e-mail address."""
-    return Transaction(
-        id=f"{number:016x}",
-        protocol="http/1.1",
-        side="server",
+    return transaction(
+        number,
         method=("GET", "GET", "GET", "POST")[number % 4],
-        scheme="https",
-        authority="api.example.com",
         path=path,
         request_headers=[("Host", "api.example.com"), ("Authorization", "Bearer [redacted]"), *HEADERS],
         response_headers=HEADERS,
-        request_trailers=[],
-        response_trailers=[],
         status=status,
-        grpc_status=None,
         request_body_size=number % 500,
         response_body_size=number % 5000,
         client=Address(f"10.0.0.{number % 250}", 40_000),
-        server=Address("10.0.1.1", 443),
         auth=Auth("bearer", f"{number % CALLERS:032x}"),
         sensitive=[
             Sensitive("token", "request.header", 1),
             *([] if number % 10 else [Sensitive("email", "response.body", 1)]),
         ],
-        binding="set_fd",
-        pid=4711,
-        start_ns=number * 1_000_000,
         duration_ns=number % 97 * 100_000,
         ttfb_ns=1000,
-        trace_id=f"{number:032x}",
-        span_id=f"{number:016x}",
-        parent_span_id=None,
-        anomalies=[],
-        incomplete_reason=None,
-        stream_id=None,
-        conn_id="2a",
-        flow_id="2b",
-        encrypted=True,
         process=Process(pid=4711, service=service),
     )
 
@@ -84,14 +65,14 @@ def known(count: int, chance: random.Random) -> list[Transaction]:
         resource = chance.randrange(RESOURCES)
         query = f"page={chance.randrange(9)}&limit=50"
         path = f"/api/v1/resource{chr(97 + resource)}/{chance.randrange(OBJECTS)}/items?{query}"
-        made.append(transaction(number, path, 200, f"service-{resource % SERVICES}"))
+        made.append(served(number, path, 200, f"service-{resource % SERVICES}"))
     return made
 
 
 def scan(count: int, chance: random.Random) -> list[Transaction]:
     """Calls of random paths that are answered 404."""
     return [
-        transaction(n, f"/{chance.getrandbits(64):x}/{''.join(chance.choices('ghijkl', k=9))}.php", 404, "service-0")
+        served(n, f"/{chance.getrandbits(64):x}/{''.join(chance.choices('ghijkl', k=9))}.php", 404, "service-0")
         for n in range(count)
     ]
 
@@ -106,7 +87,7 @@ def microseconds(step: Callable[[int], object], count: int) -> float:
 
 def bytes_per_endpoint() -> float:
     """Of an inventory that was flushed, its memory of paths included; each service has ten endpoints."""
-    calls = [transaction(n, f"/api/v1/{'abcdefghij'[n % 10] * 12}/{n}/x", 200, f"s{n // 10}") for n in range(ENDPOINTS)]
+    calls = [served(n, f"/api/v1/{'abcdefghij'[n % 10] * 12}/{n}/x", 200, f"s{n // 10}") for n in range(ENDPOINTS)]
     tracemalloc.start()
     inventory = Inventory(ENDPOINTS * 2, 30)
     for t in calls:

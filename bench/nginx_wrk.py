@@ -29,7 +29,7 @@ from tests.sensor import Sensor
 CONTENT_BYTES = 1_000
 SETTLE_SECONDS = 30.0
 """For the sensor to report what it has already seen; it may be behind."""
-_TICK = 1_000_000 // os.sysconf("SC_CLK_TCK")
+TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 """Microseconds of one clock tick in /proc/PID/stat."""
 
 
@@ -95,11 +95,12 @@ def _configuration(directory: Path, tls: int, plain: int) -> str:
             ssl_certificate {directory}/certificate.pem;
             ssl_certificate_key {directory}/key.pem;
             server {{
-                listen 127.0.0.1:{tls} ssl;
+                listen 127.0.0.1:{tls} ssl http2;
                 location / {{ default_type application/json; return 200 '{"x" * CONTENT_BYTES}'; }}
             }}
             server {{
                 listen 127.0.0.1:{plain};
+                location / {{ default_type application/json; return 200 '{"x" * CONTENT_BYTES}'; }}
                 location = /served {{ stub_status; }}
             }}
         }}
@@ -111,9 +112,9 @@ class Nginx:
 
     def __init__(self, directory: Path) -> None:
         certificates.make(directory)
-        self.tls, self._plain = free_port("127.0.0.1"), free_port("127.0.0.1")
+        self.tls, self.plain = free_port("127.0.0.1"), free_port("127.0.0.1")
         configuration = directory / "nginx.conf"
-        configuration.write_text(_configuration(directory, self.tls, self._plain))
+        configuration.write_text(_configuration(directory, self.tls, self.plain))
         command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
         self._peer = Peer(_pinned(0, command), directory / "nginx.stderr")
         try:
@@ -129,7 +130,7 @@ class Nginx:
 
     def served(self) -> int:
         """Requests served so far, this one included."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._plain}/served", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.plain}/served", timeout=10) as response:
             return int(response.read().splitlines()[2].split()[2])
 
     def stop(self) -> None:
@@ -149,7 +150,7 @@ def load(nginx: Nginx, seconds: int, connections: int) -> Load:
     return read_wrk(done.stdout)
 
 
-def _captured(sensor: Sensor, pid: int) -> int:
+def captured_of(sensor: Sensor, pid: int) -> int:
     """Transactions of a process that the sensor has reported, once the number has stopped rising."""
     deadline = time.monotonic() + SETTLE_SECONDS
     before = -1
@@ -168,16 +169,16 @@ def _cpu_us(sensor: Sensor) -> int:
         with contextlib.suppress(FileNotFoundError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
-    return ticks * _TICK
+    return ticks * TICK_US
 
 
 def observe(nginx: Nginx, seconds: int, connections: int, settings: Sequence[str]) -> Observed:
     """One run with a sensor of its own."""
     with Sensor(settings, arguments=["--format", "none"]) as sensor:
         served = nginx.served()
-        captured, cpu = _captured(sensor, nginx.worker), _cpu_us(sensor)
+        captured, cpu = captured_of(sensor, nginx.worker), _cpu_us(sensor)
         result = load(nginx, seconds, connections)
-        captured = _captured(sensor, nginx.worker) - captured
+        captured = captured_of(sensor, nginx.worker) - captured
         served = nginx.served() - served - 1  # the question itself
         return Observed(result, served, captured, (_cpu_us(sensor) - cpu) / served, sensor.losses())
 

@@ -1,44 +1,37 @@
-"""What a worker costs: the standard recording through every stage from ring record to encoded transaction.
+"""What a transaction costs: the standard recording through every stage from ring record to encoded OTLP and the store.
 
-    python -m bench.worker [--transactions 20000] [--protocol http/1.1|h2] [--rounds 5]
+    python -m bench.worker [--transactions 20000] [--protocol http/1.1|h2] [--hpack compiled|python] [--rounds 5]
 
-Each round runs the worker's stages over the recording in small batches, and beside it a bare httptools parser with
-Python callbacks over the same exchanges in HTTP/1.1. CPU time is the process's own (user and system). The machine's
-speed changes within seconds, so rounds are interleaved, medians quoted, and the ratio is what can be compared between
-machines. `export` is core's part of the work: it is not in the worker's sum, but in the one to encoded OTLP.
+Each round runs the stages of a worker and of core (`stages`) over the recording, and beside it a bare httptools parser
+over the same exchanges in HTTP/1.1 (`bare`). CPU time is the process's own (user and system). The machine's speed
+changes within seconds, so rounds are interleaved, medians quoted, and the ratio is what can be compared between
+machines.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import ipaddress
 import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import httptools
-import msgspec
-
-from apisensor.content.inspector import inspect
-from apisensor.events.decode import ENDPOINTS, FLAG_CALL_START, FLAG_TLS, KIND_BIND, KIND_CHUNK, RECORD, decode
+from apisensor.events.decode import ENDPOINTS, FLAG_CALL_START, FLAG_TLS, KIND_BIND, KIND_CHUNK, RECORD
 from apisensor.events.model import Address, Bind, Chunk, Event
-from apisensor.export.span import SpanEncoder
-from apisensor.redact.ids import IdSource
-from apisensor.redact.redactor import Redactor
-from apisensor.streams.limits import Limits
-from apisensor.transactions.analyzer import Analyzer
-from bench.standard_recording import events, exchanges, http1
+from apisensor.processes.collector import settle
+from apisensor.protocols import http2_state
+from apisensor.protocols.hpack_codec import HeaderDecoder
+from bench.bare import messages, run_bare
+from bench.stages import IN_WORKER, Spent, microseconds, run
+from bench.standard_recording import events
 
-BATCH = 64
-"""Records that one stage works on before the next does. A worker takes each through all stages at once, so that a
-transaction is still in the processor's cache and gone before the collector looks; reading the clock each time would
-cost more than most stages."""
-
-T = TypeVar("T")
-R = TypeVar("R")
+TO_OTLP = (*IN_WORKER, "receive", "export")
+"""From ring record to encoded OTLP, the way between the processes included."""
+WITH_STORE = (*TO_OTLP, "compress", "store")
 
 
 def _raw(address: Address) -> bytes:
@@ -58,117 +51,34 @@ def ring_record(event: Event) -> bytes:
     raise TypeError(f"the standard recording has no {type(event).__name__}")
 
 
-class Stopwatch:
-    """CPU nanoseconds of this process, by stage."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, int] = {}
-
-    def each(self, stage: str, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """Does the work for each item, and books the time."""
-        start = time.process_time_ns()
-        results = [work(item) for item in items]
-        self.spent[stage] = self.spent.get(stage, 0) + time.process_time_ns() - start
-        return results
-
-
-def run_worker(records: Sequence[bytes], expected: int) -> dict[str, int]:
-    """One pass of a new worker over the records: CPU ns by stage.
-
-    Raises:
-        AssertionError: not so many transactions came out, or one was incomplete: failing is not the work.
-    """
-    analyzer = Analyzer(Limits())
-    redactor = Redactor(bytes(32), IdSource(b"bench"))
-    send = msgspec.msgpack.Encoder().encode
-    export = SpanEncoder().encode
-    watch = Stopwatch()
-    count = 0
-    for start in range(0, len(records), BATCH):
-        batch = [memoryview(record) for record in records[start : start + BATCH]]
-        decoded = watch.each("decode", decode, batch)
-        found = [exchange for some in watch.each("analyse", analyzer.feed, decoded) for exchange in some]
-        insights = watch.each("inspect", inspect, found)
-        pairs = list(zip(found, insights, strict=True))
-        transactions = watch.each("redact", lambda pair: redactor.transaction(*pair), pairs)
-        watch.each("send", send, transactions)
-        watch.each("export", export, transactions)
-        count += sum(transaction.incomplete_reason is None for transaction in transactions)
-    if count != expected:
-        raise AssertionError(f"{count} of {expected} transactions came out complete")
-    return watch.spent
-
-
-class Callbacks:
-    """What the least that uses a message has to do: keep its parts."""
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
-        self._target = b""
-
-    def on_message_begin(self) -> None:
-        self._headers, self._body = [], []
-
-    def on_url(self, url: bytes) -> None:
-        self._target = url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        self.messages += 1
-
-
-def run_bare(messages: Sequence[tuple[bytes, bytes]]) -> int:
-    """CPU ns of httptools with Python callbacks over requests and responses; a parser for each direction."""
-    requests, responses = Callbacks(), Callbacks()
-    request_parser, response_parser = httptools.HttpRequestParser(requests), httptools.HttpResponseParser(responses)
-    start = time.process_time_ns()
-    for request, response in messages:
-        request_parser.feed_data(request)
-        response_parser.feed_data(response)
-    spent = time.process_time_ns() - start
-    if requests.messages != len(messages) or responses.messages != len(messages):
-        raise AssertionError("the bare parser did not see every message")
-    return spent
-
-
-IN_CORE = "export"
-
-
 def measure(count: int, protocol: Any, rounds: int) -> Iterator[str]:
     """The report, line by line."""
     records = [ring_record(event) for event in events(count, protocol)]
-    messages = [http1(exchange) for exchange in exchanges(count)]
-    gc.collect()
-    gc.freeze()  # as the worker does: what was made up to here is not looked at again
-    runs: list[dict[str, int]] = []
+    alone = messages(count)
+    thresholds = gc.get_threshold()
+    settle()  # as the parts themselves do
+    runs: list[Spent] = []
     bare: list[int] = []
-    for _ in range(rounds):
-        bare.append(run_bare(messages))
-        runs.append(run_worker(records, count))
+    with tempfile.TemporaryDirectory(prefix="apisensor-bench-") as directory:
+        for _ in range(rounds):
+            bare.append(run_bare(alone))
+            runs.append(run(records, count, directory))
     gc.unfreeze()
-    sums = [sum(ns for stage, ns in spent.items() if stage != IN_CORE) for spent in runs]
-    worker = statistics.median(sums) / count / 1000
+    gc.set_threshold(*thresholds)
+    worker = statistics.median(microseconds(runs, IN_WORKER, count))
     yield f"{protocol}, {count:,} transactions, {rounds} rounds, Python {sys.version.split()[0]}"
     yield f"worker: {1e6 / worker:,.0f} transactions/s on one core, {worker:.1f} us of CPU each"
     for stage in runs[0]:
-        median = statistics.median(spent[stage] for spent in runs) / count / 1000
-        yield f"  {stage:<8} {median:6.1f} us{'   (in core)' if stage == IN_CORE else ''}"
+        place = "" if stage in IN_WORKER else "   (in core)"
+        yield f"  {stage:<8} {statistics.median(microseconds(runs, [stage], count)):6.1f} us{place}"
     yield f"bare httptools with callbacks: {statistics.median(bare) / count / 1000:.1f} us"
-    whole = [sum(spent.values()) for spent in runs]
-    yield f"to encoded OTLP: {statistics.median(whole) / count / 1000:.1f} us"
-    yield f"ratio worker / bare: {_ratio(sums, bare)}"
-    yield f"ratio OTLP / bare: {_ratio(whole, bare)}"
+    for name, stages in (("worker", IN_WORKER), ("to encoded OTLP", TO_OTLP), ("with store", WITH_STORE)):
+        each = microseconds(runs, stages, count)
+        yield f"{name}: {statistics.median(each):.1f} us, ratio {name} / bare: {_ratio(each, bare, count)}"
 
 
-def _ratio(spent: Sequence[int], bare: Sequence[int]) -> str:
-    ratios = [one / alone for one, alone in zip(spent, bare, strict=True)]
+def _ratio(each: Sequence[float], bare: Sequence[int], count: int) -> str:
+    ratios = [one * count * 1000 / alone for one, alone in zip(each, bare, strict=True)]
     return f"{statistics.median(ratios):.1f} (rounds: {', '.join(f'{r:.1f}' for r in ratios)})"
 
 
@@ -176,8 +86,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--transactions", type=int, default=20_000)
     parser.add_argument("--protocol", choices=["http/1.1", "h2"], default="http/1.1")
+    parser.add_argument("--hpack", choices=["compiled", "python"], default="compiled")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    if options.hpack == "python":  # as where jh2 is not installed
+        setattr(http2_state, "HeaderDecoder", functools.partial(HeaderDecoder, compiled=False))  # noqa: B010
     for line in measure(options.transactions, options.protocol, options.rounds):
         print(line, flush=True)
 

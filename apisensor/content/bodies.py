@@ -120,7 +120,7 @@ class BodyForm:
         text = unquote_to_bytes(content) if self.form and b"%" in content else content
         seen = self.scan.look(text, FINDS_PER_SHAPE)
         if seen is None:
-            return _NOTHING if anomaly is None else BodyInsight({}, None, anomaly)
+            return NOTHING if anomaly is None else BodyInsight({}, None, anomaly)
         found, calls = seen
         user = None
         if of_request and whole and any(kind == "password" for _, _, kind in found):
@@ -128,7 +128,8 @@ class BodyForm:
         return BodyInsight(Counter(kind for _, _, kind in merged(found) if kind), user, anomaly, calls)
 
 
-_NOTHING = BodyInsight({})
+NOTHING = BodyInsight({})
+"""What nearly every body says."""
 TEXT_BODY = BodyForm(FORM)
 """A body without a type is looked at like text."""
 _MARKUP_BODY = BodyForm(MARKUP)

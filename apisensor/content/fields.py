@@ -61,11 +61,15 @@ def _text(value: bytes, _kind: str) -> Spans:
 
 
 def _number(value: bytes, kind: str) -> Spans:
-    return [] if len(value) <= _DIGITS and value.isdigit() else _text(value, kind)
+    return [] if is_number(value) else _text(value, kind)
+
+
+def is_number(value: bytes) -> bool:
+    """Whether the value is a number too short for a card's (cards.SHORTEST): it has no other shape."""
+    return len(value) <= _DIGITS and value.isdigit()
 
 
 _DIGITS = 12
-"""A number of so many digits is no card number (cards.SHORTEST), and has no other shape."""
 
 
 def _secret(value: bytes, kind: str) -> Spans:

@@ -35,14 +35,14 @@ from apisensor.export.wire import (
     utf8,
     varint,
 )
-from apisensor.transactions.model import Transaction
+from apisensor.transactions.model import Tls, Transaction
 
 SHAPES = 4096
 """Combinations of method, status, route and the like that stay encoded; some 1 KB each."""
 ENDS = 4096
 """Pairs of addresses that stay encoded: about the connections that are busy at a time."""
 NAMES = 1024
-"""Authorities, and user agents, that stay encoded."""
+"""Authorities, user agents, and combinations of what was found in a call, that stay encoded."""
 
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200
 """Span.flags: whether the parent is remote is known; it is. Set with a parent, which always came with the request."""
@@ -142,6 +142,7 @@ class SpanEncoder:
         self._ends = lru_cache(ENDS)(_encode_ends)
         self._authority = lru_cache(NAMES)(_encode_authority)
         self._user_agent = lru_cache(NAMES)(USER_AGENT)
+        self._found = lru_cache(NAMES)(_encode_found)
 
     def encode(self, t: Transaction) -> bytes:
         """One element of ScopeSpans.spans, tag and length included.
@@ -206,18 +207,14 @@ class SpanEncoder:
             add(CONNECTION_ID(t.conn_id))
         if t.stream_id is not None:
             add(STREAM_ID(t.stream_id))
-        if t.tls is not None:
-            add(TLS_LIBRARY(t.tls.library))
-            if t.tls.library_version is not None:
-                add(TLS_LIBRARY_VERSION(t.tls.library_version))
-        if t.auth is not None:
-            add(AUTH_SCHEME(t.auth.scheme))
-            if t.auth.identity is not None:
-                add(PSEUDO_ID(t.auth.identity))
+        auth = t.auth
+        if auth is not None and auth.identity is not None:
+            add(PSEUDO_ID(auth.identity))
         if t.anomalies:
             add(ANOMALIES(t.anomalies))
-        if t.sensitive:
-            add(SENSITIVE(dict.fromkeys(found.kind for found in t.sensitive)))
+        kinds = tuple([found.kind for found in t.sensitive])
+        if kinds or auth is not None or t.tls is not None:
+            add(self._found(None if auth is None else auth.scheme, t.tls, kinds))
         if t.operations:
             add(encode_operations(t.operations, t.protocol, t.grpc_status))
         if t.messages is not None:
@@ -294,6 +291,18 @@ def _encode_authority(authority: str | None, scheme: str, server: Address | None
     if port is not None:
         encoded += SERVER_PORT(port)
     return encoded, f"{scheme}://{semantics.without_user(authority)}" if authority else None
+
+
+def _encode_found(auth_scheme: str | None, tls: Tls | None, kinds: tuple[str, ...]) -> bytes:
+    """How the call authenticated, the library it was read from, and which kinds of sensitive data it held."""
+    encoded = b""
+    if auth_scheme is not None:
+        encoded += AUTH_SCHEME(auth_scheme)
+    if tls is not None:
+        encoded += TLS_LIBRARY(tls.library)
+        if tls.library_version is not None:
+            encoded += TLS_LIBRARY_VERSION(tls.library_version)
+    return encoded + SENSITIVE(dict.fromkeys(kinds)) if kinds else encoded
 
 
 def _encode_ends(client: Address | None, server: Address | None, client_side: bool) -> bytes:

@@ -22,12 +22,16 @@ SHORT = 128
 
 _pack_double = struct.Struct("<d").pack
 _SMALL = [bytes((n,)) for n in range(128)]
+_LOW = [bytes((n | 128,)) for n in range(128)]
+"""The first byte of two or more."""
 
 
 def varint(n: int) -> bytes:
     """A non-negative integer; seven bits a byte, least significant first."""
     if n < 128:
         return _SMALL[n]
+    if n < 1 << 14:
+        return _LOW[n & 127] + _SMALL[n >> 7]
     encoded = bytearray()
     while n > 127:
         encoded.append(n & 127 | 128)
@@ -87,7 +91,7 @@ class IntAttribute(Attribute):
 
     def __call__(self, n: int) -> bytes:
         """n: -2**63 to 2**63 - 1."""
-        value = _SMALL[n] if 0 <= n < 128 else varint(n & 0xFFFF_FFFF_FFFF_FFFF)
+        value = varint(n if n >= 0 else n & 0xFFFF_FFFF_FFFF_FFFF)
         return self._heads[len(value)] + value
 
 

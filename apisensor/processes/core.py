@@ -38,6 +38,7 @@ from apisensor.metrics.exporter import MetricExporter
 from apisensor.metrics.prometheus import exposition
 from apisensor.processes import log
 from apisensor.processes.calls import Calls
+from apisensor.processes.collector import settle
 from apisensor.processes.commands import Commands
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
@@ -337,6 +338,7 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settle()
     core.loop()
     core.close()
     return 0

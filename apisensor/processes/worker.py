@@ -8,7 +8,6 @@ ring -> decode -> Analyzer (streams, protocols, pairing) -> inspect -> redact ->
 from __future__ import annotations
 
 import functools
-import gc
 import mmap
 import os
 import select
@@ -26,6 +25,8 @@ from apisensor.content.inspector import Inspector
 from apisensor.events.decode import SKIP, decode
 from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
+from apisensor.processes.collector import settle
+from apisensor.processes.finishing import STAGE_BATCH, Finishing
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
 from apisensor.processes.pages import Packet, WorkerCount, map_page
@@ -144,9 +145,9 @@ class Worker:
         self._analyzer = Analyzer(
             limits_of(parameters.settings.worker), counts=cast(MutableSequence[int], self._page), skip=skips
         )
-        self._inspect = Inspector(described).inspect
-        self._redactor = Redactor(key, IdSource())
+        inspect, redact = Inspector(described).inspect, Redactor(key, IdSource()).transaction
         self._outbox = Outbox(Link.of(descriptors["core"]), self._page)
+        self._finishing = Finishing(inspect, redact, self._outbox.put, self._failed)
         self.stopping = False
         self._recording: RecordingWriter | None = None
         if parameters.recording is not None:
@@ -155,10 +156,11 @@ class Worker:
 
     def loop(self) -> None:
         """Works until it is told to stop, then hands on what is open. The sandbox is closed by now."""
-        page, feed = self._page, self._analyzer.feed
+        page, feed, finish = self._page, self._analyzer.feed, self._finishing.finish
         next_expiry = time.monotonic() + EXPIRE_S
         wait = IDLE_POLL_S
         event_ns = 0
+        finished: list[Exchange] = []
         while True:
             stopping = self.stopping
             if not stopping:
@@ -170,8 +172,14 @@ class Worker:
                 if self._recording is not None:
                     self._recording.event(event)
                     continue
-                for exchange in feed(event):
-                    self._finish(exchange)
+                found = feed(event)
+                if found:
+                    finished += found
+                    if len(finished) >= STAGE_BATCH:
+                        finish(finished)
+                        finished = []
+            finish(finished)
+            finished = []
             page[WorkerCount.EVENTS] += taken
             if stopping and taken < BATCH:
                 break
@@ -179,26 +187,19 @@ class Worker:
             if now >= next_expiry:
                 next_expiry = now + EXPIRE_S
                 # With records still waiting, the time is theirs: what an exchange waits for may be among them.
-                for exchange in self._analyzer.expire(event_ns if taken == BATCH else time.monotonic_ns()):
-                    self._finish(exchange)
+                finish(self._analyzer.expire(event_ns if taken == BATCH else time.monotonic_ns()))
                 self._outbox.tell()
                 if self._recording is not None:
                     self._recording.flush()
             self._outbox.flush()
             wait = 0.0 if taken == BATCH else POLL_S if taken else IDLE_POLL_S
-        for exchange in self._analyzer.finish(time.monotonic_ns()):
-            self._finish(exchange)
+        finish(self._analyzer.finish(time.monotonic_ns()))
         self._outbox.flush()
         if self._recording is not None:
             self._recording.flush()
 
-    def _finish(self, exchange: Exchange) -> None:
-        """Redacts one exchange and puts it on its way."""
-        try:
-            self._outbox.put(self._redactor.transaction(exchange, self._inspect(exchange)))
-        except Exception:  # noqa: BLE001
-            # An error in detection or redaction costs this exchange, not the worker; what it held goes nowhere.
-            self._page[WorkerCount.FAILED] += 1
+    def _failed(self) -> None:
+        self._page[WorkerCount.FAILED] += 1
 
 
 def _descriptions(descriptor: int | None) -> Descriptions | None:
@@ -220,9 +221,7 @@ def main() -> int:
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
     worker = Worker(parameters, key, _descriptions(parameters.descriptors.get("descriptions")))
-    # Everything that is live now stays so: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
+    settle()
 
     def stop(_signal: int, _frame: object) -> None:
         worker.stopping = True

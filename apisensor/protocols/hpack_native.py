@@ -13,6 +13,8 @@ of a Huffman-coded string that is not the beginning of EOS (RFC 7541 section 5.2
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from hpack.hpack import encode_integer
 from jh2._hazmat import Decoder, HPACKError, OversizedHeaderListError  # type: ignore[import-untyped]
 
@@ -30,6 +32,8 @@ FIELD_OVERHEAD = 32
 
 _ANY_LIST = 2**32 - 1
 """For blocks of our own."""
+
+_name_and_value = itemgetter(0, 1)
 
 _PLACE = b"\x40\x00" + UNKNOWN_NAME + b"\x01" + UNKNOWN_VALUE
 """Literal with incremental indexing: a placeholder."""
@@ -89,7 +93,7 @@ class NativeDecoder:
             raise HeaderBlockError(str(error), limit=False) from error
         if self._partial:
             return [(name or None, None if value == UNKNOWN_VALUE else value) for name, value, _ in fields]
-        return [(name, value) for name, value, _ in fields]
+        return list(map(_name_and_value, fields))
 
     def _beyond(self) -> BeyondTableError:
         size = self._max_table if self._cut else self._decoder.header_table_size

@@ -6,6 +6,7 @@ from apisensor.protocols import frames
 from apisensor.protocols.frames import END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG
 from apisensor.protocols.hpack_codec import HeaderBlockError
 from apisensor.protocols.http2_state import State
+from apisensor.protocols.message import Field
 
 BLOCK_FRAMES = frozenset((frames.HEADERS, frames.PUSH_PROMISE, frames.CONTINUATION))
 
@@ -26,7 +27,12 @@ class BlockReader(State):
             self._nonsense()
             return
         self._promise = False
-        self._open_block(stream, payload[begin:end], bool(flags & END_STREAM))
+        fragment = payload[begin:end]
+        if flags & END_HEADERS:  # the whole block, as nearly always
+            fields, reason = self._decode(fragment)
+            self.streams.headed(self.direction, stream, fields, bool(flags & END_STREAM), self._block_ns, reason)
+            return
+        self._open_block(stream, fragment, bool(flags & END_STREAM))
         self._close_block(flags)
 
     def _push_promise(self, flags: int, stream: int, payload: bytes) -> None:
@@ -73,16 +79,23 @@ class BlockReader(State):
         block, self._block = self._block, None
         reason, self._dead = self._dead, None
         fields = None
-        decoder = self._decoder
-        if block is not None and decoder is not None:
-            try:
-                fields = decoder.decode(block[0] if len(block) == 1 else b"".join(block))
-            except HeaderBlockError as error:
-                reason = "limit" if error.limit else "parse_error"
-                self.late = True
-                self.streams.undecodable()
+        if block is not None:
+            fields, refused = self._decode(block[0] if len(block) == 1 else b"".join(block))
+            reason = refused or reason
         if not self._promise:
             self.streams.headed(self.direction, self._block_stream, fields, self._block_end, self._block_ns, reason)
+
+    def _decode(self, block: bytes) -> tuple[list[Field] | None, str | None]:
+        """The fields of a whole block, or why there are none."""
+        decoder = self._decoder
+        if decoder is None:
+            return None, None
+        try:
+            return decoder.decode(block), None
+        except HeaderBlockError as error:
+            self.late = True
+            self.streams.undecodable()
+            return None, "limit" if error.limit else "parse_error"
 
     def _kill_block(self, kind: int, flags: int, stream: int, reason: str) -> None:
         """This frame of a header block will not be read: the block is lost, its end is still looked for."""

@@ -12,8 +12,8 @@ Field = tuple[bytes | None, bytes | None]
 """A field line, name and value as sent. None: an HPACK entry that the sensor did not see inserted."""
 
 
-class Message(msgspec.Struct, gc=False):
-    """A request or a response, from its first byte on. Mutable until `ended`."""
+class Message(msgspec.Struct, gc=False, eq=False):
+    """A request or a response, from its first byte on. Mutable until `ended`; equal to itself only."""
 
     start_ns: int
     """Event clock of the first byte."""

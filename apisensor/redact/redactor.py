@@ -13,7 +13,7 @@ from apisensor.transactions.model import Auth, Exchange, Messages, Operation, Re
 INVALID_UTF8 = "invalid-utf8"
 """Anomaly: a text was not UTF-8 and has U+FFFD in place of what was not."""
 
-_BINDINGS = {binding: binding.name.lower() for binding in Binding}
+_BINDINGS = tuple(binding.name.lower() for binding in Binding)
 _GRPC_STATUS_DIGITS = 10
 """A longer number is no status (gRPC defines 0 to 16; applications have been seen with others)."""
 
@@ -49,51 +49,73 @@ class Redactor:
         path = text.plain(request.target, insight.target)
         request_headers = text.fields(request.headers, insight.request_headers)
         request_trailers = text.fields(request.trailers, insight.request_trailers) or []
-        response_headers = None if response is None else text.fields(response.headers, insight.response_headers)
-        response_trailers = None if response is None else text.fields(response.trailers, insight.response_trailers)
+        start_ns, asked = request.start_ns, request.messages
+        if response is None:
+            response_headers, response_trailers, answered = None, None, None
+            status = grpc_status = response_body_size = duration_ns = ttfb_ns = None
+        else:
+            response_headers = text.fields(response.headers, insight.response_headers)
+            response_trailers = text.fields(response.trailers, insight.response_trailers)
+            answered = response.messages
+            status = response.status
+            if response.trailers or answered is not None or exchange.protocol == "grpc":
+                grpc_status = _grpc_status(exchange.protocol, response)
+            else:
+                grpc_status = None
+            response_body_size = response.body_size
+            duration_ns = _elapsed(start_ns, response.end_ns)
+            ttfb_ns = _elapsed(start_ns, response.start_ns)
         anomalies = exchange.anomalies
         if text.invalid or insight.anomalies:
             anomalies = [*anomalies, *insight.anomalies, *([INVALID_UTF8] if text.invalid else [])]
-        asked, answered = request.messages, None if response is None else response.messages
-        return Transaction(
-            id=span_id,
-            protocol=exchange.protocol,
-            side=exchange.side,
-            method=method,
-            scheme=scheme,
-            authority=authority,
-            path=path,
-            request_headers=request_headers,
-            response_headers=response_headers,
-            request_trailers=request_trailers,
-            response_trailers=response_trailers or [],
-            status=None if response is None else response.status,
-            grpc_status=None if response is None else _grpc_status(exchange.protocol, response),
-            request_body_size=request.body_size,
-            response_body_size=None if response is None else response.body_size,
-            client=client,
-            server=server,
-            auth=self._auth(insight),
-            sensitive=insight.sensitive,
-            binding=None if exchange.binding is None else _BINDINGS[exchange.binding],
-            pid=exchange.pid,
-            start_ns=request.start_ns,
-            duration_ns=None if response is None else _elapsed(request.start_ns, response.end_ns),
-            ttfb_ns=None if response is None else _elapsed(request.start_ns, response.start_ns),
-            trace_id=self._ids.trace_id() if parent is None else parent.trace_id,
-            span_id=span_id,
-            parent_span_id=None if parent is None else parent.parent_id,
-            anomalies=anomalies,
-            incomplete_reason=exchange.incomplete_reason,
-            stream_id=exchange.stream_id,
-            conn_id=None if exchange.connection is None else f"{exchange.connection:x}",
-            flow_id=f"{exchange.flow:x}",
-            encrypted=exchange.tls,
-            trace_flags=1 if parent is None else parent.flags,
-            trace_state=tracestate(insight.tracestate) if parent is not None and insight.tracestate else "",
-            login_identity=None if insight.login_user is None else self._identity(insight.login_user),
-            messages=None if asked is None and answered is None else Messages(asked, answered),
-            operations=[] if insight.operations is None else self._operations(insight.operations),
+        if parent is None:
+            trace_id, parent_span_id, trace_flags, trace_state = self._ids.trace_id(), None, 1, ""
+        else:
+            trace_id, parent_span_id, trace_flags = parent
+            trace_state = tracestate(insight.tracestate) if insight.tracestate else ""
+        return Transaction(  # in the order of its fields: by name it takes a dozen times as long
+            span_id,
+            exchange.protocol,
+            exchange.side,
+            method,
+            scheme,
+            authority,
+            path,
+            request_headers,
+            response_headers,
+            request_trailers,
+            response_trailers or [],
+            status,
+            grpc_status,
+            request.body_size,
+            response_body_size,
+            client,
+            server,
+            None if insight.auth_scheme is None else self._auth(insight),
+            insight.sensitive,
+            None if exchange.binding is None else _BINDINGS[exchange.binding],
+            exchange.pid,
+            start_ns,
+            duration_ns,
+            ttfb_ns,
+            trace_id,
+            span_id,
+            parent_span_id,
+            anomalies,
+            exchange.incomplete_reason,
+            exchange.stream_id,
+            None if exchange.connection is None else f"{exchange.connection:x}",
+            f"{exchange.flow:x}",
+            exchange.tls,
+            None,  # tls
+            None,  # process
+            None,  # route
+            trace_flags,
+            trace_state,
+            None if insight.login_user is None else self._identity(insight.login_user),
+            0,  # wall_offset_ns
+            [] if insight.operations is None else self._operations(insight.operations),
+            None if asked is None and answered is None else Messages(asked, answered),
         )
 
     def _operations(self, said: Operations) -> list[Operation]:
@@ -113,9 +135,8 @@ class Redactor:
             for one in said.spoken
         ]
 
-    def _auth(self, insight: Insight) -> Auth | None:
-        if insight.auth_scheme is None:
-            return None
+    def _auth(self, insight: Insight) -> Auth:
+        assert insight.auth_scheme is not None
         return Auth(insight.auth_scheme, None if insight.identity is None else self._identity(insight.identity))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
+from apisensor.content.lines import Lines
 from apisensor.content.model import FieldMarks, Spans
 from apisensor.transactions.model import Header
 
@@ -13,11 +14,6 @@ MARKER = "[redacted]"
 _MARKER = MARKER.encode()
 _SHORTEST_SHOWN = 3
 """A local part this long or longer shows its first character."""
-
-LINES_KEPT = 4096
-"""Clean field lines whose text is remembered, so that what repeats is decoded once."""
-LONGEST_LINE_KEPT = 256
-"""Longer lines are decoded each time."""
 
 TextHeader = tuple[str | None, str | None]
 
@@ -35,7 +31,7 @@ class TextForm:
         """Spans are ignored: everything is shown."""
         self.invalid = False
         """Something was not UTF-8 since this was last set to False."""
-        self._lines: dict[Header, TextHeader] = {}
+        self._lines = Lines[TextHeader]()
 
     def name(self, text: bytes | None, spans: Spans) -> str | None:
         """A method or scheme: mostly one of a few."""
@@ -60,10 +56,14 @@ class TextForm:
         known, line = self._lines.get, self._line
         if not marks:
             return [known(header) or line(header) for header in headers]
-        return [
-            (known(header) or line(header)) if index not in marks else self._marked(header, *marks[index])
-            for index, header in enumerate(headers)
-        ]
+        clean = headers.copy()
+        for index in marks:
+            clean[index] = _EMPTY
+        texts = [known(header) or line(header) for header in clean]
+        for index, (in_name, in_value) in marks.items():
+            name, value = headers[index]
+            texts[index] = self.plain(name, in_name), self.plain(value, in_value)
+        return texts
 
     def _line(self, header: Header) -> TextHeader:
         name, value = header
@@ -73,18 +73,12 @@ class TextForm:
             line = (name.decode(), value.decode())
         except UnicodeDecodeError:  # not remembered: it must be said of the next transaction, too
             return self.plain(name, _NOTHING), self.plain(value, _NOTHING)
-        if len(name) + len(value) <= LONGEST_LINE_KEPT:
-            lines = self._lines
-            if len(lines) >= LINES_KEPT:
-                lines.clear()
-            lines[header] = line
-        return line
-
-    def _marked(self, header: Header, in_name: Spans, in_value: Spans) -> TextHeader:
-        return self.plain(header[0], in_name), self.plain(header[1], in_value)
+        return self._lines.remember(header, line)
 
 
 _NOTHING: Spans = []
+_EMPTY: Header = (b"", b"")
+"""Stands for a field line that is not clean."""
 
 
 def redacted(text: bytes, spans: Spans) -> bytes:

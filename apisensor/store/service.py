@@ -8,6 +8,7 @@ form of each finding are kept and written when it works again. A damaged databas
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import threading
 import time
@@ -48,12 +49,7 @@ def size_of(t: Transaction) -> int:
     size = TRANSACTION_BYTES + len(t.path or "")
     for headers in (t.request_headers, t.response_headers):
         if headers:
-            size += HEADER_BYTES * len(headers)
-            for name, value in headers:
-                if value:
-                    size += len(value)
-                if name:
-                    size += len(name)
+            size += HEADER_BYTES * len(headers) + sum(map(len, filter(None, itertools.chain.from_iterable(headers))))
     return size
 
 

@@ -154,8 +154,8 @@ class Flow:
         self.mistakes = 0
         self.kept = 0
         """Bytes of bodies in memory."""
-        self.open: dict[int, Message] = {}
-        """Requests that were counted and not emitted, by id()."""
+        self.open: dict[Message, None] = {}
+        """Requests that were counted and not emitted, in their order."""
         self.held: list[Held] = []
         self.candidates = (Candidate(), Candidate())
         """While the protocol is unknown: chunks that may be the beginning of a message, by direction."""
@@ -223,7 +223,7 @@ class Flow:
     def begin(self, request: Message) -> None:
         """A request begins: it is counted, and must be emitted."""
         self.shared.counts[_BEGUN] += 1
-        self.open[id(request)] = request
+        self.open[request] = None
 
     def emit(
         self,
@@ -267,7 +267,7 @@ class Flow:
                 found = found + [name for name in response.anomalies if name not in found]
         if found and not _CUT.isdisjoint(found):
             shared.counts[_LIMIT_HITS] += 1
-        del self.open[id(request)]
+        del self.open[request]
         peer = peer or self.peer
         connection, local, remote, binding = peer or (None, None, None, None)
         exchange = Exchange(
@@ -311,7 +311,7 @@ class Flow:
         """The engine is through with this flow: emit what it left behind, which is something only if it failed."""
         engine = self.engine
         while self.open and engine is not None:
-            request = next(iter(self.open.values()))
+            request = next(iter(self.open))
             self.emit(None, engine.side, request.version, request, None, "parse_error")
 
     # Binding

@@ -33,6 +33,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from apisensor.events.model import Direction
 from apisensor.protocols import anomalies
 from apisensor.protocols.http1 import Mode
@@ -51,21 +53,18 @@ _CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 
 
-class Pair:
+class Pair(msgspec.Struct, gc=False, eq=False):
     """A request that waits for its response, or for its own end."""
 
-    __slots__ = ("bodiless", "continued", "peer", "request", "response", "unpaired")
-
-    def __init__(self, request: Message, peer: Peer | None) -> None:
-        self.request = request
-        self.response: Message | None = None
-        self.peer = peer
-        self.bodiless = False
-        """Its response may have no content whatever its fields say."""
-        self.continued = False
-        """The client was told to go on with its content (100)."""
-        self.unpaired: str | None = None
-        """Why its response cannot be told from others."""
+    request: Message
+    peer: Peer | None
+    response: Message | None = None
+    bodiless: bool = False
+    """Its response may have no content whatever its fields say."""
+    continued: bool = False
+    """The client was told to go on with its content (100)."""
+    unpaired: str | None = None
+    """Why its response cannot be told from others."""
 
 
 class Http1Pairing:
@@ -86,6 +85,7 @@ class Http1Pairing:
         )
         self.side: Side = side_of(request_direction)
         self.bodiless = 0
+        self.room = flow.room
         self._counts = flow.shared.counts
         self._pending: deque[Pair] = deque()
         self._early: deque[Message] = deque()
@@ -259,9 +259,6 @@ class Http1Pairing:
 
     def rejected(self) -> None:
         self.flow.rejected()
-
-    def room(self, message: Message) -> int:
-        return self.flow.room(message)
 
     def unread(self, reader: object, size: int) -> None:
         self.flow.unread(size)

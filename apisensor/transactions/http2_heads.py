@@ -21,26 +21,18 @@ def fill_request(message: Message, fields: list[Field] | None, reason: str | Non
     if fields is None:
         message.reason = message.reason or reason
         return
-    regular: list[Field] = []
+    regular = [field for field in fields if field[0] not in _REQUEST_PSEUDO]
+    pseudo = dict(fields[: len(fields) - len(regular)])
+    if regular and not _REQUEST_PSEUDO.issuperset(pseudo):  # not in front (RFC 9113 section 8.3), or not known
+        pseudo = dict([field for field in fields if field[0] in _REQUEST_PSEUDO])
+    said = pseudo.get
+    message.method, message.target, message.scheme = said(b":method"), said(b":path"), said(b":scheme")
+    message.authority, message.tunnel = said(b":authority"), said(b":protocol")
     unknown = 0
-    for field in fields:
-        name, value = field
-        if name in _REQUEST_PSEUDO:
-            if name == b":method":
-                message.method = value
-            elif name == b":path":
-                message.target = value
-            elif name == b":scheme":
-                message.scheme = value
-            elif name == b":authority":
-                message.authority = value
-            else:
-                message.tunnel = value
-        else:
-            if name is None and not regular:
-                unknown += 1
-                continue
-            regular.append(field)
+    while unknown < len(regular) and regular[unknown][0] is None:
+        unknown += 1
+    if unknown:
+        del regular[:unknown]
     if message.authority is None:
         message.authority = next((value for name, value in regular if name == b"host"), None)
     needed = message.method is not None and (message.target is not None or message.method == b"CONNECT")

@@ -11,6 +11,8 @@ another thread may be about to report.
 
 from __future__ import annotations
 
+import msgspec
+
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
 from apisensor.protocols.message import Field, Message, count_unseen, value_of
@@ -26,20 +28,17 @@ _CLOSED = 1024
 """Stream identifiers remembered after a reset: what was in flight towards them is no orphan."""
 
 
-class Stream:
+class Stream(msgspec.Struct, gc=False, eq=False):
     """One stream while it is open."""
 
-    __slots__ = ("headed", "id", "lost", "peer", "request", "response")
-
-    def __init__(self, id_: int, peer: Peer | None) -> None:
-        self.id = id_
-        self.peer = peer
-        self.request: Message | None = None
-        self.headed = False
-        """The request's header block is over; another one is its trailers."""
-        self.response: Message | None = None
-        self.lost: str | None = None
-        """Why the response may have been missed."""
+    id: int
+    peer: Peer | None
+    request: Message | None = None
+    headed: bool = False
+    """The request's header block is over; another one is its trailers."""
+    response: Message | None = None
+    lost: str | None = None
+    """Why the response may have been missed."""
 
 
 def _answered(stream: Stream) -> bool:

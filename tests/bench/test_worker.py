@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import pytest
 
 from apisensor.events.decode import decode
-from bench import worker
-from bench.standard_recording import Protocol, events, exchanges, http1
+from bench import stages, worker
+from bench.bare import messages, run_bare
+from bench.standard_recording import Protocol, events
 
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
@@ -16,27 +20,30 @@ def test_ring_records_decode_to_the_recording(protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
-def test_every_transaction_comes_out_and_every_stage_costs(protocol: Protocol) -> None:
+def test_every_transaction_comes_out_and_every_stage_costs(protocol: Protocol, tmp_path: Path) -> None:
     records = [worker.ring_record(event) for event in events(2_500, protocol)]
-    spent = worker.run_worker(records, 2_500)
-    assert list(spent) == ["decode", "analyse", "inspect", "redact", "send", "export"]
+    spent = stages.run(records, 2_500, str(tmp_path))
+    assert set(spent) == {*worker.WITH_STORE, "count"}
     assert all(ns > 0 for ns in spent.values())
+    (database,) = tmp_path.glob("*.db")
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM transactions").fetchone() == (2_500,)
 
 
-def test_a_recording_with_a_hole_is_refused() -> None:
+def test_a_recording_with_a_hole_is_refused(tmp_path: Path) -> None:
     records = [worker.ring_record(event) for event in events(50)]
     with pytest.raises(AssertionError, match="49 of 50"):
-        worker.run_worker([*records[:10], *records[11:]], 50)
+        stages.run([*records[:10], *records[11:]], 50, str(tmp_path))
 
 
 def test_the_bare_parser_sees_every_message() -> None:
-    messages = [http1(exchange) for exchange in exchanges(100)]
-    assert worker.run_bare(messages) > 0
+    recording = messages(100)
+    assert run_bare(recording) > 0
     with pytest.raises(AssertionError):
-        worker.run_bare([*messages, (messages[0][0], messages[0][1][:-1])])
+        run_bare([*recording, recording[0]._replace(response=recording[0].response[:-1])])
 
 
 def test_the_report_names_rate_stages_and_ratio() -> None:
     report = "\n".join(worker.measure(500, "http/1.1", 2))
-    for word in ("transactions/s", "analyse", "bare httptools", "ratio worker / bare", "ratio OTLP / bare"):
+    for word in ("transactions/s", "analyse", "bare httptools", "worker / bare", "OTLP / bare", "with store / bare"):
         assert word in report

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apisensor.content.inspector import CLEAN_KEPT, Inspector, inspect
+from apisensor.content.inspector import Inspector, inspect
+from apisensor.content.lines import LINES_KEPT
 from apisensor.content.model import Insight
 from apisensor.transactions.model import Header
 from tests.content.exchanges import FORM, JSON, exchange
@@ -154,9 +155,9 @@ def test_trace_fields_are_kept() -> None:
 
 def test_memory_is_bounded_and_holds_no_secret() -> None:
     inspector = Inspector()
-    for number in range(CLEAN_KEPT + 100):
+    for number in range(LINES_KEPT + 100):
         inspector.inspect(exchange([(b"X-Request-Id", b"%d" % number), (b"X-Note", b"u%d@example.com" % number)]))
-        assert len(inspector._clean) <= CLEAN_KEPT
+        assert len(inspector._clean) <= LINES_KEPT
     inspector.inspect(exchange([(b"X-Note", b"x" * 5000), (b"Authorization", b"Bearer t"), (b"Cookie", b"a=b")]))
     kept = b"".join(part for line in inspector._clean for part in line if part is not None)
     assert b"@" not in kept

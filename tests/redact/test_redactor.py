@@ -9,11 +9,11 @@ import pytest
 
 from apisensor.content import codings
 from apisensor.content.inspector import Inspector
+from apisensor.content.lines import LINES_KEPT
 from apisensor.events.model import Address, Binding
 from apisensor.protocols.counted import Passed
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import INVALID_UTF8, Redactor
-from apisensor.redact.text import LINES_KEPT
 from apisensor.transactions.model import Auth, Exchange, Header, Messages, Request, Sensitive, Transaction
 from tests.content.exchanges import FORM, exchange
 from tests.content.tokens import basic, jwt
