@@ -172,6 +172,10 @@ class Flow:
             if lane.position is None and self.engine is None:
                 lane.position = 0
 
+    def frames_alone(self) -> bool:
+        """Whether a direction looked like HTTP/2 to the last of what is kept of it; the other has not said so."""
+        return any(candidate.frames and candidate.only_frames(b"") for candidate in self.candidates)
+
     def begin_tunnel(self) -> None:
         """What follows in both directions is another conversation, except for what is in `tunnel` already."""
         self.engine = self.ending = None

@@ -55,9 +55,10 @@ class Http2Pairing:
 
     Args:
         client: The direction that carries requests; None: the first telling header block says.
+        waiting: Octets of the server that came before the client's preface and are yet to be read.
     """
 
-    def __init__(self, flow: Flow, client: int | None) -> None:
+    def __init__(self, flow: Flow, client: int | None, waiting: int = 0) -> None:
         self.flow = flow
         limits = flow.shared.limits
         self.readers = (FrameReader(self, 0, limits), FrameReader(self, 1, limits))
@@ -72,6 +73,7 @@ class Http2Pairing:
         self._waiting = 0
         """Streams whose request was not seen."""
         self._closed: dict[int, None] = {}
+        self._early = waiting
         if client is not None:
             self._set_client(client)
 
@@ -114,7 +116,7 @@ class Http2Pairing:
         if self.client is None:
             self._set_client(direction)
         other = 1 - direction
-        if not self.flow.lanes[other].position:
+        if (self.flow.lanes[other].position or 0) == self._early:
             self.readers[other].start(late=False)
 
     def opening(self, direction: int, stream: int, now: int) -> None:
