@@ -214,6 +214,7 @@ class Http2Pairing:
                     stream.lost = stream.lost or reason
             if message is not None and not message.ended:
                 message.reason = message.reason or reason
+                message.room = 0  # what follows does not follow what is kept
                 if message.counter is not None:
                     message.counter.lose(reason)
                 response = stream.response
