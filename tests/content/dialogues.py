@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
 from tests.content.test_grpc_messages import spans
 from tests.protocols.test_websocket import deflate
@@ -93,8 +93,13 @@ def _websocket(*, compressed: bool = False) -> list[Call]:
     client, server = (
         Connection(kind, [deflate()] if compressed else []) for kind in (ConnectionType.CLIENT, ConnectionType.SERVER)
     )
-    asked = [TextMessage("hello hello"), Ping(b"1"), TextMessage("a", message_finished=False), TextMessage("b")]
-    answered = [BytesMessage(b"\0\1" * 70), TextMessage("hi"), CloseConnection(1011, "no")]
+    asked: list[Event] = [
+        TextMessage("hello hello"),
+        Ping(b"1"),
+        TextMessage("a", message_finished=False),
+        TextMessage("b"),
+    ]
+    answered: list[Event] = [BytesMessage(b"\0\1" * 70), TextMessage("hi"), CloseConnection(1011, "no")]
     return [
         (SEND, _UPGRADE),
         (RECEIVE, _GRANTED + _DEFLATE * compressed + b"\r\n"),
