@@ -75,6 +75,7 @@ class BlockReader(State):
         fields = None
         decoder = self._decoder
         if block is not None and decoder is not None:
+            self._blocks += self._block_size
             try:
                 fields = decoder.decode(block[0] if len(block) == 1 else b"".join(block))
             except HeaderBlockError as error:

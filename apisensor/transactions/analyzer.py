@@ -66,6 +66,8 @@ class Analyzer:
         self.limits = limits
         self.counts: Counters = [0] * len(Count) if counts is None else counts
         self._shared = Shared(limits, self.counts, skip, http1)
+        self._unlooked = limits.total_bytes // 8
+        """Bytes after which what all flows hold is looked at again."""
         self._flows: OrderedDict[int, Flow] = OrderedDict()
         """The one without events for longest comes first."""
         self._parked: OrderedDict[int, Flow] = OrderedDict()
@@ -138,9 +140,29 @@ class Analyzer:
 
     # Events
 
+    def _bound(self, now: int) -> None:
+        """Drop the largest flows where all together hold too much."""
+        self._shared.fresh = 0
+        sizes = [(flow.memory(), flow) for flows in (self._flows, self._parked) for flow in flows.values()]
+        total = sum(size for size, _ in sizes)
+        if total <= self.limits.total_bytes:
+            return
+        for size, flow in sorted(sizes, key=lambda row: row[0], reverse=True):
+            self._flows.pop(flow.id, None)
+            self._parked.pop(flow.id, None)
+            self.counts[Count.FLOWS_OVER_MEMORY] += 1
+            self._drop(flow, now, closed=False)
+            total -= size
+            if total <= self.limits.total_bytes // 2:
+                return
+
     def _chunk(self, event: Chunk) -> None:
         id_ = event.flow
         data = event.data
+        shared = self._shared
+        shared.fresh += len(data)
+        if shared.fresh > self._unlooked:
+            self._bound(event.time_ns)
         flow = self._flows.get(id_)
         if flow is None:
             if id_ in self._ignored:
@@ -254,6 +276,8 @@ class Analyzer:
             if engine is None:
                 engine = self._begin_http2(flow, 0)
             getattr(engine, what)(now, **arguments)
+            if what == "close":
+                engine.release()
         except Exception:  # noqa: BLE001
             self.counts[Count.FLOWS_FAILED] += 1
             flow.abandon()

@@ -133,6 +133,15 @@ class Http1Pairing:
         # What is left waits for nothing but the end of its request, and there is none any more.
         self._drain()
 
+    def release(self) -> None:
+        for reader in self.readers:
+            reader.release()
+
+    def held(self) -> int:
+        messages = [pair.request for pair in self._pending] + list(self._early)
+        messages += [pair.response for pair in self._pending if pair.response is not None]
+        return sum(message.held() for message in messages) + self.requests.held() + self.responses.held()
+
     def idle(self, now: int) -> None:
         self.close(now, closed=False)
         self.requests.forget()

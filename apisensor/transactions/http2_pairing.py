@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
-from apisensor.protocols.message import Field, Message, count_unseen, value_of
+from apisensor.protocols.message import Field, Message, count_unseen, held_by, value_of
 from apisensor.protocols.websocket import WebSocketReader
 from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
@@ -98,6 +98,15 @@ class Http2Pairing:
     def close(self, now: int, *, closed: bool) -> None:  # noqa: ARG002 - HTTP/2 has no body that a close completes
         self._give_up_all(now)
 
+    def release(self) -> None:
+        for reader in self.readers:
+            reader.release()
+
+    def held(self) -> int:
+        messages = [part for stream in self._streams.values() for part in (stream.request, stream.response)]
+        whole = sum(message.held() for message in messages if message is not None)
+        return whole + sum(reader.held() for reader in self.readers)
+
     def idle(self, now: int) -> None:
         self._give_up_all(now)
 
@@ -130,6 +139,7 @@ class Http2Pairing:
     def headed(
         self, direction: int, stream: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
     ) -> None:
+        self.flow.shared.fresh += held_by(fields)  # a block of a few octets may be a list of many
         if self.client is None:
             role = heads.role(fields)
             if role is None:

@@ -98,16 +98,11 @@ def _field(text: str) -> tuple[str, str]:
 def _told(stream: int, asked: _Side, answered: _Side) -> Told:
     head, *trailers = asked.blocks
     answer, *behind = [block for block in answered.blocks if not dict(block).get(":status", "2").startswith("1")]
-    pseudo, status = dict(head), dict(answer)[":status"]
-    return Told(
-        stream,
-        pseudo[":method"],
-        pseudo[":path"],
-        int(status),
-        *(
-            tuple(field for field in block if field[0][0] != ":")
-            for block in (head, answer, trailers[0] if trailers else [], behind[0] if behind else [])
-        ),
-        asked.size,
-        answered.size,
-    )
+    pseudo, status = dict(head), int(dict(answer)[":status"])
+    fields = [_regular(head), _regular(answer), *(_regular(rest[0]) if rest else () for rest in (trailers, behind))]
+    sections = fields[0], fields[1], fields[2], fields[3]
+    return Told(stream, pseudo[":method"], pseudo[":path"], status, *sections, asked.size, answered.size)
+
+
+def _regular(block: list[tuple[str, str]]) -> Fields:
+    return tuple(field for field in block if field[0][0] != ":")

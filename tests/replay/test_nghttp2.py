@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.peers.process import START_SECONDS, free_port, listens, program, wait_until
 
-from .nghttp2 import Told, connections
+from .nghttp2 import Fields, Told, connections
 from .tcpdump import needs_tcpdump, tcpdump
 
 pytestmark = needs_tcpdump
@@ -87,13 +87,19 @@ def _told(path: Path) -> list[tuple[Told, ...]]:
 
 
 def _of_replay(one: dict[str, Any]) -> Told:
-    sections = ("request_headers", "response_headers", "request_trailers", "response_trailers")
     return Told(
-        one["stream_id"],
-        one["method"],
-        one["path"],
-        one["status"],
-        *(tuple((name, value) for name, value in one[section]) for section in sections),
-        one["request_body_size"],
-        one["response_body_size"],
+        stream_id=one["stream_id"],
+        method=one["method"],
+        path=one["path"],
+        status=one["status"],
+        request_headers=_fields(one["request_headers"]),
+        response_headers=_fields(one["response_headers"]),
+        request_trailers=_fields(one["request_trailers"]),
+        response_trailers=_fields(one["response_trailers"]),
+        request_size=one["request_body_size"],
+        response_size=one["response_body_size"],
     )
+
+
+def _fields(section: list[list[str]]) -> Fields:
+    return tuple((name, value) for name, value in section)
