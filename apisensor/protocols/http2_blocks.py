@@ -75,7 +75,10 @@ class BlockReader(State):
         fields = None
         decoder = self._decoder
         if block is not None and decoder is not None:
-            self._blocks += self._block_size
+            size = self._block_size
+            self._blocks += size
+            if 2 * size > self.largest_entry:  # noqa: PLR1730 - once for each block, so without a call
+                self.largest_entry = 2 * size
             try:
                 fields = decoder.decode(block[0] if len(block) == 1 else b"".join(block))
             except HeaderBlockError as error:

@@ -80,6 +80,7 @@ class State:
         "_unpadded",
         "direction",
         "hunting",
+        "largest_entry",
         "late",
         "limits",
         "now",
@@ -119,6 +120,8 @@ class State:
         """Part of the block is missing: why."""
         self._blocks = 0
         """Octets of header blocks that may be in the table."""
+        self.largest_entry = 0
+        """Octets that no entry of the table exceeds: coded strings grow by 8/5 at most."""
 
     def start(self, *, late: bool) -> None:
         """The next byte is the first of a frame (or of the preface)."""

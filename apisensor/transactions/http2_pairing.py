@@ -22,6 +22,9 @@ from apisensor.transactions.websocket_pairing import read_frames
 
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
 
+_ROUGHLY = 16 * 1024
+"""Bytes up to which it is not worth counting what a header list takes exactly."""
+
 _CLOSED = 1024
 """Stream identifiers remembered after a reset: what was in flight towards them is no orphan."""
 
@@ -139,7 +142,10 @@ class Http2Pairing:
     def headed(
         self, direction: int, stream: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
     ) -> None:
-        self.flow.shared.fresh += held_by(fields)  # a block of a few octets may be a list of many
+        if fields is not None:
+            # A block of a few octets may name large entries of the table many times.
+            most = len(fields) * self.readers[direction].largest_entry
+            self.flow.shared.fresh += held_by(fields) if most > _ROUGHLY else most
         if self.client is None:
             role = heads.role(fields)
             if role is None:
