@@ -17,7 +17,7 @@ from tests.transactions.test_counted import framed, grpc_calls
 from tests.transactions.test_proxy import HEADERS
 from tests.transactions.test_tunnel import TUNNEL
 
-_UPGRADE = b"GET /chat HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+_UPGRADE = b"GET /chat HTTP/1.1\r\nHost: s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 _GRANTED = b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: chat.v2\r\n"
 _DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 _SETTINGS = b"AAMAAABkAAQAAP__"
@@ -41,7 +41,11 @@ def _chunked(body: bytes, size: int = 7) -> bytes:
 
 def _posted(kind: bytes, body: bytes, answer: bytes = b"ok", answer_kind: bytes = b"text/plain") -> list[Call]:
     """A POST whose content has a length, answered in chunks; then another call."""
-    ask = b"POST /post HTTP/1.1\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (kind, len(body), body)
+    ask = b"POST /post HTTP/1.1\r\nHost: s\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+        kind,
+        len(body),
+        body,
+    )
     head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n" % answer_kind
     return [(SEND, ask), (RECEIVE, head + _chunked(answer)), *_SIMPLE]
 
@@ -73,7 +77,8 @@ def _http2(*, huffman: bool = True) -> list[Call]:
 
 def _h2c() -> list[Call]:
     peers = Http2Peers(upgrade=_SETTINGS)
-    ask = b"GET /up HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: %b\r\n\r\n"
+    ask = b"GET /up HTTP/1.1\r\nHost: s\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    ask += b"HTTP2-Settings: %b\r\n\r\n"
     peers.calls = [
         (SEND, ask % _SETTINGS),
         (RECEIVE, b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"),

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from apisensor.content.inspector import Inspector
 from apisensor.protocols import anomalies
 from apisensor.protocols.counted import Passed
+from apisensor.protocols.http1_engine import Engine
+from apisensor.protocols.http1_h11 import ENGINE as H11
+from apisensor.protocols.http1_llhttp import ENGINE as LLHTTP
 from apisensor.transactions.counts import Count
 from apisensor.transactions.model import Exchange
 from tests.content.dialogues import DIALOGUES
@@ -54,8 +57,8 @@ def outcome(found: Exchange) -> Outcome:
     return said | {"status": response and response.status}
 
 
-def heard(calls: Iterable[tuple[Any, bytes, bool]]) -> list[Outcome]:
-    sensor = Sensor()
+def heard(calls: Iterable[tuple[Any, bytes, bool]], engine: Engine = LLHTTP) -> list[Outcome]:
+    sensor = Sensor(http1=engine)
     sensor.open(from_start=True)
     for way, data, first in calls:
         sensor.call(way, data, call_start=first)
@@ -77,6 +80,14 @@ def test_whole_is_complete_and_says_what_was_spoken(name: str) -> None:
     assert any(one["spoken"] for one in found) == (name in _SPOKEN)
     assert any(one["response.messages"] for one in found) == (name in _COUNTED)
     assert all(passed.reason is None for one in found if (passed := one["response.messages"]) is not None)
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_h11_says_the_same(name: str, size: int) -> None:
+    calls = DIALOGUES[name]()
+    pieces = [(way, data[at : at + size], not at) for way, data in calls for at in range(0, len(data), size)]
+    assert heard(pieces, H11) == whole(calls)
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
