@@ -171,9 +171,11 @@ class Http1Pairing:
             self._unpair("limit")
 
     def request_headed(self, message: Message) -> None:
-        if message.method in BODILESS:
-            self.bodiless += 1
+        if message.method in BODILESS and self._pending:
             pair = self._pending[-1]
+            if pair.bodiless or pair.request is not message:
+                return
+            self.bodiless += 1
             pair.bodiless = True
             response = pair.response
             if response is not None and not response.ended and response is self.responses.message:
@@ -193,6 +195,7 @@ class Http1Pairing:
         self._drop_early()  # their requests may be what was lost
         if message is not None:
             self.request_ended(message)
+            self.request_headed(message)  # of a head that was cut the method may be known
 
     # What the response reader tells
 
