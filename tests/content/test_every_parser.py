@@ -152,6 +152,27 @@ def test_random_gaps(name: str, losses: list[tuple[int, int, int]], said: bool) 
 _SURE = ("stream", "method", "target", "authority", "status")
 
 
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_joined_anywhere(name: str) -> None:
+    """At every call, and inside of each: nothing is told that was not, and at most what the reason names is missing."""
+    calls = DIALOGUES[name]()
+    truths = whole(calls)
+    for number, (way, data) in enumerate(calls):
+        for at in sorted({0, 1, len(data) // 3, len(data) // 2, len(data) - 1}):
+            sensor = Sensor()
+            sensor.open()
+            if at < len(data):
+                sensor.call(way, data[at:], call_start=not at)
+            sensor.calls(calls[number + 1 :])
+            sensor.close()
+            assert sensor.balanced()
+            left = list(truths)
+            for one in map(outcome, sensor.out):
+                fitting = [truth for truth in left if _agrees(one, truth)]
+                assert fitting, (number, at, one)
+                left.remove(fitting[0])
+
+
 def _agrees(found: Outcome, truth: Outcome) -> bool:
     """Whether what is told is true, as far as anything is told."""
     if found["reason"] is None:
