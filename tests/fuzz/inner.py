@@ -105,7 +105,7 @@ def protobuf(data: bytes) -> None:
     encoding, body = _ENCODINGS[data[0] & 3], data[1:]
     found = Messages()
     found.read(body, encoding, text_form=bool(data[0] & 4))
-    assert len(found.numbers) <= FIELDS
+    assert len(found.fields) <= FIELDS
     assert len(found.texts) <= VISITED + len(body)
     if encoding is None:
         assert sum(map(len, found.texts)) <= len(body)
