@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -18,6 +19,9 @@ from apisensor.finder.table import SYMBOL_BYTES, in_table
 
 VERSION_BYTES = 128 << 20
 """A larger file is not searched for its version text: Node.js has 100 MB, nothing that embeds OpenSSL has much more."""
+
+MOST_RETURNS = 500
+"""Of one function; Go's have some 20. A file made to have 60,000 would make an answer that no message holds."""
 
 _VERSION = re.compile(rb"(?:OpenSSL|GnuTLS) (\d{1,2}\.\d{1,3}\.\d{1,3}[a-z]{0,2}(?:-[a-z0-9]{1,8})?)[ \x00]")
 # A fixed, linear pattern over a bounded file; the standard re is safe for it.
@@ -86,11 +90,14 @@ def _go(elf: Any) -> Found | None:
         returns[name] = [begins[name] + at for at in go.returns(code)]
         if not returns[name]:
             return Found({}, error=f"{name} cannot be disassembled")
+        if len(returns[name]) > MOST_RETURNS:
+            return Found({}, error=f"{name} returns in more than {MOST_RETURNS} places")
     return Found(begins, returns)
 
 
 def _in_file(elf: Any, functions: list[tuple[str, int]]) -> dict[str, int]:
-    """Function to file offset, of (name, virtual address)."""
+    """Function to file offset, of (name, virtual address); what would lie outside of the file is left out."""
+    end = elf.stream.seek(0, io.SEEK_END)
     segments = [
         (segment["p_vaddr"], segment["p_filesz"], segment["p_offset"])
         for segment in elf.iter_segments("PT_LOAD")
@@ -99,8 +106,9 @@ def _in_file(elf: Any, functions: list[tuple[str, int]]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, value in functions:
         for address, size, offset in segments:
-            if address <= value < address + size:
-                found[name] = value - address + offset
+            place = value - address + offset
+            if address <= value < address + size and place < end:
+                found[name] = place
     return found
 
 

@@ -48,6 +48,7 @@ the events, each when its buffer is full or a second is over."""
 _ANALYSIS_LOSSES = {
     Count.FLOWS_EVICTED,
     Count.FLOWS_FAILED,
+    Count.FLOWS_OVER_MEMORY,
     Count.FLOWS_REJECTED,
     Count.GAPS_OF_UNKNOWN_LENGTH,
     Count.HELD_OVER,

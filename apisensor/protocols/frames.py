@@ -36,6 +36,9 @@ PRIORITY_FLAG = 0x20
 _LARGE = 1 << 20
 """Octets of the largest frame taken for plausible: peers raise SETTINGS_MAX_FRAME_SIZE from 16 KiB to 1 MiB at most."""
 
+_USUAL = 1 << 14
+"""Octets that every peer accepts (RFC 9113 section 6.5.2)."""
+
 _SURE = 2
 """Plausible headers in a row that are taken for frames even where the last frame's end is not in sight."""
 
@@ -99,3 +102,16 @@ def frames_start(data: bytes) -> bool | None:
     if data[:1] > b"\x10" or (size > 3 and data[3] not in _RULES):
         return False
     return None
+
+
+def only_frames(data: bytes) -> bool:
+    """Whether data, which begins with a frame header, has only plausible ones, or of unknown types and usual size."""
+    size = len(data)
+    position = 0
+    while size - position >= HEADER_SIZE:
+        high, low, kind, flags, stream = HEADER.unpack_from(data, position)
+        length = high << 8 | low
+        if not plausible(length, kind, flags, stream) and (kind in _RULES or length > _USUAL):
+            return False
+        position += HEADER_SIZE + length
+    return True

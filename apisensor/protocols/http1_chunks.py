@@ -134,9 +134,12 @@ class Chunks:
 
     def _keep(self, piece: bytes) -> None:
         self._line += piece
-        if self._state != _TRAILERS and len(self._line) > _LONGEST_LINE:
-            raise ChunkError("a line without an end")
-        self._bound_trailers(len(self._line))
+        begun = self._line.removesuffix(b"\r")  # the rest of the line's end may come next
+        if self._state != _TRAILERS:
+            if len(begun) > _LONGEST_LINE:
+                raise ChunkError("a line without an end")
+        elif begun:
+            self._bound_trailers(len(begun))
 
     def _take(self, line: bytes) -> None:
         """A whole line, with its end."""
@@ -147,6 +150,8 @@ class Chunks:
             self._note(anomalies.BARE_LINE_FEED)
         if b"\r" in line:
             raise ChunkError("a carriage return alone")
+        if self._state != _TRAILERS and len(line) > _LONGEST_LINE:
+            raise ChunkError("a line without an end")
         if self._state == _SIZE:
             self._take_size(line)
         elif self._state == _TRAILERS:

@@ -10,7 +10,7 @@ from apisensor.protocols.http1_chunks import Chunks
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.http1_repair import Repaired
 from apisensor.protocols.identify import Start
-from apisensor.protocols.message import Field, Message
+from apisensor.protocols.message import Field, Message, held_by
 from apisensor.streams.limits import Limits
 
 
@@ -143,6 +143,18 @@ class State:
         count = self.limits.header_count
         del self._fields[count:], message.trailers[count:]
         self.lose("limit")
+
+    def release(self) -> None:
+        """Nothing more comes: refer to nothing that refers to this, so that memory is free at once."""
+        self._parser = None
+        del self.pairing
+
+    def held(self) -> int:
+        """Bytes of memory that what is under way takes, roughly."""
+        message = self.message
+        fields = held_by(self._fields) if message is not None and message.fields is None else 0
+        whole = 0 if message is None else message.held()
+        return whole + fields + len(self._candidate) + sum(map(len, self._open_head))
 
     # What a reader does with bytes
 

@@ -88,6 +88,9 @@ class WaitingReader(Reader):
         self.take_held()
         self._held_lost = None
 
+    def held(self) -> int:
+        return super().held() + self._held_bytes
+
     def take_held(self) -> list[tuple[bytes, int, bool]]:
         """What was held, as arguments of `feed`; nothing is held any more."""
         held, self._held, self._held_bytes = self._held, [], 0

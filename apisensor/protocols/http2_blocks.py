@@ -90,6 +90,10 @@ class BlockReader(State):
         decoder = self._decoder
         if decoder is None:
             return None, None
+        size = len(block)
+        self._blocks += size
+        if 2 * size > self.largest_entry:  # noqa: PLR1730 - once for each block, so without a call
+            self.largest_entry = 2 * size
         try:
             return decoder.decode(block), None
         except HeaderBlockError as error:

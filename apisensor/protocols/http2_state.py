@@ -64,6 +64,7 @@ class State:
         "_block_ns",
         "_block_size",
         "_block_stream",
+        "_blocks",
         "_candidate",
         "_content",
         "_data_end",
@@ -79,6 +80,7 @@ class State:
         "_unpadded",
         "direction",
         "hunting",
+        "largest_entry",
         "late",
         "limits",
         "now",
@@ -116,6 +118,10 @@ class State:
         self._promise = False
         self._dead: str | None = None
         """Part of the block is missing: why."""
+        self._blocks = 0
+        """Octets of header blocks that may be in the table."""
+        self.largest_entry = 0
+        """Octets that no entry of the table exceeds: coded strings grow by 8/5 at most."""
 
     def start(self, *, late: bool) -> None:
         """The next byte is the first of a frame (or of the preface)."""
@@ -138,6 +144,17 @@ class State:
             self._decoder.forget()
         self.late = True
         self.streams.lost(self.direction, reason)
+
+    def release(self) -> None:
+        """Nothing more comes: refer to nothing that refers to this, so that memory is free at once."""
+        del self.streams
+
+    def held(self) -> int:
+        """Bytes of memory that the table and what is under way take, roughly: coded strings grow by 8/5 at most."""
+        limits = self.limits
+        table = min(2 * self._blocks, limits.hpack_table + limits.header_bytes)
+        block = self._block_size if self._block is not None else 0
+        return table + block + self._have * bool(self._pieces) + sum(map(len, self._candidate))
 
     def _nonsense(self) -> None:
         self.lose("parse_error")

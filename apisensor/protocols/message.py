@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import msgspec
 
 from apisensor.protocols import anomalies
@@ -10,6 +12,23 @@ from apisensor.protocols.websocket import WebSocketReader
 
 Field = tuple[bytes | None, bytes | None]
 """A field line, name and value as sent. None: an HPACK entry that the sensor did not see inserted."""
+
+
+_FIELD = 130
+"""Bytes that a field line takes beyond its octets: a tuple, two objects, its place in a list."""
+_MESSAGE = 600
+"""The same of a message."""
+
+
+def held_by(fields: list[Field] | None) -> int:
+    """Bytes of memory that field lines take, roughly."""
+    if not fields:
+        return 0
+    try:
+        octets = sum(map(len, chain.from_iterable(fields)))  # type: ignore[arg-type]
+    except TypeError:  # some are not known
+        octets = sum(len(part) for part in chain.from_iterable(fields) if part is not None)
+    return octets + _FIELD * len(fields)
 
 
 class Message(msgspec.Struct, gc=False, eq=False):
@@ -45,6 +64,11 @@ class Message(msgspec.Struct, gc=False, eq=False):
     """HTTP/2's :protocol of an extended CONNECT (RFC 8441)."""
     counter: Counter | None = None
     """Counts the messages that the body holds; None: its type says of none."""
+
+    def held(self) -> int:
+        """Bytes of memory that it takes, roughly."""
+        first = len(self.target or b"") + len(self.authority or b"") + len(self.method or b"")
+        return _MESSAGE + first + self.kept + held_by(self.fields) + held_by(self.trailers)
 
     def passed(self, reason: str | None) -> Passed:
         """The messages inside, where there is a counter; what a body holds of trailers is in `trailers` from then on.

@@ -33,6 +33,8 @@ _LONG, _LONGEST = 126, 127
 _KEY = 4
 _TAIL = b"\x00\x00\xff\xff"
 """What the sender cut off each compressed message (RFC 7692 section 7.2.1)."""
+_INFLATING = 48 << 10
+"""Bytes of memory that inflating takes: a window of 32 KiB and zlib's tables."""
 _UINT16, _UINT64 = struct.Struct(">H"), struct.Struct(">Q")
 
 
@@ -98,6 +100,10 @@ class WebSocketReader:
         self._begin = 0
         self.size = self._count = self._largest = self._compressed = self._control = 0
         self.anomalies = []
+
+    def held(self) -> int:
+        """Bytes of memory that it takes beside its text, roughly."""
+        return len(self._close) + (_INFLATING if self._inflate is not None else 0)
 
     @property
     def lost(self) -> str | None:

@@ -36,6 +36,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of bodies kept at once in one flow: pipelined requests and concurrent streams multiply `body_capture`.
     Beyond it bodies are only counted ("flow-buffer-limit")."""
 
+    total_bytes: int = 256 * _MIB
+    """What all flows together may hold of messages under way: heads, bodies, tables, exchanges that wait for their
+    peer. Ordinary traffic of thousands of connections holds a few MiB. Beyond it the largest flows are given up;
+    it is looked at each time an eighth of it has passed."""
+
     header_bytes: int = 256 * _KIB
     """A message's head, or an HTTP/2 header list. Servers refuse 8 to 64 KiB; beyond is an attack or not HTTP."""
 

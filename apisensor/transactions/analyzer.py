@@ -66,6 +66,8 @@ class Analyzer:
         self.limits = limits
         self.counts: Counters = [0] * len(Count) if counts is None else counts
         self._shared = Shared(limits, self.counts, skip, http1)
+        self._unlooked = limits.total_bytes // 8
+        """Bytes after which what all flows hold is looked at again."""
         self._flows: OrderedDict[int, Flow] = OrderedDict()
         """The one without events for longest comes first."""
         self._parked: OrderedDict[int, Flow] = OrderedDict()
@@ -138,9 +140,29 @@ class Analyzer:
 
     # Events
 
+    def _bound(self, now: int) -> None:
+        """Drop the largest flows where all together hold too much."""
+        self._shared.fresh = 0
+        sizes = [(flow.memory(), flow) for flows in (self._flows, self._parked) for flow in flows.values()]
+        total = sum(size for size, _ in sizes)
+        if total <= self.limits.total_bytes:
+            return
+        for size, flow in sorted(sizes, key=lambda row: row[0], reverse=True):
+            self._flows.pop(flow.id, None)
+            self._parked.pop(flow.id, None)
+            self.counts[Count.FLOWS_OVER_MEMORY] += 1
+            self._drop(flow, now, closed=False)
+            total -= size
+            if total <= self.limits.total_bytes // 2:
+                return
+
     def _chunk(self, event: Chunk) -> None:
         id_ = event.flow
         data = event.data
+        shared = self._shared
+        shared.fresh += len(data)
+        if shared.fresh > self._unlooked:
+            self._bound(event.time_ns)
         flow = self._flows.get(id_)
         if flow is None:
             if id_ in self._ignored:
@@ -247,11 +269,15 @@ class Analyzer:
     def _guard(self, flow: Flow, what: str, now: int, **arguments: bool) -> None:
         """Call the engine's close or idle; its failure costs this flow only."""
         engine = flow.engine
-        if engine is None:
+        if engine is None and not flow.frames_alone():
             return
         before = self.counts[Count.EXCHANGES_EMITTED] + self._shared.waiting
         try:
+            if engine is None:
+                engine = self._begin_http2(flow, 0)
             getattr(engine, what)(now, **arguments)
+            if what == "close":
+                engine.release()
         except Exception:  # noqa: BLE001
             self.counts[Count.FLOWS_FAILED] += 1
             flow.abandon()
@@ -312,6 +338,7 @@ class Analyzer:
         if flow.engine is not None:
             flow.engine.gap(direction, length, _REASONS[cause], length is not None and cause in _COUNTED, now)
         else:
+            self.counts[_NOT_HTTP_BYTES] += flow.candidates[direction].size
             flow.candidates[direction].clear()
             flow.from_start = False
 
@@ -327,7 +354,9 @@ class Analyzer:
         elif flow.lanes[direction].position == flow.prefix[direction] + len(data):
             call_start = True  # whatever the call was, this follows the header
         verdict = Start.OTHER
-        if candidate.size:
+        if candidate.frames:
+            verdict = Start.FRAMES
+        elif candidate.size:
             verdict = candidate.look(data)
             if verdict is Start.OTHER:
                 self.counts[_NOT_HTTP_BYTES] += candidate.size
@@ -341,6 +370,16 @@ class Analyzer:
             self.counts[_NOT_HTTP_BYTES] += candidate.size
             candidate.clear()
             verdict = Start.OTHER
+        if verdict is Start.FRAMES and not flow.candidates[1 - direction].frames:
+            # Of one direction alone they are no proof: any body may hold nine such octets.
+            if candidate.size + len(data) <= WAIT:
+                candidate.add(data, now, call_start)
+                candidate.frames = True
+                return
+            if not candidate.only_frames(data):
+                self.counts[_NOT_HTTP_BYTES] += candidate.size
+                candidate.clear()
+                verdict = Start.OTHER
         if verdict is Start.TLS:
             self.counts[_NOT_HTTP_BYTES] += len(data)
             self._ignore(flow, Count.FLOWS_CIPHERTEXT)
@@ -349,21 +388,31 @@ class Analyzer:
             self._look(flow, direction, data, call_start)
             return
         candidate.add(data, now, call_start)
+        if verdict is Start.PREFACE or verdict is Start.FRAMES:
+            self._begin_http2(flow, direction, late=verdict is Start.FRAMES)
+            return
         kept = flow.candidates
-        if verdict is Start.REQUEST or verdict is Start.RESPONSE:
-            self.counts[Count.FLOWS_HTTP1] += 1
-            requests = direction if verdict is Start.REQUEST else 1 - direction
-            seen = flow.prefix[requests] + kept[requests].size
-            engine: Engine = Http1Pairing(flow, requests, late=flow.lanes[requests].position != seen)
-        else:
-            self.counts[Count.FLOWS_HTTP2] += 1
-            engine = Http2Pairing(flow, None)
-        flow.engine = engine
-        if verdict is Start.RESPONSE or verdict is Start.FRAMES:
+        self.counts[Count.FLOWS_HTTP1] += 1
+        requests = direction if verdict is Start.REQUEST else 1 - direction
+        seen = flow.prefix[requests] + kept[requests].size
+        flow.engine = engine = Http1Pairing(flow, requests, late=flow.lanes[requests].position != seen)
+        if verdict is Start.RESPONSE:
             self.counts[Count.FLOWS_JOINED_LATE] += 1
         for way in (1 - direction, direction):
             for piece in kept[way].take():
                 engine.data(way, *piece)
+
+    def _begin_http2(self, flow: Flow, direction: int, *, late: bool = True) -> Engine:
+        """Read what is kept as HTTP/2; late: it did not begin with this direction's preface."""
+        self.counts[Count.FLOWS_HTTP2] += 1
+        self.counts[Count.FLOWS_JOINED_LATE] += late
+        kept = flow.candidates
+        other = 1 - direction
+        flow.engine = engine = Http2Pairing(flow, None, flow.prefix[other] + kept[other].size)
+        for way in (other, direction) if late else (direction, other):
+            for piece in kept[way].take():
+                engine.data(way, *piece)
+        return engine
 
     def _pass_proxy_header(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> bytes:
         """What there is to identify: all of data, or what follows a PROXY header; b"" where nothing is there yet."""
@@ -391,6 +440,9 @@ class Analyzer:
             flow.looks[direction] += 1
         enough = self.limits.identify_calls
         if min(flow.looks) >= enough or flow.total_looks >= self.limits.identify_chunks:
+            if flow.frames_alone():
+                self._begin_http2(flow, direction)
+                return
             self._ignore(flow, Count.FLOWS_NOT_HTTP)
 
     def _take(self) -> list[Exchange]:

@@ -6,6 +6,7 @@ beyond the first few are kept as one.
 
 from __future__ import annotations
 
+from apisensor.protocols.frames import only_frames
 from apisensor.protocols.identify import Start, identify
 from apisensor.protocols.proxy import LOOKED_AT
 
@@ -29,11 +30,13 @@ Piece = tuple[bytes, int, bool]
 class Candidate:
     """What may become the beginning of a conversation."""
 
-    __slots__ = ("_head", "_looked", "_next_look", "_pieces", "_tail", "_tail_ns", "size")
+    __slots__ = ("_head", "_looked", "_next_look", "_pieces", "_tail", "_tail_ns", "frames", "size")
 
     def __init__(self) -> None:
         self.size = 0
         """Bytes kept."""
+        self.frames = False
+        """They look like HTTP/2 frames."""
         self._head = b""
         self._pieces: list[Piece] = []
         self._tail = bytearray()
@@ -53,7 +56,14 @@ class Candidate:
             return Start.MORE
         self._next_look = 2 * size
         self._looked += size
-        return identify(b"".join((*(piece for piece, _, _ in self._pieces), self._tail, data)))
+        return identify(self._all(data))
+
+    def only_frames(self, data: bytes) -> bool:
+        """Whether all that is kept and these bytes are HTTP/2 frames, as far as they go."""
+        return only_frames(self._all(data))
+
+    def _all(self, data: bytes) -> bytes:
+        return b"".join((*(piece for piece, _, _ in self._pieces), self._tail, data))
 
     def add(self, data: bytes, now: int, call_start: bool) -> None:
         """Keep these bytes, too."""

@@ -89,3 +89,6 @@ class Count(enum.IntEnum):
     """HTTP/1 flows that became a WebSocket."""
     TUNNELS = 34
     """Flows that became a tunnel (CONNECT); what it carries is looked at like a new flow."""
+    FLOWS_OVER_MEMORY = 35
+    """Flows dropped because all together held more than total_bytes, the largest first; unfinished exchanges were
+    emitted."""

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 from apisensor.events.model import Address, Binding, Direction
 from apisensor.protocols import anomalies
 from apisensor.protocols.http1_engine import Engine as Http1Engine
-from apisensor.protocols.message import Message
+from apisensor.protocols.message import Message, held_by
 from apisensor.streams.lane import Lane
 from apisensor.streams.limits import Limits
 from apisensor.transactions.candidate import Candidate
@@ -30,6 +30,9 @@ _UNREAD = int(Count.UNREAD_BYTES)
 _LIMIT_HITS = int(Count.LIMIT_HITS)
 _REJECTED = int(Count.FLOWS_REJECTED)
 _PARSE_ERRORS = int(Count.PARSE_ERRORS)
+
+_FLOW = 2_000
+"""Bytes that a flow, or a finished exchange, takes when it holds nothing."""
 
 _CUT = frozenset((anomalies.HEADER_BYTES, anomalies.HEADER_COUNT))
 """Heads that were not read to their end, or not all of them kept."""
@@ -63,6 +66,12 @@ class Engine(Protocol):
     def end(self, direction: int, now: int) -> None:
         """One direction is over."""
 
+    def held(self) -> int:
+        """Bytes of memory that it takes, roughly."""
+
+    def release(self) -> None:
+        """Behind `close`: it is not used any more, and its parts let go of each other."""
+
     def close(self, now: int, *, closed: bool) -> None:
         """Emit whatever is open. closed: the flow is over; False: it is given up, or the source ended."""
 
@@ -89,7 +98,7 @@ class Held:
 class Shared:
     """What all flows of an analyzer share."""
 
-    __slots__ = ("counts", "held", "http1", "limits", "now", "out", "skip", "waiting")
+    __slots__ = ("counts", "fresh", "held", "http1", "limits", "now", "out", "skip", "waiting")
 
     def __init__(
         self,
@@ -109,6 +118,8 @@ class Shared:
         """In the order in which they finished; those that found their peer in between have lost their exchange."""
         self.waiting = 0
         """Of `held`, how many still have theirs."""
+        self.fresh = 0
+        """Bytes that may have been kept since `Flow.memory` of all flows was last looked at."""
 
 
 class Flow:
@@ -171,6 +182,17 @@ class Flow:
         for lane in self.lanes:
             if lane.position is None and self.engine is None:
                 lane.position = 0
+
+    def frames_alone(self) -> bool:
+        """Whether a direction looked like HTTP/2 to the last of what is kept of it; the other has not said so."""
+        return any(candidate.frames and candidate.only_frames(b"") for candidate in self.candidates)
+
+    def memory(self) -> int:
+        """Bytes of memory that the flow takes, roughly."""
+        engine = self.engine
+        kept = sum(candidate.size for candidate in self.candidates)
+        waiting = sum(_held_by(held.exchange) for held in self.held if held.exchange is not None)
+        return _FLOW + kept + waiting + (0 if engine is None else engine.held())
 
     def begin_tunnel(self) -> None:
         """What follows in both directions is another conversation, except for what is in `tunnel` already."""
@@ -365,3 +387,12 @@ class Flow:
         if exchange.incomplete_reason is not None:
             shared.counts[_INCOMPLETE] += 1
         shared.out.append(exchange)
+
+
+def _held_by(exchange: Exchange) -> int:
+    """Bytes of memory that a finished exchange takes, roughly."""
+    request, response = exchange.request, exchange.response
+    size = _FLOW + len(request.target or b"") + len(request.body) + held_by(request.headers)
+    if response is not None:
+        size += len(response.body) + held_by(response.headers)
+    return size

@@ -133,6 +133,15 @@ class Http1Pairing:
         # What is left waits for nothing but the end of its request, and there is none any more.
         self._drain()
 
+    def release(self) -> None:
+        for reader in self.readers:
+            reader.release()
+
+    def held(self) -> int:
+        messages = [pair.request for pair in self._pending] + list(self._early)
+        messages += [pair.response for pair in self._pending if pair.response is not None]
+        return sum(message.held() for message in messages) + self.requests.held() + self.responses.held()
+
     def idle(self, now: int) -> None:
         self.close(now, closed=False)
         self.requests.forget()
@@ -162,9 +171,11 @@ class Http1Pairing:
             self._unpair("limit")
 
     def request_headed(self, message: Message) -> None:
-        if message.method in BODILESS:
-            self.bodiless += 1
+        if message.method in BODILESS and self._pending:
             pair = self._pending[-1]
+            if pair.bodiless or pair.request is not message:
+                return
+            self.bodiless += 1
             pair.bodiless = True
             response = pair.response
             if response is not None and not response.ended and response is self.responses.message:
@@ -184,6 +195,7 @@ class Http1Pairing:
         self._drop_early()  # their requests may be what was lost
         if message is not None:
             self.request_ended(message)
+            self.request_headed(message)  # of a head that was cut the method may be known
 
     # What the response reader tells
 

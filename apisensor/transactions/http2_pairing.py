@@ -15,7 +15,7 @@ import msgspec
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
-from apisensor.protocols.message import Field, Message, count_unseen, value_of
+from apisensor.protocols.message import Field, Message, count_unseen, held_by, value_of
 from apisensor.protocols.websocket import WebSocketReader
 from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
@@ -23,6 +23,9 @@ from apisensor.transactions.flow import Flow, Peer, Side, side_of
 from apisensor.transactions.websocket_pairing import read_frames
 
 _ORPHANS = int(Count.ORPHAN_RESPONSES)
+
+_ROUGHLY = 16 * 1024
+"""Bytes up to which it is not worth counting what a header list takes exactly."""
 
 _CLOSED = 1024
 """Stream identifiers remembered after a reset: what was in flight towards them is no orphan."""
@@ -54,9 +57,10 @@ class Http2Pairing:
 
     Args:
         client: The direction that carries requests; None: the first telling header block says.
+        waiting: Octets of the server that came before the client's preface and are yet to be read.
     """
 
-    def __init__(self, flow: Flow, client: int | None) -> None:
+    def __init__(self, flow: Flow, client: int | None, waiting: int = 0) -> None:
         self.flow = flow
         limits = flow.shared.limits
         self.readers = (FrameReader(self, 0, limits), FrameReader(self, 1, limits))
@@ -71,6 +75,7 @@ class Http2Pairing:
         self._waiting = 0
         """Streams whose request was not seen."""
         self._closed: dict[int, None] = {}
+        self._early = waiting
         if client is not None:
             self._set_client(client)
 
@@ -95,6 +100,15 @@ class Http2Pairing:
     def close(self, now: int, *, closed: bool) -> None:  # noqa: ARG002 - HTTP/2 has no body that a close completes
         self._give_up_all(now)
 
+    def release(self) -> None:
+        for reader in self.readers:
+            reader.release()
+
+    def held(self) -> int:
+        messages = [part for stream in self._streams.values() for part in (stream.request, stream.response)]
+        whole = sum(message.held() for message in messages if message is not None)
+        return whole + sum(reader.held() for reader in self.readers)
+
     def idle(self, now: int) -> None:
         self._give_up_all(now)
 
@@ -113,7 +127,7 @@ class Http2Pairing:
         if self.client is None:
             self._set_client(direction)
         other = 1 - direction
-        if not self.flow.lanes[other].position:
+        if (self.flow.lanes[other].position or 0) == self._early:
             self.readers[other].start(late=False)
 
     def opening(self, direction: int, stream: int, now: int) -> None:
@@ -127,6 +141,10 @@ class Http2Pairing:
     def headed(
         self, direction: int, stream: int, fields: list[Field] | None, end: bool, now: int, reason: str | None
     ) -> None:
+        if fields is not None:
+            # A block of a few octets may name large entries of the table many times.
+            most = len(fields) * self.readers[direction].largest_entry
+            self.flow.shared.fresh += held_by(fields) if most > _ROUGHLY else most
         if self.client is None:
             role = heads.role(fields)
             if role is None:
@@ -211,6 +229,7 @@ class Http2Pairing:
                     stream.lost = stream.lost or reason
             if message is not None and not message.ended:
                 message.reason = message.reason or reason
+                message.room = 0  # what follows does not follow what is kept
                 if message.counter is not None:
                     message.counter.lose(reason)
                 response = stream.response

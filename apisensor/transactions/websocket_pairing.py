@@ -82,6 +82,13 @@ class WebSocketPairing:
     def idle(self, now: int) -> None:  # noqa: ARG002
         self._tell(anomalies.WEBSOCKET_PART)
 
+    def release(self) -> None:
+        """Nothing refers to it but its flow."""
+
+    def held(self) -> int:
+        parts = (*self._messages, *self._readers) if self._open else self._readers
+        return sum(part.held() for part in parts)
+
     # Transactions
 
     def _tell(self, anomaly: str | None) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from apisensor.finder.functions import GO, ROLES
-from apisensor.finder.symbols import find_functions, find_version
+from apisensor.finder.symbols import MOST_RETURNS, find_functions, find_version
+from apisensor.processes.link import PACKET_BYTES
+from apisensor.processes.messages import encode
+from tests.fuzz import elf
 from tests.peers.go import go_peers
 
 LIBSSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
@@ -121,3 +124,23 @@ def test_damaged_go_programs_never_raise() -> None:
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         found = find_functions(io.BytesIO(bytes(damaged)))
         assert set(found.offsets) <= set(GO.functions)
+
+
+def test_offsets_lie_in_the_file() -> None:
+    for whole in (elf.library(), elf.go_stripped()):
+        assert find_functions(io.BytesIO(whole)).offsets
+        for at in range(len(whole)):
+            found = find_functions(io.BytesIO(whole[:at] + b"\x01" + whole[at + 1 :]))
+            assert all(0 <= offset < len(whole) for offset in found.offsets.values())
+
+
+def test_a_function_of_nothing_but_returns_is_refused_in_a_line() -> None:
+    """Its answer would not fit into a message, and capture, which has rights, would have to read what is left of it."""
+    returns = elf.FUNCTION[:4] + b"\xc3" * 60_000
+    found = find_functions(io.BytesIO(elf.go_with_symbols(returns)))
+    assert (found.offsets, found.returns) == ({}, {})
+    assert found.error is not None
+    assert "returns in more than" in found.error
+    most = find_functions(io.BytesIO(elf.go_with_symbols(elf.FUNCTION[:4] + b"\xc3" * MOST_RETURNS)))
+    assert {len(places) for places in most.returns.values()} == {MOST_RETURNS}
+    assert len(encode(most)) < PACKET_BYTES // 10

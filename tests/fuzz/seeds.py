@@ -13,6 +13,7 @@ import zstandard
 
 from tests.content.shop import message, shop
 from tests.content.test_grpc_messages import framed
+from tests.fuzz import inner_seeds
 from tests.fuzz.flows import encoded
 from tests.replay.packets import (
     CLIENT,
@@ -203,6 +204,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
         b"/usr/bin/curl\0-u\0alice:secret\0-H\0Authorization: Bearer abc\0https://u:p@h/?token=1",
         b"sh\0-c\0PASSWORD=x mysql --password=y -pz\0--api-key\0k",
     ],
+    **inner_seeds.SEEDS,
 }
 
 

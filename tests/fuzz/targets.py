@@ -32,6 +32,7 @@ from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Exchange
 from tests.content.exchanges import exchange
 from tests.content.shop import message_class, shop
+from tests.fuzz import inner
 from tests.fuzz.flows import SMALL, analysed, events
 from tests.inventory.calls import served
 
@@ -233,5 +234,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "described": described,
     "redaction": redaction,
     "command_line": command_line,
+    **inner.TARGETS,
 }
 """By name. http1 and http2 differ in what they start from (seeds.py)."""

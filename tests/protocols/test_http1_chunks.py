@@ -109,3 +109,33 @@ def test_a_size_of_many_digits_is_refused() -> None:
     assert read([b"0" * 40 + b"1\r\na\r\n0\r\n\r\n"])[1].ended
     with pytest.raises(ChunkError):
         read([b"1" * 16 + b"\r\n"])
+
+
+@pytest.mark.parametrize("field", [b"A:", b"A:" + b"b" * 48])
+@pytest.mark.parametrize("more", [False, True])
+def test_the_limits_are_the_same_however_it_is_cut(field: bytes, more: bool) -> None:
+    """Exactly as much as is allowed, in number or in octets, and one more of either."""
+    limits = Limits(header_count=4, header_bytes=200)
+    coded = b"0;" + b"x" * 300 + b"\r\n" + (field + b"\r\n") * 4 + (b"A" + field + b"\r\n") * more + b"\r\n"
+    for pieces in (
+        [coded],
+        [bytes((octet,)) for octet in coded],
+        *([coded[:at], coded[at:]] for at in range(310, 520)),
+    ):
+        if more:
+            with pytest.raises(ChunkError):
+                read(pieces, limits)
+        else:
+            assert read(pieces, limits)[1].ended
+
+
+@pytest.mark.parametrize("step", [1 << 20, 1_000])
+def test_a_line_with_a_size_is_bounded_in_one_piece_too(step: int) -> None:
+    for longest in (16_384, 16_385):
+        coded = b"0;" + b"x" * (longest - 2) + b"\r\n\r\n"
+        pieces = [coded[at : at + step] for at in range(0, len(coded), step)]
+        if longest == 16_384:
+            assert read(pieces)[1].ended
+        else:
+            with pytest.raises(ChunkError):
+                read(pieces)

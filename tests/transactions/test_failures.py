@@ -61,7 +61,7 @@ def http2(sensor: Sensor) -> None:
     sensor.calls(peers.calls)
 
 
-TALKS = [(Http1Pairing, http1), (Http2Pairing, http2)]
+TALKS: list[tuple[type, Callable[[Sensor], None]]] = [(Http1Pairing, http1), (Http2Pairing, http2)]
 INSIDE = [Http1Pairing, RequestReader, ResponseReader, Reader, Http2Pairing, FrameReader]
 
 

@@ -603,3 +603,28 @@ def test_mistakes_of_one_flow_are_bounded() -> None:
     assert sensor.count(Count.FLOWS_REJECTED) == 1
     assert sensor.out == []
     assert sensor.balanced()
+
+
+@pytest.mark.parametrize("method", [b"HEAD", b"CONNECT", b"GET"])
+def test_a_hole_in_a_head_costs_its_message_and_no_other(method: bytes) -> None:
+    """Also where the method says that the response has no content, whatever its length says."""
+    target = b"h:80" if method == b"CONNECT" else b"/torn"
+    head = method + b" " + target + b" HTTP/1.1\r\nHost: h\r\nX-A: yyyyyyyyy\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n" + (b"content!!" if method == b"GET" else b"")
+    for begin in range(len(head) - 3):
+        sensor = Sensor()
+        sensor.open(from_start=True)
+        if begin:
+            sensor.call(SEND, head[:begin])
+        sensor.gap(SEND, 3)
+        sensor.call(SEND, head[begin + 3 :], call_start=False)
+        sensor.call(RECEIVE, answer)
+        sensor.calls(http1_calls(TRUTHS))
+        sensor.close()
+        assert sensor.balanced()
+        assert [of_exchange(found) for found in sensor.out if found.incomplete_reason is None] == TRUTHS
+        content = 9 if method == b"GET" else 0
+        for found in sensor.out:
+            if found.incomplete_reason is not None:
+                assert found.request.method in (None, method)
+                assert found.response is None or (found.response.status, found.response.body_size) == (200, content)
