@@ -101,7 +101,7 @@ class Scenario:
     """nginx only."""
     sizes: tuple[int, ...] = ()
     """One request of each of these sizes instead of the mix. Not for nginx, whose contents are made ahead."""
-    library: Literal["openssl", "openssl-1.1.1", "gnutls"] = "openssl"
+    library: Literal["openssl", "openssl-1.1.1", "gnutls", "none"] = "openssl"
     """Of native peers."""
     way: str = ""
     """How native peers call their library: a name of programs/native.py."""

@@ -72,13 +72,15 @@ SCENARIOS = [
         Scenario(f"openssl-{way}", "native", "native", way=way, concurrency=4)
         for way in (
             *("set-fd", "implicit", "counted", "peek", "partial", "key-update"),
-            *("renegotiate", "rebound", "shared"),
+            *("renegotiate", "rebound", "shared", "unconnected"),
         )
     ),
     Scenario("openssl-early", "native", "native", way="early", keep=False),
     Scenario("openssl-reused", "native", "native", way="reused", keep=False),
     Scenario("openssl-fork", "native", "native", way="set-fd", serving="fork", concurrency=4),
     Scenario("openssl-pass", "native", "native", way="implicit", serving="pass", concurrency=4),
+    Scenario("plain-fork", "native", "native", library="none", way="plain", tls=False, serving="fork", concurrency=4),
+    Scenario("plain-pass", "native", "native", library="none", way="plain", tls=False, serving="pass", concurrency=4),
     Scenario("openssl-1-1-1", "native", "native", library="openssl-1.1.1", way="set-fd"),
     Scenario("openssl-1-1-1-50", "native", "native", library="openssl-1.1.1", way="counted", concurrency=50),
     # GnuTLS the same.
