@@ -60,6 +60,10 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Captured through TLS probes and plaintext sockets."""
     encrypted_bytes: int = 0
     """TLS records seen on its sockets."""
+    decrypted_bytes: int = 0
+    """Of the plaintext: captured through TLS probes."""
+    unseen_bytes: int = 0
+    """Of the encrypted: on connections of which no TLS session was seen."""
     blind: bool = False
     """It moves TLS of which nothing is seen: none of its libraries has probes, and none had while it ran."""
     note: str | None = None
