@@ -243,13 +243,13 @@ class Sensor:
         with contextlib.suppress(TimeoutError):
             self._until(all_there, seconds, "has not reported all")
         time.sleep(EXTRA_SECONDS)
-        if (left_out := self.dropped - dropped) and (ours := self._left_out({call.pid for call in calls})):
+        if (left_out := self.dropped - dropped) and (ours := self.left_out({call.pid for call in calls})):
             raise SensorError(
                 f"the sensor left {left_out} lines out of its output, {ours} of these processes: nothing can be judged"
             )
         return compare(calls, self.transactions)
 
-    def _left_out(self, pids: set[int]) -> int:
+    def left_out(self, pids: set[int]) -> int:
         """Transactions of these processes that the sensor counted and did not print; the node may have others' calls,
         and so many of them that lines are left out."""
         counted = {row["pid"]: row["transactions"] for row in self.status()["processes"]}

@@ -23,7 +23,7 @@ def test_the_try_decides_and_else_the_version(
     passes: bool | None, release: str, hazard: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "passes_seccomp", lambda: passes)
-    monkeypatch.setattr(preflight.platform, "release", lambda: release)
+    monkeypatch.setattr("platform.release", lambda: release)
     said = preflight.uretprobe_hazard()
     assert (said is not None) is hazard
     if said is not None:

@@ -74,7 +74,8 @@ class NginxProxy:
     """nginx with two workers in front of a server, TLS on both legs.
 
     nginx cannot log its own end of the connection behind: that view is the mirror image of what the server there
-    logged, by the worker that logged the call in front.
+    logged, by the worker that logged the call in front. Nor does it count content alone where it sends in chunks: what
+    it passes on is as long as what it got.
     """
 
     def __init__(self, directory: Path, certificate: Certificate, behind: Behind) -> None:
@@ -124,6 +125,8 @@ class NginxProxy:
             for call in behind
             if (call.method, call.path) in workers
         ]
+        sizes = {(call.method, call.path): call.response_size for call in behind}
+        front = [replace(call, response_size=sizes.get((call.method, call.path), -1)) for call in front]
         return [*front, *mirrored, *behind]
 
     def stop(self) -> None:

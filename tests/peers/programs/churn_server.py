@@ -24,6 +24,7 @@ THREADS = 8
 
 def serve(connection: socket.socket, tls: bool) -> None:
     """Answers one request with as much as it carried. Every second connection is closed first by this end."""
+    ends = (connection.getsockname(), connection.getpeername())  # after a reset there is no peer any more
     got = b""
     while b"\r\n\r\n" not in got:
         block = connection.recv(65_536)
@@ -36,7 +37,6 @@ def serve(connection: socket.socket, tls: bool) -> None:
     while len(content) < size:
         content += connection.recv(65_536)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, content))
-    ends = (connection.getsockname(), connection.getpeername())
     LOG.write("server", method, path, 200, (size, size), os.getpid(), ends, tls)
     if size % 2:
         connection.recv(1)

@@ -6,7 +6,6 @@ Takes {"base"} of the server behind it besides a server's options.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import ssl
 import sys
@@ -17,16 +16,11 @@ import msgspec
 from aiohttp import web
 
 from tests.peers.programs.aiohttp_ends import Response
-from tests.peers.programs.answer import CallLog
+from tests.peers.programs.answer import CallLog, span_of
 
 OPTIONS: dict[str, Any] = msgspec.json.decode(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
 PASSED = ("Content-Type", "Content-Encoding", "Location")
-
-
-def span_of(path: str) -> str:
-    """The span that the gateway makes of a call: known to who knows the path."""
-    return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 class Gateway:
@@ -77,5 +71,4 @@ async def main() -> None:
         await runner.cleanup()
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+asyncio.run(main())

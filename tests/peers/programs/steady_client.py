@@ -2,7 +2,7 @@
 
 Takes {"base", "certificate", "log", "run", "how": "threads" or "asyncio"}. Each line on standard input names a phase:
 paths of calls begun from then on carry it, and once no call of an earlier phase is under way the client prints the
-name. The first phase is "before". It ends with standard input.
+name. The first phase is "before"; in "rest" no call is made. It ends with standard input.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ LOG = CallLog(OPTIONS["log"])
 BASE = urlsplit(OPTIONS["base"])
 TLS = BASE.scheme == "https"
 CONNECTIONS = 20
-PAUSE_S = 0.1
-"""Of each connection between two calls: 200 calls a second in all, less their time."""
+PAUSE_S = 0.2
+"""Of each connection between two calls: 100 calls a second in all, less their time."""
+REST = "rest"
 SIZES = (0, 1, 17, 400, 1000)
 """Of answers; nginx's are made ahead."""
 
@@ -59,7 +60,9 @@ class Phase:
                 if len(self._in) == CONNECTIONS and set(self._in.values()) == {name}:
                     print("ready" if name == "before" else name, flush=True)
             number = next(self._numbers)
-        return None if name is None else f"/steady-{OPTIONS['run']}-{name}/{number}?status=200&size={SIZES[number % 5]}"
+        if name is None or name == REST:
+            return name
+        return f"/steady-{OPTIONS['run']}-{name}/{number}?status=200&size={SIZES[number % 5]}"
 
 
 def log(path: str, status: int, size: int, ends: Any) -> None:
@@ -74,15 +77,19 @@ def in_thread(number: int, phase: Phase, context: ssl.SSLContext) -> None:
     connection.connect()
     ends = (connection.sock.getsockname(), connection.sock.getpeername())
     while path := phase.path(number):
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        size = len(answer.read())
-        log(path, answer.status, size, ends)
+        if path != REST:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            size = len(answer.read())
+            log(path, answer.status, size, ends)
         time.sleep(PAUSE_S)
 
 
 async def in_task(number: int, phase: Phase, session: aiohttp.ClientSession) -> None:
     while path := phase.path(number):
+        if path == REST:
+            await asyncio.sleep(PAUSE_S)
+            continue
         async with session.get(OPTIONS["base"] + path) as answer:
             size = len(await answer.read())
             if not isinstance(answer, Response):
