@@ -3,6 +3,9 @@ it is observed. A uprobe is a breakpoint in every process's copy of the page; wi
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -53,14 +56,39 @@ class Witnesses:
         self._peer.finish(b"")
 
 
+@functools.cache
+def functions_of(library: Path) -> dict[str, int]:
+    """The TLS functions of a library and their offsets in the file."""
+    with library.open("rb") as file:
+        return find_functions(file).offsets
+
+
+def observed_by_others(library: Path, own: int | None) -> set[str]:
+    """The functions of a library at which BPF links stand that process `own` does not hold: of other sensors that run
+    on this machine, as far as its kernel tells where they are (6.15)."""
+    holders: dict[str, set[str]] = {}
+    offsets: dict[str, set[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        with contextlib.suppress(OSError):
+            text = entry.read_text()
+            if f"path:\t{library}\n" in text:
+                (link,) = re.findall(r"^link_id:\t(\d+)$", text, re.MULTILINE)
+                holders.setdefault(link, set()).add(entry.parts[2])
+                offsets[link] = {
+                    int(offset, 16) for offset in re.findall(r"^\d+\t (0x[0-9a-f]+)\t", text, re.MULTILINE)
+                }
+    theirs = set().union(*(offsets[link] for link in offsets if str(own) not in holders[link]))
+    return {name for name, offset in functions_of(library).items() if offset in theirs}
+
+
 def changed(pid: int, library: Path) -> set[str]:
     """The TLS functions of a library at which a process's memory is not the file's.
 
     Raises:
         LookupError: the process has not mapped the library, or it has no such functions.
     """
+    offsets = functions_of(library)
     with library.open("rb") as file, Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        offsets = find_functions(file).offsets
         spans = _code(pid, library)
         if not offsets or not spans:
             raise LookupError(f"process {pid}: no functions of {library}")
