@@ -254,9 +254,13 @@ int openssl_clear(struct pt_regs *ctx) {
     return 0;
 }
 
-/* BIO_write(bio, buffer, length) and BIO_write_ex, attached in processes with memory BIOs only. */
+/* BIO_write(bio, buffer, length) and BIO_write_ex, attached in processes with memory BIOs. Where these are many, it is
+ * attached in all processes, and the others leave at once. */
 int openssl_bio_write(struct pt_regs *ctx) {
     struct call_key where = {};
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    if (!memory_bio.lookup(&pid))
+        return 0;
     struct call *call = current_call(&where);
     if (!call || (s64)(int)PT_REGS_PARM3(ctx) < PREFIX)
         return 0;
