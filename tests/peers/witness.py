@@ -63,21 +63,34 @@ def functions_of(library: Path) -> dict[str, int]:
         return find_functions(file).offsets
 
 
-def observed_by_others(library: Path, own: int | None) -> set[str]:
-    """The functions of a library at which BPF links stand that process `own` does not hold: of other sensors that run
-    on this machine, as far as its kernel tells where they are (6.15)."""
-    holders: dict[str, set[str]] = {}
-    offsets: dict[str, set[int]] = {}
+class Link:
+    """A BPF link on functions of a file, as the kernel tells of it since 6.15 where its descriptors are."""
+
+    def __init__(self, text: str) -> None:
+        self.holders: set[str] = set()
+        """Processes that have a descriptor of it."""
+        self.offsets = {int(offset, 16) for offset in re.findall(r"^\d+\t (0x[0-9a-f]+)\t", text, re.MULTILINE)}
+
+
+def links_on(library: Path) -> list[Link]:
+    """Every link on a library."""
+    found: dict[str, Link] = {}
     for entry in Path("/proc").glob("[0-9]*/fdinfo/*"):
         with contextlib.suppress(OSError):
             text = entry.read_text()
             if f"path:\t{library}\n" in text:
-                (link,) = re.findall(r"^link_id:\t(\d+)$", text, re.MULTILINE)
-                holders.setdefault(link, set()).add(entry.parts[2])
-                offsets[link] = {
-                    int(offset, 16) for offset in re.findall(r"^\d+\t (0x[0-9a-f]+)\t", text, re.MULTILINE)
-                }
-    theirs = set().union(*(offsets[link] for link in offsets if str(own) not in holders[link]))
+                (number,) = re.findall(r"^link_id:\t(\d+)$", text, re.MULTILINE)
+                found.setdefault(number, Link(text)).holders.add(entry.parts[2])
+    return list(found.values())
+
+
+def observed_by_others(library: Path, own: int | None) -> set[str]:
+    """The functions of a library at which links stand that process `own` does not hold: of other sensors that run on
+    this machine."""
+    theirs: set[int] = set()
+    for link in links_on(library):
+        if str(own) not in link.holders:
+            theirs |= link.offsets
     return {name for name, offset in functions_of(library).items() if offset in theirs}
 
 

@@ -19,18 +19,18 @@ from pathlib import Path
 
 import pytest
 
+from apisensor.capture.memory_bio import MOST_OF_A_FILE
 from apisensor.capture.probes import PER_PROCESS
 from tests.peers.process import wait_until
 from tests.peers.scenarios import BY_NAME
-from tests.peers.witness import Witnesses, changed, functions_of, libssl_of, observed_by_others
-from tests.processes.links import links
+from tests.peers.witness import Witnesses, changed, functions_of, libssl_of, links_on, observed_by_others
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
 
 CROWD = 500
 COUNT = 300
-"""Calls of each of three runs under two sensors."""
+"""Calls of a run; more are made in test_truth.py."""
 WAIT_S = 20.0
 
 
@@ -42,9 +42,9 @@ def copies(tmp_path: Path) -> list[Path]:
     return [Path(shutil.copy(path, folder / path.name)) for path in libssl_of()]
 
 
-def held_by(sensor: Sensor) -> int:
-    """Links that the sensor holds. Its parts share them with `run`, which alone keeps them."""
-    return sum(str(sensor.pid) in holders for holders in links().values())
+def held_by(sensor: Sensor, libraries: list[Path]) -> int:
+    """Links on these that the sensor holds, of which its parts give each to `run`."""
+    return sum(str(sensor.pid) in link.holders for library in libraries for link in links_on(library))
 
 
 def attached(sensor: Sensor, witnesses: Witnesses, libssl: Path) -> None:
@@ -69,7 +69,7 @@ def only(expected: set[str], witnesses: Witnesses, libssl: Path, *, own: int | N
 
 
 def test_500_processes_cost_what_one_does_and_keep_nothing(copies: list[Path], tmp_path: Path) -> None:
-    """One uprobe_multi link is a program on all its functions in every process. Times are printed, not judged."""
+    """A uprobe_multi link is a program on all its functions in every process. Times are printed, not judged."""
     libssl = copies[-1]
     held = {}
     for count in (1, CROWD):
@@ -80,14 +80,29 @@ def test_500_processes_cost_what_one_does_and_keep_nothing(copies: list[Path], t
                 ready = time.monotonic()
                 # They are older than the sensor: it finds the copy in the memory of each of them.
                 attached(sensor, witnesses, libssl)
-                held[count] = held_by(sensor)
+                held[count] = held_by(sensor, copies)
                 notes = [note for note in sensor.status()["notes"] if "slowest attachment" in note]
                 stopping = time.monotonic()
                 assert sensor.stop() == 0
                 ended = time.monotonic()
             print(f"{count} processes: ready in {ready - started:.2f} s, ended in {ended - stopping:.2f} s, {notes}")
             only(set(), witnesses, libssl)
-    assert held[CROWD] == held[1]
+    # Each has memory BIOs, as far as the sensor knows: one link of its own for one, one together for 500.
+    assert held[CROWD] == held[1] > 10
+
+
+def test_calls_of_many_event_loops_are_seen_by_one_link(tmp_path: Path) -> None:
+    """And nginx, whose BIOs are sockets, by the same link as before."""
+    libcrypto, libssl = libssl_of()
+    with Witnesses(tmp_path, MOST_OF_A_FILE, [libcrypto, libssl]), Sensor() as sensor:
+        for name in ("aiohttp-50", "aiohttp-nginx-50"):
+            scenario = replace(BY_NAME[name], count=COUNT)
+            with scenario.start(tmp_path / name) as run:
+                sensor.attached(run.pids)
+                calls = run.drive().calls
+            verdict = sensor.verdict(calls)
+            assert verdict.passes(), f"{name}: {verdict.report()}{sensor.log()}"
+        assert held_by(sensor, [libcrypto]) == 1
 
 
 def test_whatever_part_is_killed_the_probes_stay_and_with_run_they_go(copies: list[Path], tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ import pytest
 from apisensor.store.reader import StoreReader
 from tests.peers.scenario import Run
 from tests.peers.scenarios import BY_NAME
-from tests.processes.links import links
 from tests.sensor import Sensor
 from tests.truth import Call, disagreements
 
@@ -115,14 +114,14 @@ def _part_if_any(sensor: Sensor, name: str) -> object:
 def test_the_end_of_run_ends_everything(tmp_path: Path) -> None:
     with Sensor() as sensor:
         pids = [part["pid"] for part in sensor.status()["parts"]]
-        ours = {link for link, holders in links().items() if str(sensor.pid) in holders}
+        ours = {link for link, holders in _links().items() if str(sensor.pid) in holders}
         assert len(ours) > 10
         with BY_NAME["curl-nginx"].start(tmp_path / "load") as run:
             os.kill(sensor.pid, signal.SIGKILL)
             truth = run.drive()
         assert disagreements(truth.calls) == []
         _until(lambda: not any(_alive(pid) for pid in pids), "a part outlived run")
-    _until(lambda: not ours & set(links()), "probes were left")
+    _until(lambda: not ours & set(_links()), "probes were left")
     with Sensor() as again:
         verdict = again.verdict(BY_NAME["curl-nginx"].run(tmp_path / "again").calls)
         assert verdict.passes(), verdict.report()
@@ -133,6 +132,17 @@ def _alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+def _links() -> dict[str, set[str]]:
+    """Every BPF link that a process holds: its id, and which processes hold it."""
+    found: dict[str, set[str]] = {}
+    for entry in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        with contextlib.suppress(OSError):
+            for line in entry.read_text().splitlines():
+                if line.startswith("link_id:"):
+                    found.setdefault(line.split()[1], set()).add(entry.parts[2])
+    return found
 
 
 def test_a_second_run_says_that_one_is_running() -> None:
