@@ -270,6 +270,9 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
     }
     done = at->done;
     cursors.delete(&thread);
+    struct traffic *t = traffic.lookup(&pid);
+    if (t)
+        __sync_fetch_and_add(&t->captured, done);
     if (done < total) {
         if (!cause)
             cause = done >= limit ? CAUSE_CALL_LIMIT : CAUSE_NOT_IN_USER_MEMORY;

@@ -51,7 +51,7 @@ struct record {
 };
 
 struct endpoints {
-    u64 connection;  /* id of the socket */
+    u64 connection;  /* sequence_identity of the socket */
     u8 local[16];    /* IPv6, or IPv4 as ::ffff:a.b.c.d; network byte order */
     u8 remote[16];   /* the same of the peer */
     u16 local_port;  /* host byte order */

@@ -176,6 +176,8 @@ struct traffic {
     u64 plain;     /* bytes over sockets that carry no TLS */
     u64 encrypted; /* bytes of TLS records over sockets */
     u64 decrypted; /* plaintext bytes of TLS calls */
+    u64 captured;  /* of the plaintext: copied into records */
+    u64 unseen;    /* those of `encrypted` that passed outside of any observed call and session */
     u32 flags;     /* 1: NOTICE_ENCRYPTED was sent; 2: NOTICE_MEMORY_BIO was sent */
     u32 libraries; /* enum tls_library of its TLS sessions, or-ed */
 };

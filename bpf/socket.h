@@ -17,10 +17,26 @@ static __always_inline int is_tcp(u64 sk) {
     return (family == AF_INET || family == AF_INET6) && protocol == 6;
 }
 
+/* What both ends of a TCP connection know of it, whatever is done to its addresses on the way: where the sequence
+ * numbers of the bytes sent begin, and of those received. tcp_sock counts bytes_acked and bytes_received together with
+ * snd_una and rcv_nxt (RFC 4898), so each difference is the same at any time. The end that connected had its SYN
+ * acknowledged, and counts it: its first half is one less than the other end's second. */
+static __always_inline u64 sequence_identity(u64 sk) {
+    u32 unacknowledged = 0, next = 0;
+    u64 acknowledged = 0, received = 0;
+    bpf_probe_read_kernel(&unacknowledged, sizeof(unacknowledged), (void *)(sk + TCP_UNACKNOWLEDGED));
+    bpf_probe_read_kernel(&acknowledged, sizeof(acknowledged), (void *)(sk + TCP_BYTES_ACKED));
+    bpf_probe_read_kernel(&next, sizeof(next), (void *)(sk + TCP_NEXT));
+    bpf_probe_read_kernel(&received, sizeof(received), (void *)(sk + TCP_BYTES_RECEIVED));
+    return (u64)(u32)(unacknowledged - acknowledged) << 32 | (u32)(next - received);
+}
+
+/* `id` stands for a connection that is not made yet. */
 static __always_inline void read_ends(u64 sk, u64 id, struct endpoints *ends) {
     u16 family = 0, remote_port = 0;
     __builtin_memset(ends, 0, sizeof(*ends));
-    ends->connection = id;
+    u64 sequence = sequence_identity(sk);
+    ends->connection = sequence ? sequence : id;
     bpf_probe_read_kernel(&family, sizeof(family), (void *)(sk + SOCK_FAMILY));
     bpf_probe_read_kernel(&ends->local_port, 2, (void *)(sk + SOCK_LOCAL_PORT));
     bpf_probe_read_kernel(&remote_port, 2, (void *)(sk + SOCK_REMOTE_PORT));

@@ -121,8 +121,11 @@ static __always_inline void on_ciphertext(u64 sk, u32 pid, struct connection *c,
             return;
         }
     }
-    if (!c->tls_flow)
+    if (!c->tls_flow) {
+        if (t)
+            __sync_fetch_and_add(&t->unseen, total);
         notice_once(t, TOLD_ENCRYPTED, NOTICE_ENCRYPTED, pid);
+    }
 }
 
 static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct syscall *syscall) {

@@ -197,7 +197,10 @@ static __always_inline int set_fd(struct pt_regs *ctx, u32 library) {
     if (!admitted(key.pid, &held))
         return 0;
     u64 sk = sock_of_descriptor(PT_REGS_PARM2(ctx));
-    if (!sk)
+    u16 remote_port = 0;
+    bpf_probe_read_kernel(&remote_port, 2, (void *)(sk + SOCK_REMOTE_PORT));
+    /* Not connected yet: nobody knows whom it will be to, nor whether that may be captured. Its own calls will tell. */
+    if (!sk || !remote_port)
         return 0;
     struct session *s = session_of(&key, library);
     struct connection *c = connection_of(sk, key.pid);
@@ -251,9 +254,13 @@ int openssl_clear(struct pt_regs *ctx) {
     return 0;
 }
 
-/* BIO_write(bio, buffer, length) and BIO_write_ex, attached in processes with memory BIOs only. */
+/* BIO_write(bio, buffer, length) and BIO_write_ex, attached in processes with memory BIOs. Where these are many, it is
+ * attached in all processes, and the others leave at once. */
 int openssl_bio_write(struct pt_regs *ctx) {
     struct call_key where = {};
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    if (!memory_bio.lookup(&pid))
+        return 0;
     struct call *call = current_call(&where);
     if (!call || (s64)(int)PT_REGS_PARM3(ctx) < PREFIX)
         return 0;

@@ -39,7 +39,7 @@ skipped, a connection's end is told late, when its table entry is used again or 
 MOST_READ = 2000
 """Processes whose bytes are read each time: two system calls each."""
 MOST_REPORTED = 200
-_TRAFFIC = struct.Struct("=QQQII")
+_TRAFFIC = struct.Struct("=QQQQQII")
 
 
 class KernelCounters:
@@ -62,19 +62,20 @@ class KernelCounters:
     def libraries(self, pid: int) -> int:
         """The TLS libraries that a process has had sessions of: bits of finder.functions."""
         value = self._traffic.get(struct.pack("I", pid))
-        return _TRAFFIC.unpack(value)[4] if value is not None else 0
+        return _TRAFFIC.unpack(value)[6] if value is not None else 0
 
     def processes(
         self, libraries: Mapping[int, str], blind: Mapping[int, str]
-    ) -> list[tuple[int, int, int, int, str | None, str | None]]:
-        """(pid, plain, encrypted, decrypted bytes, path of its TLS library, why its TLS is not seen), largest first."""
+    ) -> list[tuple[int, int, int, int, int, int, str | None, str | None]]:
+        """(pid, plain, encrypted, decrypted, captured, unseen bytes, path of its TLS library, why its TLS is not seen),
+        largest first."""
         rows = []
         for key in self._traffic.keys(MOST_READ):
             value = self._traffic.get(key)
             if value is None:
                 continue
-            plain, encrypted, decrypted, _, _ = _TRAFFIC.unpack(value)
+            plain, encrypted, decrypted, captured, unseen, _, _ = _TRAFFIC.unpack(value)
             pid = struct.unpack("I", key)[0]
-            rows.append((pid, plain, encrypted, decrypted, libraries.get(pid), blind.get(pid)))
+            rows.append((pid, plain, encrypted, decrypted, captured, unseen, libraries.get(pid), blind.get(pid)))
         rows.sort(key=lambda row: -(row[1] + row[2]))
         return rows[:MOST_REPORTED]

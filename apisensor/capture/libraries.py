@@ -13,14 +13,13 @@ import msgspec
 
 from apisensor.capture import procfs
 from apisensor.capture.blind import UNKNOWN, by_hint, by_name
+from apisensor.capture.memory_bio import MemoryBios
 from apisensor.capture.probes import PER_PROCESS, Programs
 from apisensor.finder.functions import library_named, library_of
 from apisensor.finder.symbols import Found
 
 MOST_LIBRARIES = 4096
 """Files that are attached to at once; further ones are reported and left alone."""
-MOST_PROCESSES = 16384
-"""Processes with probes of their own (memory BIO); as many as the kernel's map has room for."""
 
 HOST_LIBRARIES = (
     "/usr/lib/*/libssl.so*",
@@ -84,22 +83,21 @@ class Libraries:
         descriptors that hold an attachment over under a label, `drop` lets a label go. `hazard` is why nothing may be
         attached on this kernel."""
         self._hazard = hazard
-        self._programs, self._ask, self._keep, self._drop, self._report = programs, ask, keep, drop, report
+        self._programs, self._ask, self._keep, self._report = programs, ask, keep, report
         self.known: dict[str, Library] = {}
         self._executables: dict[tuple[int, int, int], str | None] = {}
         self._linked_in: set[tuple[tuple[int, int], int]] = set()
         """Device and inode of files that have TLS linked in and are not named for it; of known ones only."""
         self._functions: dict[str, Found] = {}
         self._versions: dict[str, str | None] = {}
-        self.processes: dict[int, str] = {}
-        """Process with probes of its own: label they are kept under."""
+        self._memory_bios = MemoryBios(programs, keep, drop)
 
     def restore(self, label: str, library: Library | None) -> None:
         """Takes over what a predecessor had attached."""
         if library is not None:
             self.known[label] = library
-        elif label.startswith("process:"):
-            self.processes[int(label.split(":")[1])] = label
+        else:
+            self._memory_bios.restore(label)
 
     def attach_host(self) -> None:
         """Attaches to the distribution's libraries ahead of time."""
@@ -284,10 +282,8 @@ class Libraries:
 
     def memory_bio(self, pid: int) -> bool:
         """A process has TLS sessions that make no socket calls: observe what they write. False: not possible."""
-        if pid in self.processes:
+        if pid in self._memory_bios:
             return True
-        if len(self.processes) >= MOST_PROCESSES:
-            return False
         program = procfs.executable_inode(pid)
         for file in procfs.mapped_files(pid):
             if not procfs.is_crypto_library(file.path) and (program is None or file.inode != program[0]):
@@ -299,19 +295,13 @@ class Libraries:
                 found = self._functions_of(descriptor)
                 if found is None or not any(name in PER_PROCESS for name in found.offsets):
                     continue
-                links = self._programs.attach_process(descriptor, found.offsets, pid)
+                return self._memory_bios.observe(pid, identity_of(descriptor), descriptor, found.offsets)
             except OSError:
                 continue
             finally:
                 os.close(descriptor)
-            label = f"process:{pid}"
-            self._keep(label, None, links)
-            self.processes[pid] = label
-            return True
         return False
 
     def gone(self, pid: int) -> None:
         """A process has ended."""
-        label = self.processes.pop(pid, None)
-        if label is not None:
-            self._drop(label)
+        self._memory_bios.gone(pid)

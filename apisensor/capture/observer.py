@@ -185,8 +185,10 @@ class Observer:
         self._observe_memory_bio(notice.pid)
 
     def _observe_memory_bio(self, pid: int) -> None:
-        if self._libraries.memory_bio(pid):
-            self._memory_bio.set(struct.pack("I", pid), b"\1")
+        # First, so that nothing it writes from the moment of attaching on is passed over.
+        self._memory_bio.set(struct.pack("I", pid), b"\1")
+        if not self._libraries.memory_bio(pid):
+            self._memory_bio.delete(struct.pack("I", pid))
 
     def prepare(self, pid: int) -> None:
         """Observes the memory BIOs of a program that is likely to have some, as soon as it has TLS functions."""

@@ -71,7 +71,8 @@ class Programs:
         return self._attach(descriptor, places, 0)
 
     def attach_process(self, descriptor: int, offsets: Mapping[str, int], pid: int) -> list[int]:
-        """Attaches the programs that only processes with memory BIOs need. Raises OSError; then nothing is held."""
+        """Attaches the programs that only processes with memory BIOs need: to this one, or with `pid` 0 to all. Raises
+        OSError; then nothing is held."""
         places = Places()
         for function in PER_PROCESS & offsets.keys():
             places.add(ENTRY[function], False, offsets[function])

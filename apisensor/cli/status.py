@@ -116,8 +116,8 @@ def _processes(processes: list[ProcessStatus]) -> RenderableType:
     if not processes:
         return Text("  none seen yet")
     table = _table(
-        "  pid", "executable", "service", "container", "calls", "plaintext", "encrypted", "TLS", "",
-        right=("calls", "plaintext", "encrypted"),
+        "  pid", "executable", "service", "container", "calls", "plaintext", "encrypted", "not seen", "TLS", "",
+        right=("calls", "plaintext", "encrypted", "not seen"),
     )  # fmt: skip
     ordered = sorted(processes, key=lambda p: (not p.blind, -p.transactions, -p.encrypted_bytes, p.pid))
     for process in ordered[:SHOWN_PROCESSES]:
@@ -129,6 +129,7 @@ def _processes(processes: list[ProcessStatus]) -> RenderableType:
             Text(f"{process.transactions:,}"),
             Text(size(process.plaintext_bytes)),
             Text(size(process.encrypted_bytes)),
+            Text(size(process.unseen_bytes) if process.unseen_bytes else "-"),
             Text("blind", "red") if process.blind else Text("attached" if process.attached else "-"),
             Text(visible(process.note or ""), "yellow"),
         )

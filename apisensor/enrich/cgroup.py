@@ -5,7 +5,7 @@ The formats are what runtimes were seen to write:
     docker        /docker/ID   /system.slice/docker-ID.scope
     containerd    .../cri-containerd-ID.scope   .../kubepods-podUID.slice:cri-containerd:ID   /k8s.io/ID
     cri-o         .../crio-ID.scope   .../crio-ID
-    podman        .../libpod-ID.scope[/container]   /libpod_parent/libpod-ID
+    podman        .../libpod-ID.scope[/container]   /libpod_parent/libpod-ID   /system.slice/X.service/libpod-payload-ID
     kubernetes    /kubepods/burstable/podUID/ID   /kubepods.slice/kubepods-podU_I_D.slice/...
     lxc           /lxc/NAME   /lxc.payload.NAME   /lxc.payload/NAME
     systemd-nspawn    /machine.slice/machine-NAME.scope   /machine.slice/systemd-nspawn@NAME.service
@@ -44,6 +44,7 @@ _RUNTIME_OF_PREFIX = {
     "nerdctl": "containerd",
     "crio": "cri-o",
     "libpod": "podman",
+    "libpod-payload": "podman",  # --cgroups=split, as Quadlet starts containers: below the unit's own cgroup
 }
 _RUNTIME_OF_PARENT = {"docker": "docker", "k8s.io": "containerd", "libpod_parent": "podman"}
 

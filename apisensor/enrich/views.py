@@ -1,15 +1,21 @@
 """The two views of a call between processes of the node: found to be one call, so that it counts once (design.md).
 
-Both views name the same two ends and, in HTTP/2, the same stream; of HTTP/1.1's calls on one connection the order
+Both views are of one TCP connection and, in HTTP/2, of one stream; of HTTP/1.1's calls on one connection the order
 decides. Either may be first, as they come from different rings.
+
+Two ends are of one connection where each sends from the sequence number that the other receives from, 64 bits in all:
+conn_id (bpf/socket.h). Where an address is translated on the way (a Kubernetes service, a published port of a
+container) only that is the same, and each view keeps the addresses that its socket has. Else, where it does not fit (a
+firewall that answers handshakes itself and shifts sequence numbers, a call made against the direction of its
+connection, a recording of packets), two ends are of one connection where they name the same two addresses.
 
     view       its twin may still come                                   waits
     server     its client's address is one of this node                  TWIN_NS
+    server     else                                                      not, but is known to its twin for TWIN_NS
     client     its server has been seen to serve on this node            SLOW_NS: servers may finish later
     client     else                                                      TWIN_NS: the first call of a server
 
-A server's view counts, with or without a twin; a client's view counts where no server's view came. Where an address is
-translated on the way (a Kubernetes service, a published port of a container) the ends differ, and both views count.
+A server's view counts, with or without a twin; a client's view counts where no server's view came.
 """
 
 from __future__ import annotations
@@ -30,8 +36,10 @@ HELD = 20_000
 ADDRESSES = 4096
 """Own addresses, and own servers, remembered; the one not seen for longest is forgotten."""
 
-_Place = tuple[str, Address, Address, int | None, str | None, str | None]
-"""Side, both ends, stream, method, path."""
+_SEQUENCE = 0xFFFFFFFF
+_Connection = tuple[int, int] | tuple[Address, Address]
+_Place = tuple[str, _Connection, int | None, str | None, str | None]
+"""Side, connection (the client's end first), stream, method, path."""
 _Item = TypeVar("_Item")
 
 
@@ -48,10 +56,10 @@ class View(msgspec.Struct, frozen=True, gc=False):
 class _Held:
     """A view that waits; or `gone`, a server's view that went on alone and whose twin may still come."""
 
-    __slots__ = ("gone", "place", "transaction", "until_ns")
+    __slots__ = ("gone", "places", "transaction", "until_ns")
 
-    def __init__(self, place: _Place, transaction: Transaction, until_ns: int) -> None:
-        self.place = place
+    def __init__(self, places: list[_Place], transaction: Transaction, until_ns: int) -> None:
+        self.places = places
         self.transaction: Transaction | None = transaction
         """None: its twin has come, and only its place in line is left (to search for it there would cost more)."""
         self.until_ns = until_ns
@@ -89,8 +97,7 @@ class Views:
             _remember(self._own_servers, t.server)
         else:
             _remember(self._own_addresses, t.client.address)
-        here = (t.client, t.server, t.stream_id, t.method, t.path)
-        if (found := self._take(("client" if t.side == "server" else "server", *here))) is not None:
+        if (found := self._take(_places(t, "client" if t.side == "server" else "server"))) is not None:
             twin, gone = found
             self.joined += 1
             server, client = (t, twin) if t.side == "server" else (twin, t)
@@ -99,10 +106,11 @@ class Views:
             ready.append(View(client, False, server))
             return ready
         wait_ns = self._wait(t.side, t.client, t.server)
+        held = _Held(_places(t, t.side), t, now_ns + (wait_ns or TWIN_NS))
         if not wait_ns:
             ready.append(View(t, True, None))
-            return ready
-        self._hold(_Held((t.side, *here), t, now_ns + wait_ns), self._soon if wait_ns == TWIN_NS else self._late)
+            held.gone = True
+        self._hold(held, self._late if wait_ns == SLOW_NS else self._soon)
         while len(self) > self._limit:
             self.overflowed += self._pass_on(self._late or self._soon, ready)
         return ready
@@ -130,21 +138,24 @@ class Views:
 
     def _hold(self, held: _Held, line: deque[_Held]) -> None:
         line.append(held)
-        self._waiting.setdefault(held.place, deque()).append(held)
+        for place in held.places:
+            self._waiting.setdefault(place, deque()).append(held)
 
-    def _take(self, place: _Place) -> tuple[Transaction, bool] | None:
-        """The view that has waited here longest, and whether it has gone on already; it waits no more."""
-        if place not in self._waiting:
-            return None
-        held = self._waiting[place][0]
-        return self._forget(held), held.gone
+    def _take(self, places: list[_Place]) -> tuple[Transaction, bool] | None:
+        """The view that has waited longest in the first of these, and whether it has gone on; it waits no more."""
+        for place in places:
+            if place in self._waiting:
+                held = self._waiting[place][0]
+                return self._forget(held), held.gone
+        return None
 
     def _forget(self, held: _Held) -> Transaction:
         assert held.transaction is not None
-        same = self._waiting[held.place]
-        same.remove(held)
-        if not same:
-            del self._waiting[held.place]
+        for place in held.places:
+            same = self._waiting[place]
+            same.remove(held)
+            if not same:
+                del self._waiting[place]
         transaction, held.transaction = held.transaction, None
         return transaction
 
@@ -157,13 +168,28 @@ class Views:
             self._forget(held)
             return False
         ready.append(View(held.transaction, True, None))
-        if line is self._soon and held.place[0] == "server":
+        if line is self._soon and held.places[0][0] == "server":
             held.gone = True
             held.until_ns += SLOW_NS
             self._late.append(held)
         else:
             self._forget(held)
         return True
+
+
+def _places(t: Transaction, side: str) -> list[_Place]:
+    """Where a view of this call from that side waits: by sequence numbers, and by addresses."""
+    assert t.client is not None
+    assert t.server is not None
+    call = (t.stream_id, t.method, t.path)
+    places: list[_Place] = [(side, (t.client, t.server), *call)]
+    if t.conn_id is not None:
+        number = int(t.conn_id, 16)
+        sent, received = number >> 32, number & _SEQUENCE
+        # The client's end has counted its SYN.
+        ends = ((sent + 1) & _SEQUENCE, received) if t.side == "client" else (received, sent)
+        places.insert(0, (side, ends, *call))
+    return places
 
 
 def is_loopback(address: str) -> bool:

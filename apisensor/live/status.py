@@ -57,9 +57,16 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """At least one of its TLS libraries has probes."""
     transactions: int = 0
     plaintext_bytes: int = 0
-    """Captured through TLS probes and plaintext sockets."""
+    """Seen through TLS probes and on plaintext sockets."""
+    captured_bytes: int = 0
+    """Of the plaintext: copied for analysis. The rest was not asked for (content beyond what is kept, what is no HTTP),
+    exceeded a limit, never was in user memory, or was lost; counters say which."""
     encrypted_bytes: int = 0
     """TLS records seen on its sockets."""
+    decrypted_bytes: int = 0
+    """Of the plaintext: seen through TLS probes."""
+    unseen_bytes: int = 0
+    """Of the encrypted: on connections of which no TLS session was seen."""
     blind: bool = False
     """It moves TLS of which nothing is seen: none of its libraries has probes, and none had while it ran."""
     note: str | None = None

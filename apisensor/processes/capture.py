@@ -85,7 +85,7 @@ class CaptureProcess:
                 ("memory_bio", 4, 1),
                 ("never_ports", 2, 1),
                 ("never_executables", 16, 1),
-                ("traffic", 4, 32),
+                ("traffic", 4, 48),
                 ("tls_sessions", 16, 88),
                 ("calls", 16, 72),
             )

@@ -38,6 +38,10 @@ class ProcessTraffic(msgspec.Struct, frozen=True, array_like=True):
     plain_bytes: int
     encrypted_bytes: int
     decrypted_bytes: int
+    captured_bytes: int
+    """Of both kinds of plaintext: copied for the workers."""
+    unseen_bytes: int
+    """Those of the encrypted that passed outside of any observed call and session."""
     library: str | None
     """Path of its TLS library, where it has one that is known."""
     blind: str | None = None

@@ -12,12 +12,17 @@ from apisensor.enrich.processes import ProcessTable
 from apisensor.export.exporter import Exporter
 from apisensor.live.quiet import QuietFacts, quiet_note
 from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
+from apisensor.live.text import size
 from apisensor.processes.messages import KernelReport, LibraryState, Parts, ProcessTraffic
 from apisensor.store.service import StoreService
 from apisensor.transactions.model import Transaction
 
 MOST_COUNTED = 4096
 """Processes whose transactions are counted; the one that was quiet for longest makes room."""
+
+UNSEEN_BYTES, UNSEEN_SHARE = 65_536, 0.1
+"""What may pass of a process's TLS before its connections are known: a handshake or two of each that is older than the
+sensor. More of it, and a larger share, is told."""
 
 
 class NodeStatus:
@@ -97,6 +102,11 @@ class NodeStatus:
             note = f"blind spot: {row.blind or UNKNOWN}"
         elif unseen:
             note = "its TLS library is attached, but no call of it was seen: an older connection, or another copy"
+        elif row.unseen_bytes > max(UNSEEN_BYTES, UNSEEN_SHARE * row.encrypted_bytes):
+            note = (
+                f"{size(row.unseen_bytes)} of its TLS passed outside of {row.library or 'what is attached'}: on "
+                "connections older than the sensor, or through another TLS of the same process"
+            )
         return ProcessStatus(
             pid=row.pid,
             executable=seen.executable if seen else None,
@@ -107,6 +117,9 @@ class NodeStatus:
             transactions=self._transactions.get(row.pid, 0),
             plaintext_bytes=row.plain_bytes + row.decrypted_bytes,
             encrypted_bytes=row.encrypted_bytes,
+            decrypted_bytes=row.decrypted_bytes,
+            captured_bytes=row.captured_bytes,
+            unseen_bytes=row.unseen_bytes,
             blind=blind,
             note=note,
         )
@@ -170,6 +183,8 @@ def _since(row: ProcessTraffic, before: ProcessTraffic | None) -> ProcessTraffic
         row.plain_bytes - before.plain_bytes,
         row.encrypted_bytes - before.encrypted_bytes,
         row.decrypted_bytes - before.decrypted_bytes,
+        row.captured_bytes - before.captured_bytes,
+        row.unseen_bytes - before.unseen_bytes,
         row.library,
         row.blind,
     )

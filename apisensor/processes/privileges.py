@@ -17,7 +17,7 @@ WRITE_FAILED = 100
 """Added to the error number: exit status of a part that could not write the recording. `run` says so, once."""
 
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 8, 24, 38
-_SYS_CAPSET = 126
+_SYS_CAPGET, _SYS_CAPSET = 125, 126
 _CAPABILITY_VERSION_3 = 0x20080522
 _PROT_EXEC = 4
 
@@ -51,7 +51,8 @@ def _prctl(option: int, value: int) -> None:
 
 
 def become(user: str, capabilities: tuple[str, ...] = ()) -> None:
-    """Becomes `user`, keeping only these capabilities; nothing that is executed later can gain any.
+    """Becomes `user`, keeping only these capabilities, as far as it has them; nothing that is executed later can gain
+    any. `run` has looked for those without which it makes no sense (rights.py).
 
     Raises OSError, and KeyError where there is no such user. Call it before any thread is started.
     """
@@ -72,11 +73,15 @@ def become(user: str, capabilities: tuple[str, ...] = ()) -> None:
 
 
 def _set_capabilities(names: tuple[str, ...]) -> None:
-    bits = sum(1 << CAPABILITIES[name] for name in names)
-    low, high = bits & 0xFFFFFFFF, bits >> 32
-    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION_3, 0))
-    sets = ctypes.create_string_buffer(struct.pack("IIIIII", low, low, 0, high, high, 0))
     libc = ctypes.CDLL(None, use_errno=True)
+    header = ctypes.create_string_buffer(struct.pack("Ii", _CAPABILITY_VERSION_3, 0))
+    sets = ctypes.create_string_buffer(24)
+    if libc.syscall(_SYS_CAPGET, header, sets):
+        raise OSError(ctypes.get_errno(), f"capget: {os.strerror(ctypes.get_errno())}")
+    _, low, _, _, high, _ = struct.unpack("IIIIII", sets.raw)  # effective, permitted, inheritable; twice
+    bits = sum(1 << CAPABILITIES[name] for name in names) & (high << 32 | low)
+    low, high = bits & 0xFFFFFFFF, bits >> 32
+    sets = ctypes.create_string_buffer(struct.pack("IIIIII", low, low, 0, high, high, 0))
     if libc.syscall(_SYS_CAPSET, header, sets):
         raise OSError(ctypes.get_errno(), f"capset: {os.strerror(ctypes.get_errno())}")
 

@@ -28,6 +28,7 @@ from apisensor.live.listening import LiveError, listen
 from apisensor.metrics import configuration as metrics_configuration
 from apisensor.processes.describing import describe
 from apisensor.processes.loading import LoadError, load
+from apisensor.processes.rights import refusal
 from apisensor.processes.supervisor import Page, Supervisor
 from apisensor.redact.key import identity_key
 from apisensor.replay.model import RecordingHeader
@@ -106,6 +107,8 @@ def _refuse(why: str) -> int:
 def _need_root() -> None:
     if os.geteuid() != 0:
         raise StartError("this needs root: run it with sudo (`apisensor doctor` says what is needed for what)")
+    if (why := refusal()) is not None:
+        raise StartError(why)
 
 
 def _account(settings: Settings) -> pwd.struct_passwd:

@@ -108,6 +108,52 @@ def test_a_late_client_does_not_count_again() -> None:
     assert len(views) == 0
 
 
+CLIENT_END, SERVER_END = (0xFFFFFFFF, 70), (70, 0)
+"""Where each end's sequence numbers begin, sent and received: the client's SYN had the last there is."""
+
+
+def translated(side: str, ends: tuple[int, int]) -> Transaction:
+    """A call to a published port: the client's socket names another address than the server's, on either side."""
+    theirs = {"client": ("127.0.0.1", "127.0.0.1", 8080), "server": ("10.88.0.1", "10.88.0.2", 80)}
+    client, server, port = theirs[side]
+    t = call(side, 1, client=client, server=server, port=port)
+    t.conn_id = f"{ends[0] << 32 | ends[1]:x}"
+    return t
+
+
+def test_addresses_that_are_translated_on_the_way_do_not_part_the_views() -> None:
+    client, server = translated("client", CLIENT_END), translated("server", SERVER_END)
+    views = Views()
+    assert views.offer(client, 0) == []
+    assert told(views.offer(server, 300 * MS)) == PAIR
+    assert views.drain() == []
+    # The server does not know that its client is here: its view goes on at once, and is still known.
+    views = Views()
+    assert told(views.offer(server, 0)) == [("server1", True, None)]
+    assert told(views.offer(client, 300 * MS)) == [("client1", False, "server1")]
+    assert (views.drain(), len(views), views.joined) == ([], 0, 1)
+
+
+def test_sequence_numbers_that_do_not_fit_join_nothing() -> None:
+    for ends in ((69, 0), (70, 1), (0, 70), (70, 0xFFFFFFFF)):
+        views = Views()
+        views.offer(translated("client", CLIENT_END), 0)
+        assert told(views.offer(translated("server", ends), 0)) == [("server1", True, None)]
+        assert told(views.drain()) == [("client1", True, None)]
+
+
+def test_sequence_numbers_tell_connections_with_the_same_addresses_apart() -> None:
+    """As in two network namespaces at once."""
+    views = Views()
+    for number, ends in enumerate(((5, 9), CLIENT_END)):
+        t = call("client", 1)
+        t.id, t.conn_id = f"client-{number}", f"{ends[0] << 32 | ends[1]:x}"
+        views.offer(t, 0)
+    server = call("server", 1)
+    server.conn_id = f"{SERVER_END[0] << 32 | SERVER_END[1]:x}"
+    assert told(views.offer(server, 0))[1] == ("client-1", False, "server1")
+
+
 def test_what_has_no_ends_or_no_process_counts_at_once() -> None:
     views = Views()
     for change in ({"client": None}, {"server": None}, {"side": "network"}):

@@ -25,6 +25,13 @@ _CONTINUE = len("HTTP/1.1 100 Continue\r\n\r\n")
 _PIECE = 1000
 """Bytes a text is composed of: a word of the configuration cannot be longer than 4,096."""
 
+LOG_FORMAT = """log_format call escape=json '{"time":$msec,"pid":$pid,"method":"$request_method","path":"$request_uri",'
+        '"status":$status,"content_length":"$content_length","body_bytes_sent":$body_bytes_sent,'
+        '"expect":"$http_expect","remote_addr":"$remote_addr","remote_port":$remote_port,'
+        '"server_addr":"$server_addr","server_port":$server_port,"server_protocol":"$server_protocol",'
+        '"https":"$https"}';"""
+"""One line of JSON for each call; read by `read_log`."""
+
 _CONFIGURATION = Template(
     """\
 daemon off;
@@ -34,11 +41,7 @@ pid $prefix/nginx.pid;
 error_log $prefix/error.log warn;
 events { worker_connections 512; }
 http {
-    log_format call escape=json '{"time":$$msec,"pid":$$pid,"method":"$$request_method","path":"$$request_uri",'
-        '"status":$$status,"content_length":"$$content_length","body_bytes_sent":$$body_bytes_sent,'
-        '"expect":"$$http_expect","remote_addr":"$$remote_addr","remote_port":$$remote_port,'
-        '"server_addr":"$$server_addr","server_port":$$server_port,"server_protocol":"$$server_protocol",'
-        '"https":"$$https"}';
+    $log_format
     access_log $prefix/access.log call;
     log_not_found off;
     client_body_temp_path $prefix/temporary;
@@ -183,6 +186,7 @@ def write_configuration(
         user="user root;" if os.geteuid() == 0 else "",
         prefix=directory,
         workers=workers,
+        log_format=LOG_FORMAT,
         sendfile="on" if sendfile else "off",
         certificate=directory / "certificate.pem",
         key=directory / "key.pem",

@@ -28,6 +28,7 @@ from tests.peers.openssl import openssl_1_1_1
 from tests.peers.pipe import Pipe
 from tests.peers.plan import Request, new_run, plan, plan_of_sizes
 from tests.peers.process import Peer, node, read_calls, wait_until
+from tests.peers.proxied import Gateway, NginxProxy
 from tests.truth import Call
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -89,6 +90,9 @@ class Scenario:
     keep: bool = True
     """Connections are kept for the next call."""
     address: str = "127.0.0.1"
+    """That the client connects to."""
+    listen: str = ""
+    """Programs only: that the server listens on, where it is another ("::": of both families, IPv4 mapped)."""
     count: int = 1000
     """Requests."""
     workers: int = 1
@@ -97,12 +101,14 @@ class Scenario:
     """nginx only."""
     sizes: tuple[int, ...] = ()
     """One request of each of these sizes instead of the mix. Not for nginx, whose contents are made ahead."""
-    library: Literal["openssl", "openssl-1.1.1", "gnutls"] = "openssl"
+    library: Literal["openssl", "openssl-1.1.1", "gnutls", "none"] = "openssl"
     """Of native peers."""
     way: str = ""
     """How native peers call their library: a name of programs/native.py."""
     serving: Literal["threads", "fork", "pass"] = "threads"
     """Native server only: what a connection is served by."""
+    views: int = 2
+    """Calls that the peers log for each request: 4 where a proxy passes it on."""
 
     @property
     def tls_libraries(self) -> set[str | None]:
@@ -145,7 +151,7 @@ class Run:
         else:
             self.requests = plan(scenario.name, scenario.count, new_run())
         directory.mkdir(parents=True, exist_ok=True)
-        certificate = certificates.make(directory.parent / "certificate")
+        self.certificate = certificate = certificates.make(directory.parent / "certificate")
         self.server: Server = _SERVERS[scenario.server](scenario, directory / "server", certificate)
         try:
             base = self.server.base(scenario.address, scenario.protocol, scenario.tls)
@@ -164,9 +170,9 @@ class Run:
         """Makes the calls and returns both sides' logs."""
         made = self.client.drive(self.requests)
         wait_until(
-            lambda: len(self.server.calls()) >= len(self.requests),
+            lambda: len(self.server.calls()) >= len(self.requests) * (self.scenario.views - 1),
             LOGGED_SECONDS,
-            f"the server to log {len(self.requests)} calls",
+            f"the servers to log {len(self.requests)} requests",
         )
         return Truth(self.scenario.name, self.requests, [*made, *self.server.calls()])
 
@@ -186,19 +192,23 @@ class Run:
 class _ProgramServer:
     """A server of `programs/`."""
 
-    def __init__(self, scenario: Scenario, directory: Path, certificate: Certificate) -> None:
+    def __init__(
+        self, scenario: Scenario, directory: Path, certificate: Certificate, name: str = "", **further: str
+    ) -> None:
+        """`name` of the program where it is not the scenario's server, `further` options of it."""
         directory.mkdir(parents=True, exist_ok=True)
         self._log = directory / "calls"
         options = {
-            "address": scenario.address,
+            "address": scenario.listen or scenario.address,
             "protocol": scenario.protocol,
             "tls": scenario.tls,
             "certificate": str(certificate.certificate),
             "key": str(certificate.key),
             "log": str(self._log),
             **_native(scenario),
+            **further,
         }
-        self._peer = Peer([*_program(f"{scenario.server}_server"), _json(options)], directory / "stderr")
+        self._peer = Peer([*_program(name or f"{scenario.server}_server"), _json(options)], directory / "stderr")
         try:
             self._port = int(self._peer.wait_ready()[0])
         except BaseException:
@@ -331,6 +341,22 @@ def _curl(scenario: Scenario, directory: Path, certificate: Certificate, base: s
     )
 
 
+def _behind_nginx(scenario: Scenario, directory: Path, certificate: Certificate) -> Server:
+    return NginxProxy(
+        directory, certificate, _ProgramServer(scenario, directory / "behind", certificate, "aiohttp_server")
+    )
+
+
+def _behind_gateway(scenario: Scenario, directory: Path, certificate: Certificate) -> Server:
+    behind = _ProgramServer(scenario, directory / "behind", certificate, "aiohttp_server")
+    try:
+        base = behind.base("127.0.0.1", "http/1.1", tls=True)
+        return Gateway(_ProgramServer(scenario, directory, certificate, "gateway", base=base), behind)
+    except BaseException:
+        behind.stop()
+        raise
+
+
 _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "nginx": _nginx,
     "threads": _ProgramServer,
@@ -339,6 +365,8 @@ _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "native": _ProgramServer,
     "uvicorn": _ProgramServer,
     **dict.fromkeys(FORMS, _ProgramServer),
+    "nginx-proxy": _behind_nginx,
+    "gateway": _behind_gateway,
     "container-nginx": lambda scenario, directory, certificate: ContainerNginx(
         directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile
     ),

@@ -32,9 +32,22 @@ SCENARIOS = [
     Scenario("requests-threads-new-50", "threads", "requests", concurrency=50, keep=False),
     Scenario("requests-threads-plain-50", "threads", "requests", tls=False, concurrency=50),
     Scenario("requests-aiohttp-six", "aiohttp", "requests", concurrency=8, address="::1"),
+    # A socket of IPv6 with IPv4-mapped addresses: at the server alone, and at both ends.
+    Scenario("requests-threads-mapped", "threads", "requests", concurrency=8, listen="::", count=300),
+    Scenario(
+        "requests-threads-mapped-plain",
+        "threads",
+        "requests",
+        tls=False,
+        concurrency=8,
+        listen="::",
+        address="::ffff:127.0.0.1",
+        count=300,
+    ),
     # aiohttp: memory buffers on an event loop.
     Scenario("aiohttp", "aiohttp", "aiohttp"),
     Scenario("aiohttp-50", "aiohttp", "aiohttp", concurrency=50),
+    Scenario("aiohttp-200", "aiohttp", "aiohttp", concurrency=200, count=3000),
     Scenario("aiohttp-new-50", "aiohttp", "aiohttp", concurrency=50, keep=False),
     Scenario("aiohttp-plain-50", "aiohttp", "aiohttp", tls=False, concurrency=50),
     Scenario("curl-aiohttp-50", "aiohttp", "curl", concurrency=50),
@@ -59,13 +72,15 @@ SCENARIOS = [
         Scenario(f"openssl-{way}", "native", "native", way=way, concurrency=4)
         for way in (
             *("set-fd", "implicit", "counted", "peek", "partial", "key-update"),
-            *("renegotiate", "rebound", "shared"),
+            *("renegotiate", "rebound", "shared", "unconnected"),
         )
     ),
     Scenario("openssl-early", "native", "native", way="early", keep=False),
     Scenario("openssl-reused", "native", "native", way="reused", keep=False),
     Scenario("openssl-fork", "native", "native", way="set-fd", serving="fork", concurrency=4),
     Scenario("openssl-pass", "native", "native", way="implicit", serving="pass", concurrency=4),
+    Scenario("plain-fork", "native", "native", library="none", way="plain", tls=False, serving="fork", concurrency=4),
+    Scenario("plain-pass", "native", "native", library="none", way="plain", tls=False, serving="pass", concurrency=4),
     Scenario("openssl-1-1-1", "native", "native", library="openssl-1.1.1", way="set-fd"),
     Scenario("openssl-1-1-1-50", "native", "native", library="openssl-1.1.1", way="counted", concurrency=50),
     # GnuTLS the same.
@@ -106,6 +121,14 @@ SIZE_SCENARIOS = [
 ]
 """From nothing to 50 MiB each way."""
 
+PROXY_SCENARIOS = [
+    # Client, proxy and server on one node: four views of two calls. nginx has its connections behind in a pool.
+    Scenario("proxy-nginx", "nginx-proxy", "curl", concurrency=50, views=4),
+    Scenario("proxy-nginx-new", "nginx-proxy", "requests", concurrency=16, keep=False, views=4, count=400),
+    Scenario("proxy-gateway", "gateway", "aiohttp", concurrency=50, views=4),
+]
+"""Calls that pass through a reverse proxy."""
+
 CONTAINER_SCENARIOS = [
     # Both in containers of their own, each with its overlay of one folder: one libssl, two device numbers.
     Scenario("containers", "container-nginx", "container-curl"),
@@ -115,4 +138,6 @@ CONTAINER_SCENARIOS = [
 ]
 """The same in podman containers; these need root."""
 
-BY_NAME = {scenario.name: scenario for scenario in (*SCENARIOS, *SIZE_SCENARIOS, *CONTAINER_SCENARIOS)}
+BY_NAME = {
+    scenario.name: scenario for scenario in (*SCENARIOS, *SIZE_SCENARIOS, *PROXY_SCENARIOS, *CONTAINER_SCENARIOS)
+}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.peers.scenario import Scenario
-from tests.peers.scenarios import SCENARIOS
-from tests.truth import disagreements
+from tests.peers.scenarios import PROXY_SCENARIOS, SCENARIOS
+from tests.truth import Call, disagreements
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
@@ -28,3 +28,18 @@ def test_both_peers_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> No
     else:
         # Some servers close after some responses (aiohttp after a 304).
         assert len(connections) < 0.1 * scenario.count + scenario.concurrency
+
+
+@pytest.mark.parametrize("scenario", PROXY_SCENARIOS, ids=lambda scenario: scenario.name)
+def test_all_peers_on_the_way_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> None:
+    truth = scenario.run(tmp_path / scenario.name)
+    planned = {(request.method, request.path) for request in truth.requests}
+    legs: dict[int, list[Call]] = {}
+    for call in truth.calls:
+        legs.setdefault(call.server.port, []).append(call)
+    assert len(legs) == 2
+    for calls in legs.values():
+        assert disagreements(calls) == []
+        assert {(call.method, call.path) for call in calls} == planned
+        assert len(calls) == 2 * scenario.count
+    assert len({(call.pid, call.role) for call in truth.calls}) >= 4

@@ -158,6 +158,48 @@ def test_a_library_that_was_deleted_before_the_sensor_started(
         client.peer.stop()
 
 
+def test_a_library_that_is_replaced_while_it_runs(
+    nginx: Nginx, certificate: Certificate, libraries: Path, tmp_path: Path
+) -> None:
+    """An upgrade renames new files over the old ones. Who runs the old one is still seen, and so is who starts now."""
+
+    def attached() -> int:
+        known = [one for one in sensor.status()["libraries"] if one["path"].startswith(str(libraries))]
+        return sum(one["probes"] > 8 for one in known)
+
+    with Sensor() as sensor:
+        clients = [Client(_CLIENT, nginx, certificate, tmp_path, libraries)]
+        try:
+            wait_until(lambda: attached() == 1, WAIT_S, "the old library to be attached")
+            paths = [f"/upgrade/{n}" for n in range(20)]
+            for path in paths[:10]:
+                clients[0].get(path)
+            for file in list(libraries.iterdir()):
+                new = file.with_suffix(".new")
+                shutil.copy(file, new)
+                new.rename(file)
+            assert "(deleted)" in clients[0].libssl()
+            clients.append(Client(_CLIENT, nginx, certificate, tmp_path, libraries))
+            assert "(deleted)" not in clients[1].libssl()
+            wait_until(lambda: attached() == 2, WAIT_S, "the new library to be attached")
+            for path in paths[10:]:
+                for client in clients:
+                    client.get(path)
+            expected = {clients[0].pid: paths, clients[1].pid: paths[10:]}
+
+            def all_seen() -> bool:
+                return all(len(seen(sensor, pid, "/upgrade/")) >= len(wanted) for pid, wanted in expected.items())
+
+            wait_until(all_seen, WAIT_S, "all calls")
+            for pid, wanted in expected.items():
+                assert sorted(seen(sensor, pid, "/upgrade/")) == sorted(wanted)
+            found = [t for t in sensor.transactions if t["process"]["pid"] in expected]
+            assert all(t["complete"] and t["binding"] for t in found)
+        finally:
+            for client in clients:
+                client.peer.stop()
+
+
 @pytest.mark.parametrize("program", [_CLIENT, _ASYNC_CLIENT], ids=["socket", "memory"])
 def test_connections_older_than_the_sensor_are_seen_from_their_next_request(
     program: str, nginx: Nginx, certificate: Certificate, tmp_path: Path

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.peers.certificates import Certificate
+from tests.peers.nginx import Nginx
 from tests.peers.process import Peer, program, wait_until
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
+
+_JAVA = """
+import java.io.*;
+import java.net.*;
+import java.nio.file.*;
+import java.security.*;
+import java.security.cert.*;
+import javax.net.ssl.*;
+
+class Calls {
+    public static void main(String[] arguments) throws Exception {
+        KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+        trusted.load(null, null);
+        try (InputStream file = Files.newInputStream(Path.of(arguments[1]))) {
+            trusted.setCertificateEntry("x", CertificateFactory.getInstance("X.509").generateCertificate(file));
+        }
+        TrustManagerFactory managers = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        managers.init(trusted);
+        SSLContext context = SSLContext.getInstance("TLS");
+        context.init(null, managers.getTrustManagers(), null);
+        HttpsURLConnection.setDefaultSSLSocketFactory(context.getSocketFactory());
+        for (int n = 0; n < 50; n++) {
+            URL url = new URL(arguments[0] + "/java/" + n + "?status=200&size=4096");
+            try (InputStream answer = url.openConnection().getInputStream()) {
+                answer.readAllBytes();
+            }
+        }
+        System.out.println("ready");
+        System.in.read();
+    }
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +106,68 @@ def test_a_library_that_is_attached_is_none(sensor: Sensor, silent: int, tmp_pat
         peer.stop()
     assert seen["attached"]
     assert "blind spot" not in (seen["note"] or "")
+
+
+_TWO_KINDS = """
+import os, socket, ssl, sys
+http, silent, certificate = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+context = ssl.create_default_context(cafile=certificate)
+with context.wrap_socket(socket.create_connection(("127.0.0.1", http)), server_hostname="127.0.0.1") as seen:
+    seen.sendall(b"GET /two-kinds?status=200&size=0 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    seen.recv(1000)
+with socket.create_connection(("127.0.0.1", silent)) as unseen:
+    for _ in range(100):
+        unseen.sendall(b"\\x17\\x03\\x03\\x20\\x00" + os.urandom(8192))
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+"""One call through OpenSSL, and 800 KB as a TLS of the program's own would send them."""
+
+
+def test_a_second_tls_in_a_process_that_is_seen(
+    sensor: Sensor, silent: int, certificate: Certificate, tmp_path: Path
+) -> None:
+    nginx = Nginx(tmp_path / "nginx", certificate)
+    arguments = [str(nginx.ports.tls), str(silent), str(certificate.certificate)]
+    peer = Peer([sys.executable, "-c", _TWO_KINDS, *arguments], tmp_path / "stderr")
+    try:
+        peer.wait_ready()
+        wait_until(lambda: row(sensor, peer.pid)["unseen_bytes"] >= 100 * 8192, 30, "all its bytes to be counted")
+        seen = row(sensor, peer.pid)
+        page = sensor.command("status")
+    finally:
+        peer.stop()
+        nginx.stop()
+    assert seen["attached"]
+    assert not seen["blind"]
+    assert 0 < seen["decrypted_bytes"] < 1000
+    assert seen["unseen_bytes"] == 100 * (5 + 8192)
+    assert "of its TLS passed outside of" in seen["note"]
+    assert "not seen" in page
+
+
+def test_java_that_makes_calls(sensor: Sensor, certificate: Certificate, tmp_path: Path) -> None:
+    """What a user is shown: which process, how much of it, why, and what would help."""
+    nginx = Nginx(tmp_path / "nginx", certificate)
+    program_text = tmp_path / "Calls.java"
+    program_text.write_text(_JAVA)
+    base = nginx.base("127.0.0.1", "http/1.1", tls=True)
+    peer = Peer([program("java"), str(program_text), base, str(certificate.certificate)], tmp_path / "stderr")
+    try:
+        peer.wait_ready()
+        wait_until(lambda: row(sensor, peer.pid)["encrypted_bytes"] > 50 * 4096, 30, "its bytes to be counted")
+        seen = row(sensor, peer.pid)
+        listed = sensor.command("status").split("\nProcesses\n")[1].splitlines()
+    finally:
+        peer.stop()
+        nginx.stop()
+    assert len(nginx.calls()) == 50
+    assert (seen["blind"], seen["attached"], seen["decrypted_bytes"]) == (True, False, 0)
+    assert seen["unseen_bytes"] == seen["encrypted_bytes"]
+    for words in ("blind spot: Java (JSSE): ", "its code is made while it runs", "nginx, HAProxy"):
+        assert words in seen["note"]
+    assert os.path.basename(seen["executable"]) == "java"
+    # The page for a person lists blind processes first; a note takes several lines.
+    assert " blind " in listed[1], listed[:6]
+    (line,) = [line for line in listed if line.split()[:1] == [str(seen["pid"])]]
+    assert " blind " in line

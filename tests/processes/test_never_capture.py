@@ -134,6 +134,17 @@ def test_ports_of_sessions_in_memory(name: str, tmp_path: Path) -> None:
             assert [t["path"] for t in sensor.transactions if str(t["path"]).startswith("/never-late")] == []
 
 
+def test_ports_of_sockets_that_are_connected_late(tmp_path: Path) -> None:
+    """A session that is given its descriptor before anybody knows whom it will be connected to."""
+    with BY_NAME["openssl-unconnected"].start(tmp_path / "late") as run:
+        scenario = run.scenario
+        port = run.server.base(scenario.address, scenario.protocol, scenario.tls).rsplit(":", 1)[1]
+        with Sensor(settings=[f"capture.never_ports={port}"]) as sensor:
+            sensor.attached(run.pids)
+            assert_unseen(sensor, run.drive().requests)
+            assert counter(sensor, "kernel.never_bytes") > 0
+
+
 def test_executables(room: Room, tmp_path: Path) -> None:
     """The client's view is gone, whether it runs already or starts later; nginx's view is another process's."""
     secret = tmp_path / "secret-curl"

@@ -14,22 +14,12 @@ import aiohttp
 import msgspec
 
 from tests.peers.plan import Request
+from tests.peers.programs.aiohttp_ends import Response
 from tests.peers.programs.answer import CallLog
 
 OPTIONS: dict[str, Any] = msgspec.json.decode(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
 PIECE = 10_000
-
-
-class Response(aiohttp.ClientResponse):
-    """Remembers its connection's ends: the connection is given back as soon as the last byte is there."""
-
-    ends: tuple[Any, Any]
-
-    async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        transport = connection.transport
-        self.ends = (transport.get_extra_info("sockname"), transport.get_extra_info("peername"))
-        return await super().start(connection)
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:

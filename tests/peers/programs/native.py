@@ -44,6 +44,8 @@ class OpenSsl:
             self.ssl.SSL_CTX_ctrl(self.context, 124, 0x0303, None)  # SSL_CTX_set_max_proto_version, TLS 1.2
             self.ssl.SSL_CTX_set_options(self.context, ctypes.c_uint64(1 << 8))  # ALLOW_CLIENT_RENEGOTIATION
         self.resumed: Any = None
+        self.to: tuple[str, int] = ("", 0)
+        """Whom a client connects to, where the session does it."""
         self.lock = threading.Lock()
 
     def check(self, result: int) -> int:
@@ -95,6 +97,15 @@ class Session:
         self.ssl.SSL_shutdown(self.s)
         self.ssl.SSL_free(self.s)
         self.connection.close()
+
+
+class Unconnected(Session):
+    """A client's session gets its descriptor first, and is connected then."""
+
+    def bind(self) -> None:
+        super().bind()
+        if not self.library.server:
+            self.connection.connect(self.library.to)
 
 
 class Implicit(Session):
@@ -292,6 +303,7 @@ class Early(Session):
 
 OPENSSL_WAYS: dict[str, Callable[[Any, socket.socket], Session]] = {
     "set-fd": Session,
+    "unconnected": Unconnected,
     "implicit": Implicit,
     "counted": Counted,
     "peek": Peeking,
@@ -424,8 +436,33 @@ GNUTLS_WAYS: dict[str, Callable[[Any, socket.socket], Session]] = {
 }
 
 
-def make(options: dict[str, Any], key: str | None) -> OpenSsl | GnuTls:
-    """The library that the options name ("openssl" or "gnutls"), with the server's key or for a client."""
+class NoTls:
+    """In the place of a library."""
+
+    def session(self, connection: socket.socket) -> Session:
+        return PlainSession(self, connection)
+
+
+class PlainSession(Session):
+    """The socket itself."""
+
+    def __init__(self, library: Any, connection: socket.socket) -> None:
+        self.library, self.connection = library, connection
+
+    def read(self, size: int) -> bytes:
+        return self.connection.recv(size)
+
+    def write(self, data: bytes) -> None:
+        self.connection.sendall(data)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def make(options: dict[str, Any], key: str | None) -> OpenSsl | GnuTls | NoTls:
+    """The library that the options name ("openssl", "gnutls" or "none"), with the server's key or for a client."""
+    if options["library"] == "none":
+        return NoTls()
     if options["library"] == "gnutls":
         return GnuTls(options["certificate"], key, options["way"])
     return OpenSsl(options["folder"], options["certificate"], key, options["way"])

@@ -15,7 +15,7 @@ import msgspec
 
 from tests.peers.plan import Request
 from tests.peers.programs.answer import CallLog
-from tests.peers.programs.native import Session, make, options_from, ready
+from tests.peers.programs.native import OpenSsl, Session, make, options_from, ready
 
 OPTIONS = options_from(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
@@ -27,10 +27,13 @@ KEPT_CALLS = 25
 
 
 def connect() -> tuple[Session, Ends]:
-    connection = socket.create_connection((BASE.hostname, BASE.port))
+    if OPTIONS["way"] == "unconnected":
+        connection = socket.socket(socket.AF_INET)
+    else:
+        connection = socket.create_connection((BASE.hostname, BASE.port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    ends = (connection.getsockname(), connection.getpeername())
-    return TLS.session(connection), ends
+    session = TLS.session(connection)
+    return session, (connection.getsockname(), connection.getpeername())
 
 
 def call(session: Session, ends: Ends, http: h11.Connection, request: Request, last: bool) -> None:
@@ -62,7 +65,16 @@ def call(session: Session, ends: Ends, http: h11.Connection, request: Request, l
             break
         elif isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError(request.path)
-    LOG.write("client", request.method, request.path, status, (request.size, size), os.getpid(), ends, True)
+    LOG.write(
+        "client",
+        request.method,
+        request.path,
+        status,
+        (request.size, size),
+        os.getpid(),
+        ends,
+        OPTIONS["library"] != "none",
+    )
 
 
 def work(share: list[Request]) -> None:
@@ -81,6 +93,8 @@ def work(share: list[Request]) -> None:
 
 
 TLS = make(OPTIONS, None)
+if isinstance(TLS, OpenSsl):
+    TLS.to = (BASE.hostname or "", BASE.port or 0)
 
 
 def main() -> None:

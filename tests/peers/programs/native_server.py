@@ -63,7 +63,7 @@ def respond(session: Session, ends: Any, http: h11.Connection, request: h11.Requ
         if piece:
             session.write(piece)
     sizes = (size, len(made.content))
-    LOG.write("server", method, path, made.status, sizes, os.getpid(), ends, True)
+    LOG.write("server", method, path, made.status, sizes, os.getpid(), ends, OPTIONS["library"] != "none")
 
 
 def connected(connection: socket.socket) -> None:

@@ -24,6 +24,7 @@ const processColumns = [
   { head: "Calls", number: true, cell: (row) => number(row.transactions) },
   { head: "Plaintext", number: true, cell: (row) => bytes(row.plaintext_bytes) },
   { head: "Encrypted", number: true, cell: (row) => bytes(row.encrypted_bytes) },
+  { head: "Not seen", number: true, cell: (row) => row.unseen_bytes ? bytes(row.unseen_bytes) : "–" },
   { head: "TLS", cell: (row) => row.blind ? tag("blind", "warn") : row.attached ? "attached" : "–" },
   { head: "Note", text: true, cell: (row) => row.note ?? "" },
 ];
