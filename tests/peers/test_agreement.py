@@ -21,6 +21,8 @@ def test_both_peers_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> No
     assert {(call.method, call.path) for call in clients} == planned
     assert {call.protocol for call in truth.calls} == {scenario.protocol}
     assert {call.tls for call in truth.calls} == {scenario.tls}
+    if scenario.address == "unix":
+        return  # clients have no name
     connections = {call.client for call in clients}
     if scenario.client == "curl-each" or not scenario.keep:
         # A port may be used again once its connection is gone.

@@ -26,6 +26,7 @@ PARAMETERS = {
         "RING_PAGES": 16,
         "MAX_WORKERS": MAX_WORKERS,
         "MAX_CONNECTIONS": 1024,
+        "MAX_UNIX_CONNECTIONS": 1024,
         "MAX_TLS_SESSIONS": 1024,
         "SKIP_SLOTS": SKIP_SLOTS,
     },
