@@ -91,6 +91,26 @@ static __always_inline u32 bytes_read(u64 sk, struct connection *c) {
 }
 #endif
 
+/* Tells the worker of a plaintext flow and its socket, unless it was told already. */
+static __always_inline void announce(void *ring, u32 pid, u64 sk, struct connection *c) {
+    u32 epoch = epoch_of(c->pid);
+    if (c->announced == epoch)
+        return;
+    read_ends(sk, c->id, &c->ends);
+    if (!tell_ends(ring, KIND_OPEN, pid, c->id, sk, c, 0, BINDING_SOCKET))
+        c->announced = epoch;
+}
+
+/* Bytes of a plaintext flow passed that can not be read. Told at once: a response whose body is a file ends with it,
+ * and nothing may follow for long. */
+static __always_inline void miss(void *ring, u32 pid, struct connection *c, u8 direction, struct half *half, u64 total,
+                                 u32 cause) {
+    lose(half, half->position, cause);
+    count_loss(cause, total);
+    half->position += total;
+    tell_loss(ring, pid, c->id, direction, half, 0);
+}
+
 static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct transfer *transfer) {
     u64 thread = bpf_get_current_pid_tgid();
     u32 pid = thread >> 32;
@@ -187,24 +207,17 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         tls = FLAG_TLS;
         goto tell;
     }
-    if (never)
+    if (never) {
+        half->position += total;
         return 0;
+    }
     if (t)
         __sync_fetch_and_add(&t->plain, total);
-    u32 epoch = epoch_of(c->pid);
-    if (c->announced != epoch) {
-        read_ends(sk, c->id, &c->ends);
-        if (!tell_ends(ring, KIND_OPEN, pid, c->id, sk, c, 0, BINDING_SOCKET))
-            c->announced = epoch;
-    }
+    announce(ring, pid, sk, c);
     if (flags & TRUNC)
         cause = CAUSE_NOT_IN_USER_MEMORY;
     if (cause) {
-        lose(half, half->position, cause);
-        count_loss(cause, total);
-        half->position += total;
-        /* Told at once: a response whose body is a file ends with it, and nothing may follow for long. */
-        tell_loss(ring, pid, c->id, direction, half, 0);
+        miss(ring, pid, c, direction, half, total, cause);
         return 0;
     }
 tell:
@@ -238,17 +251,38 @@ int sock_recv_length(struct bpf_raw_tracepoint_args *ctx) {
  * bytes they took is what tcp_sock.copied_seq has moved beyond those that were counted. */
 int tcp_rcv_space_adjust(struct bpf_raw_tracepoint_args *ctx) {
     u64 sk = ctx->args[0];
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    int held = 0;
     struct syscall call;
     running_syscall(&call);
-    if (call.number != NR_SPLICE && call.number != NR_GETSOCKOPT)
+    if ((call.number != NR_SPLICE && call.number != NR_GETSOCKOPT) || !admitted(pid, &held))
         return 0;
     struct connection *c = connections.lookup(&sk);
-    u32 moved = c && (c->flags & CONNECTION_ORIGIN) ? bytes_read(sk, c) : 0;
-    if (c && !moved)
+    if (!c) {
+        /* Nobody can say how many there were: from here on they are counted. */
+        c = connection_of(sk, pid);
+        if (c)
+            note_origin(sk, c, 0);
         return 0;
-    /* At a connection's first sight nobody can say how many: from here on they are counted. */
-    struct transfer transfer = {.cause = CAUSE_NOT_IN_USER_MEMORY};
-    return on_socket(sk, DIRECTION_RECEIVE, moved, &transfer);
+    }
+    u32 moved = c->flags & CONNECTION_ORIGIN ? bytes_read(sk, c) : 0;
+    void *ring = ring_of(c->pid);
+    if (!moved || !ring)
+        return 0;
+    struct half *half = &c->half[1];
+    struct traffic *t = traffic_of(pid);
+    if (c->flags & (CONNECTION_NEVER | CONNECTION_TLS)) {
+        count(c->flags & CONNECTION_NEVER ? COUNT_NEVER_BYTES : COUNT_ENCRYPTED_BYTES, moved);
+        if (t && !(c->flags & CONNECTION_NEVER))
+            __sync_fetch_and_add(&t->encrypted, moved);
+        half->position += moved;
+        return 0;
+    }
+    if (t)
+        __sync_fetch_and_add(&t->plain, moved);
+    announce(ring, pid, sk, c);
+    miss(ring, pid, c, DIRECTION_RECEIVE, half, moved, CAUSE_NOT_IN_USER_MEMORY);
+    return 0;
 }
 #endif
 

@@ -153,8 +153,8 @@ class Run:
         directory.mkdir(parents=True, exist_ok=True)
         self.certificate = certificate = certificates.make(directory.parent / "certificate")
         # Each run has a path of its own.
-        self._address = scenario.address if scenario.address != "unix" else unix_path()
-        scenario = replace(scenario, address=self._address)
+        self.address = scenario.address if scenario.address != "unix" else unix_path()
+        scenario = replace(scenario, address=self.address)
         self.server: Server = _SERVERS[scenario.server](scenario, directory / "server", certificate)
         try:
             base = self.server.base(scenario.address, scenario.protocol, scenario.tls)
@@ -182,8 +182,8 @@ class Run:
     def stop(self) -> None:
         self.client.stop()
         self.server.stop()
-        if self._address.startswith("/"):
-            Path(self._address).unlink(missing_ok=True)
+        if self.address.startswith("/"):
+            Path(self.address).unlink(missing_ok=True)
 
     def __enter__(self) -> Run:
         return self
