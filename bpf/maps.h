@@ -51,8 +51,8 @@ enum connection_flag {
     CONNECTION_NEVER = 4,     /* on the never-capture list, or the sensor's own */
     CONNECTION_SENT = 8,      /* the first sent bytes were looked at */
     CONNECTION_RECEIVED = 16, /* the first received bytes were looked at */
-    CONNECTION_ORIGIN = 32,   /* `origin` is known */
-    CONNECTION_UNIX = 64,     /* a unix socket */
+    CONNECTION_ORIGIN = 64,   /* `origin` is known */
+    CONNECTION_UNIX = 128,    /* a unix socket */
 };
 BPF_HASH(connections, u64, struct connection, MAX_CONNECTIONS);
 

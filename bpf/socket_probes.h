@@ -231,6 +231,10 @@ static __always_inline int at_sock_length(struct bpf_raw_tracepoint_args *ctx, u
     struct syscall call;
     struct transfer transfer = {};
     s64 returned = (int)ctx->args[1];
+    if (returned < 0) { /* event loops read until there is nothing more: every other call of theirs */
+        end_messages();
+        return 0;
+    }
     running_syscall(&call);
     if (call.number == NR_SENDMMSG || call.number == NR_RECVMMSG)
         take_message(&call, returned);

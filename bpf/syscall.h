@@ -91,8 +91,8 @@ static __always_inline void find_transfer(struct syscall *call, u32 flags, struc
 #ifdef BACK_END_SOCK
 
 /* sendmmsg and recvmmsg reach the socket once for each message. Puts the one whose turn it is into the call's place;
- * batches says where the call stands. It ends with its last message, with an error, or with a message that is not sent
- * whole. A receive with a time limit may end after any message: of that the buffers are not known. */
+ * batches says where the call stands. It ends with its last message, with an error (end_messages), or with a message
+ * that is not sent whole. A receive with a time limit may end after any message: of that the buffers are not known. */
 static __always_inline void take_message(struct syscall *call, s64 returned) {
     u64 thread = bpf_get_current_pid_tgid();
     struct batch batch = {.messages = call->arguments[1], .count = call->arguments[2]};
@@ -104,7 +104,7 @@ static __always_inline void take_message(struct syscall *call, s64 returned) {
     call->number = sends ? NR_SENDMSG : NR_RECVMSG;
     call->arguments[1] = batch.messages + (u64)batch.next * MESSAGE_SIZE;
     batch.next++;
-    int over = returned < 0 || batch.next >= batch.count;
+    int over = batch.next >= batch.count;
     if (!sends && one.arguments[4] && batch.count > 1) {
         call->number = NO_SYSCALL;
         over = 1;
@@ -125,6 +125,13 @@ static __always_inline void take_message(struct syscall *call, s64 returned) {
     if (!over)
         batches.update(&thread, &batch);
     else if (known)
+        batches.delete(&thread);
+}
+
+/* A call of the thread has failed. */
+static __always_inline void end_messages(void) {
+    u64 thread = bpf_get_current_pid_tgid();
+    if (batches.lookup(&thread))
         batches.delete(&thread);
 }
 
