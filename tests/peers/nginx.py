@@ -33,7 +33,8 @@ LOG_FORMAT = """map $remote_addr $client_port { default $remote_port; "unix:" ""
         '"expect":"$http_expect","remote_addr":"$remote_addr","remote_port":"$client_port",'
         '"server_addr":"$server_addr","server_port":"$own_port","server_protocol":"$server_protocol",'
         '"https":"$https"}';"""
-"""One line of JSON for each call; read by `read_log`. The ports of unix sockets are what lies in memory there: left out."""
+"""One line of JSON for each call; read by `read_log`. Ports of unix sockets, for which nginx writes what lies in memory
+there, are left out."""
 
 _CONFIGURATION = Template(
     """\

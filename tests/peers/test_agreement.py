@@ -36,7 +36,7 @@ def test_both_peers_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> No
 def test_all_peers_on_the_way_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> None:
     truth = scenario.run(tmp_path / scenario.name)
     planned = {(request.method, request.path) for request in truth.requests}
-    legs: dict[int, list[Call]] = {}
+    legs: dict[int | None, list[Call]] = {}
     for call in truth.calls:
         legs.setdefault(call.server.port, []).append(call)
     assert len(legs) == 2

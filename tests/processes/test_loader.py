@@ -135,7 +135,7 @@ def test_without_unix_sockets_in_the_kernel_s_types(capsys: pytest.CaptureFixtur
 
         def offset(self, structure: str, path: str) -> int:
             if structure == "unix_sock":
-                raise loader.LoaderError("no unix_sock.peer")
+                raise loader.LoaderError(f"no unix_sock.{path}")
             return 8
 
     macros = loader.unix_macros(Partial(), 1024)
