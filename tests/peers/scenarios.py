@@ -85,8 +85,8 @@ SCENARIOS = [
     ),
     # Served by a child of the process that accepted, or by one that was passed the connection; descriptors and
     # addresses of sockets that are soon used again.
-    _sockets("sockets-fork", "vectors", serving="fork"),
-    _sockets("sockets-pass", "messages", serving="pass"),
+    _sockets("sockets-fork", "vectors", serving="fork", count=300),
+    _sockets("sockets-pass", "messages", serving="pass", count=300),
     _sockets("sockets-new", "several", keep=False),
     # Unix sockets.
     Scenario("unix-curl-nginx-50", "nginx", "curl", tls=False, address="unix", concurrency=50, workers=2),
@@ -94,10 +94,10 @@ SCENARIOS = [
     Scenario("unix-httpx-uvicorn-50", "uvicorn", "httpx", tls=False, address="unix", concurrency=50),
     Scenario("unix-node-50", "node", "node", tls=False, address="unix", concurrency=50, keep=False),
     Scenario("unix-node-h2c-50", "node", "node", "h2", tls=False, address="unix", concurrency=50),
-    _sockets("unix-several", "several", address="unix"),
-    _sockets("unix-vectors-fork", "vectors", address="unix", serving="fork"),
-    _sockets("unix-messages-pass", "messages", address="unix", serving="pass", keep=False),
-    _sockets("unix-sendfile", "sendfile", address="unix"),
+    _sockets("unix-several", "several", address="unix", count=300),
+    _sockets("unix-vectors-fork", "vectors", address="unix", serving="fork", count=300),
+    _sockets("unix-messages-pass", "messages", address="unix", serving="pass", keep=False, count=300),
+    _sockets("unix-sendfile", "sendfile", address="unix", count=300),
     # OpenSSL 3 called directly, in every way that a session is bound to its socket, read, written and used again.
     *(
         Scenario(f"openssl-{way}", "native", "native", way=way, concurrency=4)
