@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
 import socket
 import struct
@@ -44,6 +45,9 @@ OFFSETS = {
     "TCP_BYTES_ACKED": ("tcp_sock", "bytes_acked"),
     "TCP_NEXT": ("tcp_sock", "rcv_nxt"),
     "TCP_BYTES_RECEIVED": ("tcp_sock", "bytes_received"),
+    "SOCK_TYPE": ("sock", "sk_type"),
+    "SOCK_SOCKET": ("sock", "sk_socket"),
+    "SOCKET_FILE": ("socket", "file"),
     "TASK_FILES": ("task_struct", "files"),
     "TASK_TGID": ("task_struct", "tgid"),
     "TASK_PID": ("task_struct", "pid"),
@@ -63,9 +67,23 @@ OFFSETS = {
     "INODE_SUPER": ("inode", "i_sb"),
     "SUPER_DEVICE": ("super_block", "s_dev"),
     "SOCKET_SOCK": ("socket", "sk"),
+    "TCP_COPIED_SEQUENCE": ("tcp_sock", "copied_seq"),
+    "TCP_NEXT_SEQUENCE": ("tcp_sock", "rcv_nxt"),
+    "SOCK_SHUTDOWN": ("sock", "sk_shutdown"),
     "BPRM_FILE": ("linux_binprm", "file"),
 }
 """Macro in bpf/: (structure, field) whose byte offset in the running kernel it is."""
+UNIX_OFFSETS = {
+    "SOCK_PEER_PID": ("sock", "sk_peer_pid"),
+    "SOCKET_INODE": ("socket_alloc", "vfs_inode"),
+    "PID_NUMBERS": ("pid", "numbers"),
+    "UPID_NUMBER": ("upid", "nr"),
+    "UNIX_PEER": ("unix_sock", "peer"),
+    "UNIX_ADDRESS": ("unix_sock", "addr"),
+    "UNIX_ADDRESS_LENGTH": ("unix_address", "len"),
+    "UNIX_ADDRESS_NAME": ("unix_address", "name"),
+}
+"""The same for unix sockets: absent where they are a module of the kernel (CONFIG_UNIX=m)."""
 
 TRACEPOINTS = (
     "inet_sock_set_state",
@@ -74,7 +92,10 @@ TRACEPOINTS = (
     "sched_process_exec",
     "sched_process_exit",
 )
-BACK_ENDS = {"sock": ("sock_send_length", "sock_recv_length"), "syscall": ("sys_exit",)}
+BACK_ENDS = {
+    "sock": ("sock_send_length", "sock_recv_length", "tcp_rcv_space_adjust"),
+    "syscall": ("sys_exit",),
+}
 UPROBES = (
     *(f"openssl_{role}" for role in ("read", "write", "read_counted", "write_counted", "write_flags_counted")),
     *(f"openssl_{role}" for role in ("write_elsewhere", "quiet", "set_fd", "set_bio", "free", "clear", "bio_write")),
@@ -99,7 +120,17 @@ MAPS = (
     "traffic",
     "counts",
 )
-LAYOUTS = ("layout_record", "layout_endpoints", "layout_notice", "skips", "config", "traffic", "tls_sessions")
+LAYOUTS = (
+    "layout_record",
+    "layout_endpoints",
+    "layout_unix_identity",
+    "layout_unix_names",
+    "layout_notice",
+    "skips",
+    "config",
+    "traffic",
+    "tls_sessions",
+)
 """Maps whose value type's layout is reported, for the decoders in Python to be compared with."""
 
 
@@ -312,6 +343,17 @@ def layout(structure: Any) -> dict[str, Any]:
     return {"fields": fields, "size": ctypes.sizeof(structure)}
 
 
+def unix_macros(btf: Btf, connections: int) -> dict[str, object]:
+    """What bpf/unix.h has to know; 0 connections where the setting says so, or where the kernel's BTF lacks a field."""
+    try:
+        offsets = {macro: btf.offset(*field) for macro, field in UNIX_OFFSETS.items()} if connections else {}
+    except LoaderError as error:
+        print(f"apisensor: unix sockets are not captured: {error}", file=sys.stderr)
+        connections = 0
+        offsets = {}
+    return {**offsets, "MAX_UNIX_CONNECTIONS": connections, "PAIR_SALT": f"{secrets.randbits(64)}ULL"}
+
+
 def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], list[int]]:
     """Compiles and loads everything. Returns (answer, descriptors)."""
     if platform.machine() != "x86_64":
@@ -329,7 +371,8 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
         )
     btf = Btf()
     flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
-    flags += [f"-D{name}={value}" for name, value in parameters["macros"].items()]
+    macros = {**parameters["macros"], **unix_macros(btf, parameters["macros"]["MAX_UNIX_CONNECTIONS"])}
+    flags += [f"-D{name}={value}" for name, value in macros.items()]
     flags += ["-Wno-macro-redefined", "-Wno-unused-function"]
     back_end = parameters["back_end"]
     if back_end == "auto":

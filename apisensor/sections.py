@@ -102,6 +102,16 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             extra={"reason": "Each takes some 200 bytes of kernel memory."},
         ),
     ] = 65_536
+    max_unix_connections: Annotated[
+        int,
+        Meta(
+            description="Ends of unix stream sockets tracked at once, among max_connections; further ones are counted "
+            "(map_full). 0: unix sockets are not captured.",
+            ge=0,
+            le=1_048_576,
+            extra={"reason": "Each takes 16 bytes of kernel memory more."},
+        ),
+    ] = 16_384
     max_tls_sessions: Annotated[
         int,
         Meta(

@@ -66,14 +66,8 @@ struct ends_record {
     struct endpoints ends;
 };
 
-/* Writes KIND_OPEN or KIND_BIND. 0: written; 1: the ring is full, which is counted. */
-static __always_inline int emit_ends(void *ring, u8 kind, u32 pid, u64 flow, struct endpoints *ends, u8 flags,
-                                     u8 binding) {
-    struct ends_record *e = bpf_ringbuf_reserve(ring, sizeof(struct ends_record), 0);
-    if (!e) {
-        count(COUNT_RING_FULL_RECORDS, 1);
-        return 1;
-    }
+static __always_inline void fill_ends(struct ends_record *e, u8 kind, u32 pid, u64 flow, struct endpoints *ends,
+                                      u8 flags, u8 binding) {
     e->r.time_ns = bpf_ktime_get_ns();
     e->r.flow = flow;
     e->r.position = 0;
@@ -85,6 +79,17 @@ static __always_inline int emit_ends(void *ring, u8 kind, u32 pid, u64 flow, str
     e->r.detail = binding;
     e->r.unused = 0;
     e->ends = *ends;
+}
+
+/* Writes KIND_OPEN or KIND_BIND. 0: written; 1: the ring is full, which is counted. */
+static __always_inline int emit_ends(void *ring, u8 kind, u32 pid, u64 flow, struct endpoints *ends, u8 flags,
+                                     u8 binding) {
+    struct ends_record *e = bpf_ringbuf_reserve(ring, sizeof(struct ends_record), 0);
+    if (!e) {
+        count(COUNT_RING_FULL_RECORDS, 1);
+        return 1;
+    }
+    fill_ends(e, kind, pid, flow, ends, flags, binding);
     bpf_ringbuf_submit(e, wake(ring));
     count(COUNT_RECORDS, 1);
     return 0;
@@ -145,6 +150,13 @@ struct user_iovec {
     u64 base;
     u64 length;
 };
+
+/* Reads an element of an iovec array: a system call names the application's, a function of the kernel has a copy. */
+#ifdef BACK_END_KPROBE
+#define read_vector bpf_probe_read_kernel
+#else
+#define read_vector bpf_probe_read_user
+#endif
 
 /* One call is copied in at most this many chunks. A TLS call has one buffer: 1 MiB. A socket call may have an iovec
  * array, as event loops use it: a chunk for each element. */
@@ -241,7 +253,7 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
             break;
         if (!at->source.left) {
             struct user_iovec v = {};
-            if (!at->source.vector_count || bpf_probe_read_user(&v, sizeof(v), (void *)at->source.vectors))
+            if (!at->source.vector_count || read_vector(&v, sizeof(v), (void *)at->source.vectors))
                 break;
             at->source.vectors += sizeof(v);
             at->source.vector_count--;

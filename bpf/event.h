@@ -3,7 +3,8 @@
  *
  * A record travels in the ring of its process (`rings`), so all records of a process keep their order. A record is a
  * `struct record`, followed by `length` payload bytes for KIND_CHUNK, or by a `struct endpoints` for KIND_OPEN and
- * KIND_BIND. The ring may hold more bytes behind it (payloads are reserved in size classes): they are no part of it.
+ * KIND_BIND (and a `struct unix_names` with FLAG_UNIX). The ring may hold more bytes behind it (payloads are reserved
+ * in size classes): they are no part of it.
  */
 
 enum kind {
@@ -35,6 +36,7 @@ enum binding { BINDING_SOCKET = 0, BINDING_SET_FD = 1, BINDING_NESTED = 2, BINDI
 enum record_flag {
     FLAG_TLS = 1,        /* the flow is a TLS session's plaintext */
     FLAG_CALL_START = 2, /* the chunk begins an application call */
+    FLAG_UNIX = 4,       /* the ends are of a unix socket: struct unix_names follows struct endpoints */
 };
 
 struct record {
@@ -51,19 +53,34 @@ struct record {
 };
 
 struct endpoints {
-    u64 connection;  /* sequence_identity of the socket */
-    u8 local[16];    /* IPv6, or IPv4 as ::ffff:a.b.c.d; network byte order */
-    u8 remote[16];   /* the same of the peer */
+    u64 connection;  /* sequence_identity of the socket; its id of a unix socket */
+    u8 local[16];    /* IPv6, or IPv4 as ::ffff:a.b.c.d; network byte order. Of a unix socket: struct unix_identity */
+    u8 remote[16];   /* the same of the peer; nothing of a unix socket */
     u16 local_port;  /* host byte order */
     u16 remote_port; /* host byte order */
     u32 unused;
+};
+
+struct unix_identity {
+    u64 pair;  /* the same at both ends of the connection */
+    u64 inode; /* of this end's socket */
+};
+
+#define UNIX_NAME 108 /* sizeof(sun_path) */
+
+/* Names that the ends are bound to: a path, which may end with a NUL byte, or a NUL byte and an abstract name. */
+struct unix_names {
+    u16 local_length; /* bytes; 0: no name */
+    u16 remote_length;
+    u8 local[UNIX_NAME];
+    u8 remote[UNIX_NAME];
 };
 
 /* What the capture process needs to know, in a ring of its own (`notices`). */
 enum notice_kind {
     NOTICE_EXEC = 1,       /* a process executes a program; its arguments follow in `text` */
     NOTICE_EXIT = 2,       /* the last thread of a process is gone */
-    NOTICE_TRAFFIC = 3,    /* a process moves bytes over TCP for the first time */
+    NOTICE_TRAFFIC = 3,    /* a process moves bytes over a socket for the first time */
     NOTICE_ENCRYPTED = 4,  /* a process moves TLS records outside of any observed TLS call for the first time */
     NOTICE_MEMORY_BIO = 5, /* a process uses TLS sessions that do no socket calls of their own */
     NOTICE_LIBRARY = 6,    /* a process has its first TLS session of a library */

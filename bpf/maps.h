@@ -31,13 +31,14 @@ struct half {
 };
 
 /* Sockets. Key: struct sock *. From the first byte (or the connect call) to tcp_destroy_sock, so an address that the
- * kernel uses again is a new entry. Full: the socket is not captured and its bytes are counted (COUNT_MAP_FULL_*). */
+ * kernel uses again is a new entry; of a unix socket see unix_places. Full: the socket is not captured and its bytes
+ * are counted (COUNT_MAP_FULL_*). */
 struct connection {
     u64 id;
     u32 pid;       /* process that moved its first byte */
     u32 flags;     /* enum connection_flag */
     u32 announced; /* epoch in which KIND_OPEN was delivered; 0: never */
-    u32 unused;
+    u32 origin;   /* TCP sequence number of position 0 of the received bytes; with CONNECTION_ORIGIN, back end "sock" */
     u64 tls_flow; /* the TLS flow it carries, or 0 */
     u64 ssl;      /* its SSL object, with ssl_pid the key in tls_sessions */
     u32 ssl_pid;
@@ -50,8 +51,24 @@ enum connection_flag {
     CONNECTION_NEVER = 4,     /* on the never-capture list, or the sensor's own */
     CONNECTION_SENT = 8,      /* the first sent bytes were looked at */
     CONNECTION_RECEIVED = 16, /* the first received bytes were looked at */
+    CONNECTION_ORIGIN = 64,   /* `origin` is known */
+    CONNECTION_UNIX = 128,    /* a unix socket */
 };
 BPF_HASH(connections, u64, struct connection, MAX_CONNECTIONS);
+
+#if MAX_UNIX_CONNECTIONS
+/* Unix sockets that have an entry in `connections`. No event tells of their end, so entries are removed when an end of
+ * the stream is read from the other side, when the kernel uses the address again, and at the latest when a new socket
+ * comes around to the place of one that is closed. A new one looks at a few places; where all of them are of open
+ * sockets, it is not captured, which is counted as for connections. */
+struct place {
+    u64 sk;
+    u64 connection; /* its id, as the address may be another's by now */
+};
+BPF_ARRAY(unix_places, struct place, MAX_UNIX_CONNECTIONS);
+BPF_ARRAY(unix_next_place, u64, 1);
+#define PLACES_LOOKED_AT 16
+#endif
 
 /* TLS sessions. Key: process and SSL object. From the first call on it to SSL_free, SSL_clear, or the end of its
  * socket; the capture process removes what a killed process left behind. Full: counted as for connections. */
@@ -108,6 +125,15 @@ struct source {
     u64 vectors; /* struct iovec * of the next element, or 0 */
     u64 vector_count;
 };
+
+/* A sendmmsg or recvmmsg in progress. Key: thread id. From its first message to its last or to an error; where neither
+ * is seen, until the thread's next such call of other messages, or evicted as the oldest. */
+struct batch {
+    u64 messages; /* struct mmsghdr *: the first */
+    u32 count;
+    u32 next; /* the message whose turn it is */
+};
+BPF_TABLE("lru_hash", u64, struct batch, batches, 4096);
 
 /* How far the copying of a call has come. Key: thread id; only while a program copies. It lies in a map and not on the
  * stack because the verifier follows values on the stack through every turn of the loop and would never finish. */
@@ -213,4 +239,6 @@ BPF_PERCPU_ARRAY(counts, u64, COUNT_SIZE);
 /* Never written: gives the loader the layout that the compiler chose for the records. */
 BPF_ARRAY(layout_record, struct record, 1);
 BPF_ARRAY(layout_endpoints, struct endpoints, 1);
+BPF_ARRAY(layout_unix_identity, struct unix_identity, 1);
+BPF_ARRAY(layout_unix_names, struct unix_names, 1);
 BPF_ARRAY(layout_notice, struct notice, 1);

@@ -1,8 +1,10 @@
 /* Sockets: the table of connections, their addresses, and which process may be seen. Offsets of kernel structures come
  * from the running kernel's BTF (loader.py). */
 
-#define AF_INET  2
-#define AF_INET6 10
+#define AF_UNIX     1
+#define AF_INET     2
+#define AF_INET6    10
+#define SOCK_STREAM 1
 
 static __always_inline u64 kernel_pointer(u64 at) {
     u64 value = 0;
@@ -10,11 +12,23 @@ static __always_inline u64 kernel_pointer(u64 at) {
     return value;
 }
 
-static __always_inline int is_tcp(u64 sk) {
-    u16 family = 0, protocol = 0;
+enum transport { TRANSPORT_OTHER = 0, TRANSPORT_TCP = 1, TRANSPORT_UNIX = 2 };
+
+/* Which of the observed kinds a socket is. */
+static __always_inline enum transport transport_of(u64 sk) {
+    u16 family = 0, kind = 0;
     bpf_probe_read_kernel(&family, sizeof(family), (void *)(sk + SOCK_FAMILY));
-    bpf_probe_read_kernel(&protocol, sizeof(protocol), (void *)(sk + SOCK_PROTOCOL));
-    return (family == AF_INET || family == AF_INET6) && protocol == 6;
+    if (family == AF_INET || family == AF_INET6) {
+        bpf_probe_read_kernel(&kind, sizeof(kind), (void *)(sk + SOCK_PROTOCOL));
+        return kind == 6 ? TRANSPORT_TCP : TRANSPORT_OTHER;
+    }
+#if MAX_UNIX_CONNECTIONS
+    if (family == AF_UNIX) {
+        bpf_probe_read_kernel(&kind, sizeof(kind), (void *)(sk + SOCK_TYPE));
+        return kind == SOCK_STREAM ? TRANSPORT_UNIX : TRANSPORT_OTHER;
+    }
+#endif
+    return TRANSPORT_OTHER;
 }
 
 /* What both ends of a TCP connection know of it, whatever is done to its addresses on the way: where the sequence
@@ -31,13 +45,16 @@ static __always_inline u64 sequence_identity(u64 sk) {
     return (u64)(u32)(unacknowledged - acknowledged) << 32 | (u32)(next - received);
 }
 
-/* `id` stands for a connection that is not made yet. */
+/* `id` stands for a connection that is not made yet. Leaves the ends of a unix socket as they are: they do not change.
+ */
 static __always_inline void read_ends(u64 sk, u64 id, struct endpoints *ends) {
     u16 family = 0, remote_port = 0;
+    bpf_probe_read_kernel(&family, sizeof(family), (void *)(sk + SOCK_FAMILY));
+    if (family == AF_UNIX)
+        return;
     __builtin_memset(ends, 0, sizeof(*ends));
     u64 sequence = sequence_identity(sk);
     ends->connection = sequence ? sequence : id;
-    bpf_probe_read_kernel(&family, sizeof(family), (void *)(sk + SOCK_FAMILY));
     bpf_probe_read_kernel(&ends->local_port, 2, (void *)(sk + SOCK_LOCAL_PORT));
     bpf_probe_read_kernel(&remote_port, 2, (void *)(sk + SOCK_REMOTE_PORT));
     ends->remote_port = bpf_ntohs(remote_port);
@@ -51,7 +68,7 @@ static __always_inline void read_ends(u64 sk, u64 id, struct endpoints *ends) {
     }
 }
 
-/* The socket behind a file descriptor of the current task, or 0. */
+/* The observed socket behind a file descriptor of the current task, or 0. */
 static __always_inline u64 sock_of_descriptor(u32 descriptor) {
     u64 files = kernel_pointer(bpf_get_current_task() + TASK_FILES);
     u64 table = kernel_pointer(files + FILES_TABLE);
@@ -67,7 +84,7 @@ static __always_inline u64 sock_of_descriptor(u32 descriptor) {
     if ((mode & 0170000) != 0140000) /* S_IFSOCK: only then private_data is a struct socket */
         return 0;
     u64 sk = kernel_pointer(kernel_pointer(file + FILE_PRIVATE) + SOCKET_SOCK);
-    return sk && is_tcp(sk) ? sk : 0;
+    return sk && transport_of(sk) ? sk : 0;
 }
 
 /* May payload of this process be copied? `held` tells the one refusal that is only for the moment. */
@@ -137,7 +154,13 @@ static __always_inline int is_stale(u64 sk, struct connection *known) {
            (local_port != known->ends.local_port || bpf_ntohs(remote_port) != known->ends.remote_port);
 }
 
-/* The table entry of a socket, made on first sight; 0 when the table is full, which is counted. */
+/* Whether the kernel talks through the socket itself (NFS and its like), perhaps inside a system call about a file. */
+static __always_inline int is_kernels(u64 sk) {
+    u64 socket = kernel_pointer(sk + SOCK_SOCKET);
+    return socket && !kernel_pointer(socket + SOCKET_FILE);
+}
+
+/* The table entry of a TCP socket, made on first sight; 0 when the table is full, which is counted. */
 static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
     struct connection *known = connections.lookup(&sk);
     if (known && !is_stale(sk, known))
@@ -154,7 +177,7 @@ static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
     __builtin_memcpy(seen.remote, fresh.ends.remote, 16);
     seen.local_port = local;
     seen.remote_port = remote;
-    if (own_tuples.lookup(&seen))
+    if (own_tuples.lookup(&seen) || is_kernels(sk))
         fresh.flags |= CONNECTION_NEVER;
     if (connections.update(&sk, &fresh)) { /* in the place of a stale one */
         count(COUNT_MAP_FULL_CONNECTIONS, 1);

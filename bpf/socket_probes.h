@@ -1,78 +1,15 @@
 /* The socket contract, and the back ends that fulfil it.
  *
- * Contract: on_socket(sk, direction, returned, call) is called once for every call that moved bytes, or read the end of
- * the stream, on a TCP socket, in the context of the thread that made it, after the kernel has finished with the
- * user's memory. `call` names the system call and its arguments, from which the bytes are found again.
+ * Contract: on_socket(sk, direction, returned, transfer) is called once for every call that moved bytes, or read the
+ * end of the stream, on a TCP or unix stream socket, in the context of the thread that made it, after the kernel has
+ * finished with the user's memory. `transfer` says where the bytes lie.
  *
  * Back end "sock" (kernel 6.3+): the tracepoints sock:sock_send_length and sock:sock_recv_length name the socket and
  * the true length for every path; the arguments come from the thread's saved registers, so no other system call of
  * the machine pays anything.
+ * Back end "kprobe" (kernel 5.8+, with kprobes and BPF trampolines): the kernel's own functions, in kernel_probes.h.
  * Back end "syscall" (kernel 5.8+): the raw tracepoint sys_exit and a walk of the file table. Every system call of the
  * machine pays for the look at its number. */
-
-struct syscall {
-    u64 number;
-    u64 arguments[4];
-    u64 goroutine; /* r14: where the program is Go's, struct g * of the goroutine that makes the call */
-};
-
-#define NR_READ     0
-#define NR_WRITE    1
-#define NR_READV    19
-#define NR_WRITEV   20
-#define NR_SENDFILE 40
-#define NR_SENDTO   44
-#define NR_RECVFROM 45
-#define NR_SENDMSG  46
-#define NR_RECVMSG  47
-
-#define PEEK     0x2    /* MSG_PEEK: the bytes stay in the queue */
-#define TRUNC    0x20   /* MSG_TRUNC on TCP: the bytes are thrown away */
-#define ERRQUEUE 0x2000 /* MSG_ERRQUEUE: not stream data */
-
-static __always_inline void read_syscall(struct pt_regs *user, struct syscall *call) {
-    struct pt_regs r = {};
-    bpf_probe_read_kernel(&r, sizeof(r), user);
-    call->number = r.orig_ax;
-    call->arguments[0] = r.di;
-    call->arguments[1] = r.si;
-    call->arguments[2] = r.dx;
-    call->arguments[3] = r.r10;
-    call->goroutine = r.r14;
-}
-
-static __always_inline u64 message_flags(struct syscall *call) {
-    if (call->number == NR_RECVFROM)
-        return call->arguments[3];
-    if (call->number == NR_RECVMSG)
-        return call->arguments[2];
-    return 0;
-}
-
-/* Where the call's bytes lie. 0: nowhere that can be read. */
-static __always_inline int find_source(struct syscall *call, struct source *source) {
-    __builtin_memset(source, 0, sizeof(*source));
-    u64 nr = call->number;
-    if (nr == NR_READ || nr == NR_WRITE || nr == NR_SENDTO || nr == NR_RECVFROM) {
-        source->buffer = call->arguments[1];
-        source->left = call->arguments[2];
-        return 1;
-    }
-    if (nr == NR_READV || nr == NR_WRITEV) {
-        source->vectors = call->arguments[1];
-        source->vector_count = call->arguments[2];
-        return 1;
-    }
-    if (nr == NR_SENDMSG || nr == NR_RECVMSG) {
-        u64 header[4] = {}; /* struct user_msghdr: name, namelen, iov, iovlen */
-        if (bpf_probe_read_user(header, sizeof(header), (void *)call->arguments[1]))
-            return 0;
-        source->vectors = header[2];
-        source->vector_count = header[3];
-        return 1;
-    }
-    return 0;
-}
 
 /* The first bytes of the call, for a look at what they are. Fewer than asked for: zeroes. */
 static __always_inline void first_bytes(struct source *source, u8 *to, u32 size, u64 total) {
@@ -80,7 +17,7 @@ static __always_inline void first_bytes(struct source *source, u8 *to, u32 size,
     if (!available && source->vectors) {
         /* Empty leading elements are legal and rare: then nothing is recognised, which only costs a copy. */
         struct user_iovec v = {};
-        bpf_probe_read_user(&v, sizeof(v), (void *)source->vectors);
+        read_vector(&v, sizeof(v), (void *)source->vectors);
         from = v.base;
         available = v.length;
     }
@@ -128,15 +65,69 @@ static __always_inline void on_ciphertext(u64 sk, u32 pid, struct connection *c,
     }
 }
 
-static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct syscall *syscall) {
+#ifdef BACK_END_SOCK
+#define RCV_SHUTDOWN 1
+/* The sequence number behind the last byte that the application has taken. The FIN has one too. */
+static __always_inline u32 copied_sequence(u64 sk) {
+    u32 copied = 0, next = 0;
+    u8 shutdown = 0;
+    bpf_probe_read_kernel(&copied, sizeof(copied), (void *)(sk + TCP_COPIED_SEQUENCE));
+    bpf_probe_read_kernel(&next, sizeof(next), (void *)(sk + TCP_NEXT_SEQUENCE));
+    bpf_probe_read_kernel(&shutdown, sizeof(shutdown), (void *)(sk + SOCK_SHUTDOWN));
+    return copied == next && (shutdown & RCV_SHUTDOWN) ? copied - 1 : copied;
+}
+
+/* Keeps the sequence number that stands for position 0 of the received bytes; `pending` were read and not counted. */
+static __always_inline void note_origin(u64 sk, struct connection *c, u64 pending) {
+    if (c->flags & CONNECTION_ORIGIN)
+        return;
+    c->flags |= CONNECTION_ORIGIN;
+    c->origin = copied_sequence(sk) - (u32)c->half[1].position - (u32)pending;
+}
+
+/* Bytes that the application has read and that were not counted. */
+static __always_inline u32 bytes_read(u64 sk, struct connection *c) {
+    return copied_sequence(sk) - c->origin - (u32)c->half[1].position;
+}
+#endif
+
+/* Tells the worker of a plaintext flow and its socket, unless it was told already. */
+static __always_inline void announce(void *ring, u32 pid, u64 sk, struct connection *c) {
+    u32 epoch = epoch_of(c->pid);
+    if (c->announced == epoch)
+        return;
+    read_ends(sk, c->id, &c->ends);
+    if (!tell_ends(ring, KIND_OPEN, pid, c->id, sk, c, 0, BINDING_SOCKET))
+        c->announced = epoch;
+}
+
+/* Bytes of a plaintext flow passed that can not be read. Told at once: a response whose body is a file ends with it,
+ * and nothing may follow for long. */
+static __always_inline void miss(void *ring, u32 pid, struct connection *c, u8 direction, struct half *half, u64 total,
+                                 u32 cause) {
+    lose(half, half->position, cause);
+    count_loss(cause, total);
+    half->position += total;
+    tell_loss(ring, pid, c->id, direction, half, 0);
+}
+
+static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct transfer *transfer) {
     u64 thread = bpf_get_current_pid_tgid();
     u32 pid = thread >> 32;
-    if (returned < 0 || !is_tcp(sk))
+    enum transport transport = transport_of(sk);
+    if (returned < 0 || !transport)
         return 0;
-    u64 flags = direction == DIRECTION_RECEIVE ? message_flags(syscall) : 0;
+    u32 flags = direction == DIRECTION_RECEIVE ? transfer->flags : 0;
     if (flags & (PEEK | ERRQUEUE))
         return 0;
     u64 total = returned;
+#if MAX_UNIX_CONNECTIONS
+    if (transport == TRANSPORT_UNIX && !total) {
+        if (direction == DIRECTION_RECEIVE && (transfer->source.left || transfer->source.vectors))
+            unix_stream_ended(sk);
+        return 0;
+    }
+#endif
     int held = 0;
     if (!admitted(pid, &held)) {
         count(held ? COUNT_HELD_BYTES : is_own(pid) ? COUNT_OWN_BYTES : COUNT_NEVER_BYTES, total);
@@ -144,9 +135,17 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
             traffic_of(pid);
         return 0;
     }
+#if MAX_UNIX_CONNECTIONS
+    struct connection *c = transport == TRANSPORT_UNIX ? unix_connection_of(sk, pid) : connection_of(sk, pid);
+#else
     struct connection *c = connection_of(sk, pid);
+#endif
     if (!c)
         return 0;
+#ifdef BACK_END_SOCK
+    if (transport == TRANSPORT_TCP)
+        note_origin(sk, c, direction == DIRECTION_RECEIVE ? total : 0);
+#endif
     /* Which TLS session such a connection carries must be known all the same: its plaintext passes elsewhere. */
     u32 never = c->flags & CONNECTION_NEVER;
     if (never)
@@ -155,11 +154,11 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     if (!ring)
         return 0;
     struct half *half = direction == DIRECTION_SEND ? &c->half[0] : &c->half[1];
-    struct source source;
-    int readable = find_source(syscall, &source);
+    struct source source = transfer->source;
+    u32 cause = transfer->cause;
     if (!total) {
         /* read(2) of no bytes returns 0 too: that is not the end of the stream. */
-        if (!never && direction == DIRECTION_RECEIVE && readable && (source.left || source.vectors)) {
+        if (!never && direction == DIRECTION_RECEIVE && (source.left || source.vectors)) {
             u64 flow = c->tls_flow ? c->tls_flow : c->id;
             if (!(c->flags & CONNECTION_TLS))
                 emit(ring, KIND_END, pid, flow, DIRECTION_RECEIVE, half->position, 0, 0, 0);
@@ -170,14 +169,14 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     struct call_key where = {};
     struct call *call = current_call(&where);
     if (!call && t && (t->libraries & LIBRARY_GO))
-        call = innermost_call(&where, syscall->goroutine, pid);
+        call = innermost_call(&where, transfer->goroutine, pid);
     u8 head[PREFIX] = {};
     u64 flow = c->id;
     u8 tls = 0;
     u32 looked = direction == DIRECTION_SEND ? CONNECTION_SENT : CONNECTION_RECEIVED;
-    if (readable && (call || (c->flags & CONNECTION_TLS) || !(c->flags & looked)))
+    if (!cause && (call || (c->flags & CONNECTION_TLS) || !(c->flags & looked)))
         first_bytes(&source, head, PREFIX, total);
-    if (!(c->flags & looked)) {
+    if (!cause && !(c->flags & looked)) {
         c->flags |= looked;
         if (is_tls_record(head))
             c->flags |= CONNECTION_TLS;
@@ -208,22 +207,17 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         tls = FLAG_TLS;
         goto tell;
     }
-    if (never)
+    if (never) {
+        half->position += total;
         return 0;
+    }
     if (t)
         __sync_fetch_and_add(&t->plain, total);
-    u32 epoch = epoch_of(c->pid);
-    if (c->announced != epoch) {
-        read_ends(sk, c->id, &c->ends);
-        if (!emit_ends(ring, KIND_OPEN, pid, c->id, &c->ends, 0, BINDING_SOCKET))
-            c->announced = epoch;
-    }
-    if (!readable || (flags & TRUNC)) {
-        lose(half, half->position, CAUSE_NOT_IN_USER_MEMORY);
-        count_loss(CAUSE_NOT_IN_USER_MEMORY, total);
-        half->position += total;
-        /* Told at once: a response whose body is a file ends with it, and nothing may follow for long. */
-        tell_loss(ring, pid, c->id, direction, half, 0);
+    announce(ring, pid, sk, c);
+    if (flags & TRUNC)
+        cause = CAUSE_NOT_IN_USER_MEMORY;
+    if (cause) {
+        miss(ring, pid, c, direction, half, total, cause);
         return 0;
     }
 tell:
@@ -235,10 +229,20 @@ tell:
 /* Back end "sock". */
 static __always_inline int at_sock_length(struct bpf_raw_tracepoint_args *ctx, u8 direction) {
     struct syscall call;
-    read_syscall((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf()), &call);
-    return on_socket(ctx->args[0], direction, (int)ctx->args[1], &call);
+    struct transfer transfer = {};
+    s64 returned = (int)ctx->args[1];
+    if (returned < 0) { /* event loops read until there is nothing more: every other call of theirs */
+        end_messages();
+        return 0;
+    }
+    running_syscall(&call);
+    if (call.number == NR_SENDMMSG || call.number == NR_RECVMMSG)
+        take_message(&call, returned);
+    find_transfer(&call, ctx->args[2], &transfer);
+    return on_socket(ctx->args[0], direction, returned, &transfer);
 }
 
+/* (sock, returned, flags) */
 int sock_send_length(struct bpf_raw_tracepoint_args *ctx) {
     return at_sock_length(ctx, DIRECTION_SEND);
 }
@@ -247,27 +251,78 @@ int sock_recv_length(struct bpf_raw_tracepoint_args *ctx) {
     return at_sock_length(ctx, DIRECTION_RECEIVE);
 }
 
-#else
+/* (sock) The application has taken received bytes. Of splice and of TCP_ZEROCOPY_RECEIVE nothing else tells; how many
+ * bytes they took is what tcp_sock.copied_seq has moved beyond those that were counted. */
+int tcp_rcv_space_adjust(struct bpf_raw_tracepoint_args *ctx) {
+    u64 sk = ctx->args[0];
+    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    int held = 0;
+    struct syscall call;
+    running_syscall(&call);
+    if ((call.number != NR_SPLICE && call.number != NR_GETSOCKOPT) || !admitted(pid, &held))
+        return 0;
+    struct connection *c = connections.lookup(&sk);
+    if (!c) {
+        /* Nobody can say how many there were: from here on they are counted. */
+        c = connection_of(sk, pid);
+        if (c)
+            note_origin(sk, c, 0);
+        return 0;
+    }
+    u32 moved = c->flags & CONNECTION_ORIGIN ? bytes_read(sk, c) : 0;
+    void *ring = ring_of(c->pid);
+    if (!moved || !ring)
+        return 0;
+    struct half *half = &c->half[1];
+    struct traffic *t = traffic_of(pid);
+    if (c->flags & (CONNECTION_NEVER | CONNECTION_TLS)) {
+        count(c->flags & CONNECTION_NEVER ? COUNT_NEVER_BYTES : COUNT_ENCRYPTED_BYTES, moved);
+        if (t && !(c->flags & CONNECTION_NEVER))
+            __sync_fetch_and_add(&t->encrypted, moved);
+        half->position += moved;
+        return 0;
+    }
+    if (t)
+        __sync_fetch_and_add(&t->plain, moved);
+    announce(ring, pid, sk, c);
+    miss(ring, pid, c, DIRECTION_RECEIVE, half, moved, CAUSE_NOT_IN_USER_MEMORY);
+    return 0;
+}
+#endif
+
+#ifdef BACK_END_SYSCALL
 /* Back end "syscall". */
 int sys_exit(struct bpf_raw_tracepoint_args *ctx) {
-    struct syscall call;
-    read_syscall((struct pt_regs *)ctx->args[0], &call);
-    u64 nr = call.number;
-    u8 direction;
-    u64 descriptor = call.arguments[0];
-    if (nr == NR_WRITE || nr == NR_WRITEV || nr == NR_SENDTO || nr == NR_SENDMSG || nr == NR_SENDFILE)
-        direction = DIRECTION_SEND;
-    else if (nr == NR_READ || nr == NR_READV || nr == NR_RECVFROM || nr == NR_RECVMSG)
-        direction = DIRECTION_RECEIVE;
-    else
-        return 0;
     s64 returned = ctx->args[1];
     if (returned < 0)
         return 0;
-    u64 sk = sock_of_descriptor(descriptor);
-    return sk ? on_socket(sk, direction, returned, &call) : 0;
+    struct syscall call;
+    struct transfer transfer = {};
+    read_syscall((struct pt_regs *)ctx->args[0], &call);
+    u64 nr = call.number;
+    u8 direction;
+    u64 sk = 0;
+    if (nr == NR_WRITE || nr == NR_WRITEV || nr == NR_PWRITEV2 || nr == NR_SENDTO || nr == NR_SENDMSG ||
+        nr == NR_SENDMMSG || nr == NR_SENDFILE)
+        direction = DIRECTION_SEND;
+    else if (nr == NR_READ || nr == NR_READV || nr == NR_PREADV2 || nr == NR_RECVFROM || nr == NR_RECVMSG ||
+             nr == NR_RECVMMSG || nr == NR_SPLICE)
+        direction = DIRECTION_RECEIVE;
+    else
+        return 0;
+    sk = sock_of_descriptor(call.arguments[0]);
+    if (!sk && nr == NR_SPLICE) {
+        direction = DIRECTION_SEND;
+        sk = sock_of_descriptor(call.arguments[2]);
+    }
+    if (!sk)
+        return 0;
+    u32 flags = message_flags(&call);
+    if (nr == NR_SENDMMSG || nr == NR_RECVMMSG)
+        returned = take_messages(&call, returned);
+    find_transfer(&call, flags, &transfer);
+    return on_socket(sk, direction, returned, &transfer);
 }
-
 #endif
 
 /* The life of a socket, the same for every back end. */
@@ -284,7 +339,7 @@ int inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx) {
         /* connect(2): the caller is the current process. Only the sensor's own connections must be known this early,
          * before the other end can read their first byte. */
         u32 pid = bpf_get_current_pid_tgid() >> 32;
-        if (is_own(pid) && is_tcp(sk))
+        if (is_own(pid) && transport_of(sk) == TRANSPORT_TCP)
             connection_of(sk, pid);
         return 0;
     }
@@ -315,22 +370,7 @@ int inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx) {
 int tcp_destroy_sock(struct bpf_raw_tracepoint_args *ctx) {
     u64 sk = ctx->args[0];
     struct connection *c = connections.lookup(&sk);
-    if (!c)
-        return 0;
-    if (c->tls_flow) {
-        struct session_key key = {};
-        key.ssl = c->ssl;
-        key.pid = c->ssl_pid;
-        struct session *s = tls_sessions.lookup(&key);
-        if (s && s->connection == c->id)
-            close_session(&key);
-    }
-    void *ring = ring_of(c->pid);
-    if (ring && c->announced) {
-        tell_loss(ring, c->pid, c->id, DIRECTION_SEND, &c->half[0], 0);
-        tell_loss(ring, c->pid, c->id, DIRECTION_RECEIVE, &c->half[1], 0);
-        emit(ring, KIND_CLOSE, c->pid, c->id, 0, 0, 0, 0, 0);
-    }
-    connections.delete(&sk);
+    if (c)
+        close_connection(sk, c);
     return 0;
 }

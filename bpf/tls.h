@@ -37,7 +37,7 @@ static __always_inline void announce_binding(u32 pid, struct session *s, struct 
     void *ring = ring_of(pid);
     if (!ring)
         return;
-    if (!emit_ends(ring, KIND_BIND, pid, s->flow, &c->ends, FLAG_TLS, s->binding)) {
+    if (!tell_ends(ring, KIND_BIND, pid, s->flow, s->sock, c, FLAG_TLS, s->binding)) {
         s->announced = epoch;
         count(COUNT_BINDINGS, 1);
     }
@@ -71,6 +71,25 @@ static __always_inline void close_session(struct session_key *key) {
         emit(ring, KIND_CLOSE, key->pid, s->flow, 0, 0, 0, FLAG_TLS, 0);
     }
     tls_sessions.delete(key);
+}
+
+/* A socket is gone. */
+static __always_inline void close_connection(u64 sk, struct connection *c) {
+    if (c->tls_flow) {
+        struct session_key key = {};
+        key.ssl = c->ssl;
+        key.pid = c->ssl_pid;
+        struct session *s = tls_sessions.lookup(&key);
+        if (s && s->connection == c->id)
+            close_session(&key);
+    }
+    void *ring = ring_of(c->pid);
+    if (ring && c->announced) {
+        tell_loss(ring, c->pid, c->id, DIRECTION_SEND, &c->half[0], 0);
+        tell_loss(ring, c->pid, c->id, DIRECTION_RECEIVE, &c->half[1], 0);
+        emit(ring, KIND_CLOSE, c->pid, c->id, 0, 0, 0, 0, 0);
+    }
+    connections.delete(&sk);
 }
 
 /* Content types 20 to 23 (RFC 8446 section 5.1, RFC 5246 section 6.2.1), version 3.0 to 3.4. */

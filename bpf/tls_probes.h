@@ -197,10 +197,12 @@ static __always_inline int set_fd(struct pt_regs *ctx, u32 library) {
     if (!admitted(key.pid, &held))
         return 0;
     u64 sk = sock_of_descriptor(PT_REGS_PARM2(ctx));
+    if (!sk || transport_of(sk) != TRANSPORT_TCP)
+        return 0; /* a unix socket is known by what the library does there */
     u16 remote_port = 0;
     bpf_probe_read_kernel(&remote_port, 2, (void *)(sk + SOCK_REMOTE_PORT));
     /* Not connected yet: nobody knows whom it will be to, nor whether that may be captured. Its own calls will tell. */
-    if (!sk || !remote_port)
+    if (!remote_port)
         return 0;
     struct session *s = session_of(&key, library);
     struct connection *c = connection_of(sk, key.pid);

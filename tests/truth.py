@@ -26,10 +26,14 @@ class End(msgspec.Struct, frozen=True, order=True):
     """One end of a connection, as a peer saw it."""
 
     address: str
-    port: int
+    """Of a unix socket its name, "" without one."""
+    port: int | None
+    """None of a unix socket."""
 
     def canonical(self) -> dict[str, Any]:
         """As the sensor must write it: IPv4-mapped addresses as IPv4, IPv6 compressed (RFC 5952)."""
+        if self.port is None:
+            return {"address": self.address, "port": None}
         parsed = ipaddress.ip_address(self.address)
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
             parsed = parsed.ipv4_mapped

@@ -31,12 +31,8 @@ def call_of(t: Transaction, endpoint: str | None, owner: str) -> Call:
         path=None if t.path is None else t.path.partition("?")[0],
         status=t.status,
         grpc_status=t.grpc_status,
-        client=None if client is None else client.address,
-        server=None
-        if server is None
-        else f"[{server.address}]:{server.port}"
-        if ":" in server.address
-        else f"{server.address}:{server.port}",
+        client=None if client is None else client.address or None,
+        server=None if server is None else server.text,
         scheme=None if auth is None else auth.scheme,
         identity=None if auth is None else auth.identity,
         login_identity=t.login_identity,
@@ -45,7 +41,11 @@ def call_of(t: Transaction, endpoint: str | None, owner: str) -> Call:
         encrypted=t.encrypted,
         loopback=client is not None
         and server is not None
-        and (client.address == server.address or (_loopback(client.address) and _loopback(server.address))),
+        and (
+            client.port is None
+            or client.address == server.address
+            or (_loopback(client.address) and _loopback(server.address))
+        ),
         sensitive=t.sensitive,
         anomalies=t.anomalies,
     )

@@ -75,7 +75,8 @@ def _evidence(f: Finding) -> dict[str, Any]:
         found["src_endpoint"] = {"ip": f.client}
     if f.server is not None:
         address, _, port = f.server.rpartition(":")
-        found["dst_endpoint"] = {"ip": address.strip("[]"), "port": int(port)}
+        unix = f.server.startswith("unix:")
+        found["dst_endpoint"] = {"name": f.server} if unix else {"ip": address.strip("[]"), "port": int(port)}
     if f.service is not None:
         found.setdefault("dst_endpoint", {})["svc_name"] = f.service
     if f.identity is not None:

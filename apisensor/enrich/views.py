@@ -7,10 +7,11 @@ Two ends are of one connection where each sends from the sequence number that th
 conn_id (bpf/socket.h). Where an address is translated on the way (a Kubernetes service, a published port of a
 container) only that is the same, and each view keeps the addresses that its socket has. Else, where it does not fit (a
 firewall that answers handshakes itself and shifts sequence numbers, a call made against the direction of its
-connection, a recording of packets), two ends are of one connection where they name the same two addresses.
+connection, a recording of packets), two ends are of one connection where they name the same two addresses; so are those
+of unix sockets, whose ends without a name are told apart by a number.
 
     view       its twin may still come                                   waits
-    server     its client's address is one of this node                  TWIN_NS
+    server     its client's address is one of this node, or unix         TWIN_NS
     server     else                                                      not, but is known to its twin for TWIN_NS
     client     its server has been seen to serve on this node            SLOW_NS: servers may finish later
     client     else                                                      TWIN_NS: the first call of a server
@@ -134,7 +135,11 @@ class Views:
     def _wait(self, side: str, client: Address, server: Address) -> int:
         if side == "client":
             return SLOW_NS if server in self._own_servers else TWIN_NS
-        return TWIN_NS if client.address in self._own_addresses or is_loopback(client.address) else 0
+        return (
+            TWIN_NS
+            if client.port is None or client.address in self._own_addresses or is_loopback(client.address)
+            else 0
+        )
 
     def _hold(self, held: _Held, line: deque[_Held]) -> None:
         line.append(held)
@@ -183,7 +188,7 @@ def _places(t: Transaction, side: str) -> list[_Place]:
     assert t.server is not None
     call = (t.stream_id, t.method, t.path)
     places: list[_Place] = [(side, (t.client, t.server), *call)]
-    if t.conn_id is not None:
+    if t.conn_id is not None and t.client.port is not None:
         number = int(t.conn_id, 16)
         sent, received = number >> 32, number & _SEQUENCE
         # The client's end has counted its SYN.

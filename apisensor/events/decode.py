@@ -23,6 +23,10 @@ ENDPOINTS_FIELDS = {
     **{"local_port": "H", "remote_port": "H", "unused": "I"},
 }
 """struct endpoints."""
+UNIX_IDENTITY_FIELDS = {"pair": "Q", "inode": "Q"}
+"""struct unix_identity, in the place of the local address."""
+UNIX_NAMES_FIELDS = {"local_length": "H", "remote_length": "H", "local": "108s", "remote": "108s"}
+"""struct unix_names."""
 NOTICE_FIELDS = {"time_ns": "Q", "pid": "I", "parent": "I", "uid": "I", "kind": "I", "length": "I", "unused": "I"}
 """struct notice without its text, which is last."""
 SKIP_FIELDS = {"flow": "Q", "below": "16s", "unused": "Q"}
@@ -34,9 +38,10 @@ def _struct(fields: Mapping[str, str]) -> struct.Struct:
 
 
 RECORD, ENDPOINTS, NOTICE, SKIP = map(_struct, (RECORD_FIELDS, ENDPOINTS_FIELDS, NOTICE_FIELDS, SKIP_FIELDS))
+UNIX_IDENTITY, UNIX_NAMES = map(_struct, (UNIX_IDENTITY_FIELDS, UNIX_NAMES_FIELDS))
 
 KIND_OPEN, KIND_BIND, KIND_CHUNK, KIND_GAP, KIND_END, KIND_CLOSE = 1, 2, 3, 4, 5, 6
-FLAG_TLS, FLAG_CALL_START = 1, 2
+FLAG_TLS, FLAG_CALL_START, FLAG_UNIX = 1, 2, 4
 
 _HEAD = RECORD.size
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"
@@ -54,6 +59,8 @@ def check_layouts(layouts: Mapping[str, Any]) -> None:
     for name, expected, whole in (
         ("layout_record", RECORD_FIELDS, True),
         ("layout_endpoints", ENDPOINTS_FIELDS, True),
+        ("layout_unix_identity", UNIX_IDENTITY_FIELDS, True),
+        ("layout_unix_names", UNIX_NAMES_FIELDS, True),
         ("layout_notice", NOTICE_FIELDS, False),
         ("skips", SKIP_FIELDS, True),
     ):
@@ -95,6 +102,25 @@ def _ipv6(raw: bytes) -> str:
     return f"{head}::{tail}"
 
 
+def unix_address(name: bytes, pair: int) -> Address:
+    """An end of a unix socket: a path, perhaps with a NUL byte behind it; a NUL byte and an abstract name, which is
+    written with @ as /proc/net/unix does it; or nothing."""
+    text = name.replace(b"\0", b"@") if name[:1] == b"\0" else name.rstrip(b"\0")
+    return Address(text.decode(errors="replace"), None, 0 if text else pair)
+
+
+def _unix_ends(record: memoryview) -> tuple[int, Address, Address]:
+    connection, identity, _, _, _, _ = ENDPOINTS.unpack_from(record, _HEAD)
+    pair, _ = UNIX_IDENTITY.unpack(identity)
+    local_length, remote_length, local, remote = UNIX_NAMES.unpack_from(record, _HEAD + ENDPOINTS.size)
+    return connection, unix_address(local[:local_length], pair), unix_address(remote[:remote_length], pair)
+
+
+def _ends(record: memoryview) -> tuple[int, Address, Address]:
+    connection, local, remote, local_port, remote_port, _ = ENDPOINTS.unpack_from(record, _HEAD)
+    return connection, address(local, local_port), address(remote, remote_port)
+
+
 def decode(record: memoryview) -> Event:
     """One ring record as an event. Raises LayoutError for a kind it does not know."""
     time_ns, flow, position, pid, length, kind, direction, flags, detail, _ = RECORD.unpack_from(record)
@@ -117,9 +143,7 @@ def decode(record: memoryview) -> Event:
     if kind == KIND_CLOSE:
         return Close(time_ns, pid, flow)
     if kind in (KIND_OPEN, KIND_BIND):
-        connection, local, remote, local_port, remote_port, _ = ENDPOINTS.unpack_from(record, _HEAD)
+        ends = _unix_ends(record) if flags & FLAG_UNIX else _ends(record)
         make = Open if kind == KIND_OPEN else Bind
-        return make(
-            time_ns, pid, flow, connection, address(local, local_port), address(remote, remote_port), _bindings[detail]
-        )
+        return make(time_ns, pid, flow, *ends, _bindings[detail])
     raise LayoutError(f"record of unknown kind {kind}")

@@ -35,7 +35,8 @@ class Cause(enum.IntEnum):
     CALL_LIMIT = 3
     """One call carried more than the kernel side copies of a call (settings `capture.call_limit`)."""
     NOT_IN_USER_MEMORY = 4
-    """The bytes never passed through user memory in a readable form (sendfile, splice, io_uring, sendmmsg)."""
+    """The bytes never passed through user memory (sendfile, splice), or it is not known where they lie there
+    (io_uring)."""
     SKIPPED = 5
     """The worker asked the kernel not to copy below a position (body beyond its limit, not HTTP)."""
     DETACHED = 6
@@ -65,8 +66,19 @@ class Address(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One end of a connection. IPv4-mapped IPv6 addresses are written as IPv4."""
 
     address: str
-    """IPv4 dotted or IPv6 compressed (RFC 5952)."""
-    port: int
+    """IPv4 dotted or IPv6 compressed (RFC 5952). Of a unix socket the name it is bound to: a path, @ and an abstract
+    name, or "" where it has none, as clients mostly have."""
+    port: int | None
+    """None of a unix socket."""
+    unnamed: int = 0
+    """Tells ends without a name apart: a number that both ends of their connection know. 0: the end has a name."""
+
+    @property
+    def text(self) -> str:
+        """With its port, IPv6 in brackets; unix:NAME of a unix socket."""
+        if self.port is None:
+            return f"unix:{self.address}"
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 class Open(msgspec.Struct, frozen=True, gc=False, tag="open"):

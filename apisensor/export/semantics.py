@@ -119,10 +119,10 @@ def server(authority: str | None, scheme: str, peer: Address | None) -> tuple[st
     """server.address and server.port.
 
     The address is what the client asked for, by name where it used one; the socket's where it did not say. A port that
-    was not named is the socket's where that is known, else the scheme's.
+    was not named is the socket's where that is known (a unix socket has none), else the scheme's.
     """
     if not authority:
-        return (peer.address, peer.port) if peer is not None else (None, None)
+        return (peer.address or None, peer.port) if peer is not None else (None, None)
     host, port = split_authority(authority)
     if port is None:
         port = peer.port if peer is not None else DEFAULT_PORT.get(scheme)

@@ -72,6 +72,7 @@ PEER_ADDRESS = StringAttribute("network.peer.address")
 PEER_PORT = IntAttribute("network.peer.port")
 LOCAL_ADDRESS = StringAttribute("network.local.address")
 LOCAL_PORT = IntAttribute("network.local.port")
+UNIX = StringAttribute("network.transport")("unix")
 PROTOCOL_NAME = StringAttribute("network.protocol.name")
 PROTOCOL_VERSION = StringAttribute("network.protocol.version")
 ERROR_TYPE = StringAttribute("error.type")
@@ -306,13 +307,23 @@ def _encode_found(auth_scheme: str | None, tls: Tls | None, kinds: tuple[str, ..
 
 
 def _encode_ends(client: Address | None, server: Address | None, client_side: bool) -> bytes:
-    """network.peer.*, network.local.*, and client.* of a server's span: the ends of the connection itself."""
+    """network.peer.*, network.local.*, and client.* of a server's span: the ends of the connection itself.
+    network.transport where it is not the one that HTTP has by default (TCP, and UDP for HTTP/3)."""
     peer, local = (server, client) if client_side else (client, server)
     encoded = b""
     if peer is not None:
-        encoded += PEER_ADDRESS(peer.address) + PEER_PORT(peer.port)
+        encoded += _encode_end(peer, PEER_ADDRESS, PEER_PORT)
         if not client_side:
-            encoded += CLIENT_ADDRESS(peer.address) + CLIENT_PORT(peer.port)
+            encoded += _encode_end(peer, CLIENT_ADDRESS, CLIENT_PORT)
+        if peer.port is None:
+            encoded += UNIX
     if local is not None:
-        encoded += LOCAL_ADDRESS(local.address) + LOCAL_PORT(local.port)
+        encoded += _encode_end(local, LOCAL_ADDRESS, LOCAL_PORT)
     return encoded
+
+
+def _encode_end(end: Address, address: StringAttribute, port: IntAttribute) -> bytes:
+    """A unix socket has no port, and mostly a name at one end only."""
+    if end.port is None:
+        return address(end.address) if end.address else b""
+    return address(end.address) + port(end.port)

@@ -26,7 +26,7 @@ def note(callers: dict[str, Caller], t: Transaction, service: str | None, wall_n
         identity, scheme = t.auth.identity, t.auth.scheme
     if service is None and t.side == "client" and t.process is not None:
         service = t.process.service
-    address = None if t.client is None else t.client.address
+    address = None if t.client is None else t.client.address or None
     key = identity or service or address or UNKNOWN
     caller = callers.get(key)
     if caller is None:

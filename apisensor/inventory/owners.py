@@ -45,11 +45,8 @@ def server_owner(t: Transaction) -> str:
 
 
 def address_of(server: Address | None) -> str:
-    """ "address:port", IPv6 in brackets."""
-    if server is None:
-        return UNKNOWN
-    host = f"[{server.address}]" if ":" in server.address else server.address
-    return f"{host}:{server.port}"
+    """ "address:port", IPv6 in brackets; "unix:NAME" of a unix socket."""
+    return UNKNOWN if server is None else server.text
 
 
 @lru_cache(AUTHORITIES)
@@ -105,13 +102,13 @@ class Served:
     """Which service of the node answers on which address, so that a client's view finds the server's templates."""
 
     def __init__(self) -> None:
-        self._owners: dict[tuple[str, str, int], str] = {}
+        self._owners: dict[tuple[str, str], str] = {}
 
     def note(self, t: Transaction, owner: str) -> None:
         """A server's view tells."""
         if t.server is None:
             return
-        key = (_place(t, t.server.address), t.server.address, t.server.port)
+        key = (_place(t, t.server), t.server.text)
         if key not in self._owners and len(self._owners) >= ADDRESSES:
             del self._owners[next(iter(self._owners))]
         self._owners[key] = owner
@@ -120,11 +117,11 @@ class Served:
         """The service that a client's view called; None: it is not known to be on this node."""
         if t.server is None:
             return None
-        return self._owners.get((_place(t, t.server.address), t.server.address, t.server.port))
+        return self._owners.get((_place(t, t.server), t.server.text))
 
 
-def _place(t: Transaction, address: str) -> str:
-    """Each pod, or container outside of one, has its own loopback addresses."""
-    if t.process is None or not (address.startswith("127.") or address == "::1"):
+def _place(t: Transaction, server: Address) -> str:
+    """Each pod, or container outside of one, has its own loopback addresses and its own paths."""
+    if t.process is None or not (server.port is None or server.address.startswith("127.") or server.address == "::1"):
         return ""
     return t.process.pod or t.process.container or ""

@@ -155,7 +155,9 @@ def _peer(t: PublicTransaction) -> str:
     return "unbound" if peer is None else _address(peer.address, peer.port)
 
 
-def _address(address: str, port: int) -> str:
+def _address(address: str, port: int | None) -> str:
+    if port is None:
+        return f"unix:{visible(address)}"
     return f"[{visible(address)}]:{port}" if ":" in address else f"{visible(address)}:{port}"
 
 

@@ -12,7 +12,7 @@ class Peer(msgspec.Struct, frozen=True):
     """One end of a connection."""
 
     address: str
-    port: int
+    port: int | None
 
 
 class PublicTransaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="transaction"):

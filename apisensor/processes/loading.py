@@ -47,6 +47,7 @@ def load(settings: Settings) -> Kernel:
             "RING_PAGES": settings.capture.ring_bytes // PAGE,
             "MAX_WORKERS": MAX_WORKERS,
             "MAX_CONNECTIONS": settings.capture.max_connections,
+            "MAX_UNIX_CONNECTIONS": settings.capture.max_unix_connections,
             "MAX_TLS_SESSIONS": settings.capture.max_tls_sessions,
             "SKIP_SLOTS": SKIP_SLOTS,
         },

@@ -236,6 +236,8 @@ class Open(google.protobuf.message.Message):
     REMOTE_PORT_FIELD_NUMBER: builtins.int
     BINDING_FIELD_NUMBER: builtins.int
     FROM_START_FIELD_NUMBER: builtins.int
+    UNIX_FIELD_NUMBER: builtins.int
+    UNNAMED_FIELD_NUMBER: builtins.int
     time_ns: builtins.int
     pid: builtins.int
     flow: builtins.int
@@ -247,6 +249,10 @@ class Open(google.protobuf.message.Message):
     binding: global___Binding.ValueType
     from_start: builtins.bool
     """The connection was seen being made: position 0 of both directions is its first byte."""
+    unix: builtins.bool
+    """A unix socket: addresses are the names that the ends are bound to, and there are no ports."""
+    unnamed: builtins.int
+    """Of ends without a name: a number that both ends of their connection know."""
     def __init__(
         self,
         *,
@@ -260,8 +266,10 @@ class Open(google.protobuf.message.Message):
         remote_port: builtins.int = ...,
         binding: global___Binding.ValueType = ...,
         from_start: builtins.bool = ...,
+        unix: builtins.bool = ...,
+        unnamed: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["binding", b"binding", "connection", b"connection", "flow", b"flow", "from_start", b"from_start", "local_address", b"local_address", "local_port", b"local_port", "pid", b"pid", "remote_address", b"remote_address", "remote_port", b"remote_port", "time_ns", b"time_ns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["binding", b"binding", "connection", b"connection", "flow", b"flow", "from_start", b"from_start", "local_address", b"local_address", "local_port", b"local_port", "pid", b"pid", "remote_address", b"remote_address", "remote_port", b"remote_port", "time_ns", b"time_ns", "unix", b"unix", "unnamed", b"unnamed"]) -> None: ...
 
 global___Open = Open
 
@@ -280,6 +288,8 @@ class Bind(google.protobuf.message.Message):
     REMOTE_ADDRESS_FIELD_NUMBER: builtins.int
     REMOTE_PORT_FIELD_NUMBER: builtins.int
     BINDING_FIELD_NUMBER: builtins.int
+    UNIX_FIELD_NUMBER: builtins.int
+    UNNAMED_FIELD_NUMBER: builtins.int
     time_ns: builtins.int
     pid: builtins.int
     flow: builtins.int
@@ -289,6 +299,9 @@ class Bind(google.protobuf.message.Message):
     remote_address: builtins.str
     remote_port: builtins.int
     binding: global___Binding.ValueType
+    unix: builtins.bool
+    """As in Open."""
+    unnamed: builtins.int
     def __init__(
         self,
         *,
@@ -301,8 +314,10 @@ class Bind(google.protobuf.message.Message):
         remote_address: builtins.str = ...,
         remote_port: builtins.int = ...,
         binding: global___Binding.ValueType = ...,
+        unix: builtins.bool = ...,
+        unnamed: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["binding", b"binding", "connection", b"connection", "flow", b"flow", "local_address", b"local_address", "local_port", b"local_port", "pid", b"pid", "remote_address", b"remote_address", "remote_port", b"remote_port", "time_ns", b"time_ns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["binding", b"binding", "connection", b"connection", "flow", b"flow", "local_address", b"local_address", "local_port", b"local_port", "pid", b"pid", "remote_address", b"remote_address", "remote_port", b"remote_port", "time_ns", b"time_ns", "unix", b"unix", "unnamed", b"unnamed"]) -> None: ...
 
 global___Bind = Bind
 

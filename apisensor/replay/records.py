@@ -64,8 +64,10 @@ def _write_ends(out: pb.Open | pb.Bind, event: Open | Bind) -> None:
     out.pid = event.pid
     out.flow = event.flow
     out.connection = event.connection
-    out.local_address, out.local_port = event.local.address, event.local.port
-    out.remote_address, out.remote_port = event.remote.address, event.remote.port
+    out.local_address, out.local_port = event.local.address, event.local.port or 0
+    out.remote_address, out.remote_port = event.remote.address, event.remote.port or 0
+    out.unix = event.local.port is None
+    out.unnamed = event.local.unnamed or event.remote.unnamed
     out.binding = pb.Binding.ValueType(event.binding.value)
 
 
@@ -149,6 +151,16 @@ def _read_header(record: pb.Record) -> RecordingHeader:
     )
 
 
+def _ends(read: pb.Open | pb.Bind) -> tuple[Address, Address]:
+    """Local and remote."""
+    if read.unix:
+        local, remote = (
+            Address(name, None, 0 if name else read.unnamed) for name in (read.local_address, read.remote_address)
+        )
+        return local, remote
+    return Address(read.local_address, read.local_port), Address(read.remote_address, read.remote_port)
+
+
 def _read_open(record: pb.Record) -> Open:
     read = record.open
     return Open(
@@ -156,8 +168,7 @@ def _read_open(record: pb.Record) -> Open:
         read.pid,
         read.flow,
         read.connection,
-        Address(read.local_address, read.local_port),
-        Address(read.remote_address, read.remote_port),
+        *_ends(read),
         Binding(read.binding),
         read.from_start,
     )
@@ -170,8 +181,7 @@ def _read_bind(record: pb.Record) -> Bind:
         read.pid,
         read.flow,
         read.connection,
-        Address(read.local_address, read.local_port),
-        Address(read.remote_address, read.remote_port),
+        *_ends(read),
         Binding(read.binding),
     )
 

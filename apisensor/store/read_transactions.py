@@ -203,7 +203,7 @@ def row_of(reading: Reading, body: bytes, endpoint: bytes | str | None) -> Trans
         route=route,
         status=t.status,
         duration_ms=t.duration_ms,
-        client=None if t.client is None else t.client.address,
+        client=None if t.client is None else t.client.address or None,
         identity=identity if identity is not None else t.login_identity,
         endpoint=today,
         complete=t.complete,

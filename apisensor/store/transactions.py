@@ -78,7 +78,7 @@ class Transactions:
                 (
                     seq, seq >> SEGMENT_BITS, packed, time_ns, item.counted, endpoint, service,
                     0 if t.status is None else t.status // 100, t.status, t.method,
-                    None if t.client is None else t.client.address, identity, login, pack(t.trace_id),
+                    None if t.client is None else t.client.address or None, identity, login, pack(t.trace_id),
                     None if t.path is None else t.path[:PATH_CHARACTERS],
                 )
             )  # fmt: skip

@@ -91,8 +91,8 @@ INCOMPLETE_REASONS = {
     "ring_full": "the ring buffer had no room",
     "copy_fault": "the kernel could not read the application's memory",
     "call_limit": "one call carried more than capture.call_limit bytes, and not only of a body whose end is known",
-    "not_in_user_memory": "bytes were sent without passing through user memory (sendfile, splice, io_uring), and not "
-    "only of a body whose end is known",
+    "not_in_user_memory": "bytes passed outside of user memory (sendfile, splice), or it is not known where they lie "
+    "in it (io_uring), and not only of a body whose end is known",
     "detached": "probes were off for a while",
     "segment_missing": "the packet capture lacks segments",
     "map_full": "a kernel map had no room",

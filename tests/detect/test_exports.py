@@ -83,6 +83,8 @@ def test_ocsf_says_who_and_where() -> None:
     assert ocsf.ocsf(grown)["activity_name"] == "Update"
     v6 = ocsf.ocsf(msgspec.structs.replace(finding, server="[2001:db8::1]:443"))
     assert v6["evidences"][0]["dst_endpoint"]["ip"] == "2001:db8::1"
+    unix = ocsf.ocsf(msgspec.structs.replace(finding, server="unix:/run/a:1.socket", service=None))
+    assert unix["evidences"][0]["dst_endpoint"] == {"name": "unix:/run/a:1.socket"}
 
 
 def test_the_schema_refuses_what_is_wrong() -> None:

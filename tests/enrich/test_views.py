@@ -57,6 +57,22 @@ def test_repeated_calls_on_one_connection_pair_in_their_order() -> None:
     assert told(views.offer(call("server", 1), 0)) == [("server1", True, "client1b"), ("client1b", False, "server1")]
 
 
+def test_unix_sockets_of_one_server_are_told_apart() -> None:
+    """Their clients have no name; each has a number that the server's view of the same connection has too."""
+
+    def at(side: str, number: int, pair: int) -> Transaction:
+        made = call(side, number)
+        made.client, made.server = Address("", None, pair), Address("/run/shop.socket", None)
+        made.path = "/same"
+        return made
+
+    views = Views()
+    assert views.offer(at("server", 1, 11), 0) == []
+    assert views.offer(at("client", 2, 22), 0) == []
+    assert told(views.offer(at("client", 1, 11), 0)) == PAIR
+    assert told(views.offer(at("server", 2, 22), 0)) == [("server2", True, "client2"), ("client2", False, "server2")]
+
+
 def test_streams_of_one_connection_are_told_apart() -> None:
     views = Views()
     streams = [call("client", 1), call("client", 1)]

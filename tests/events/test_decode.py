@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from apisensor.capture import counters, observer
 from apisensor.events import decode as decoder
-from apisensor.events.decode import ENDPOINTS, RECORD, LayoutError, address, check_layouts, decode
+from apisensor.events.decode import (
+    ENDPOINTS,
+    RECORD,
+    UNIX_IDENTITY,
+    UNIX_NAMES,
+    LayoutError,
+    address,
+    check_layouts,
+    decode,
+)
 from apisensor.events.model import Address, Bind, Binding, Cause, Chunk, Close, Direction, End, Gap, Open
 
 BPF = Path(__file__).parents[2] / "bpf"
@@ -46,7 +55,7 @@ def test_kinds_and_flags_are_those_of_the_kernel_side() -> None:
     }
     assert _enum("event.h", "DIRECTION") == {member.name: member.value for member in Direction}
     flags = _enum("event.h", "FLAG")
-    assert flags == {"TLS": decoder.FLAG_TLS, "CALL_START": decoder.FLAG_CALL_START}
+    assert flags == {"TLS": decoder.FLAG_TLS, "CALL_START": decoder.FLAG_CALL_START, "UNIX": decoder.FLAG_UNIX}
 
 
 def test_notices_are_those_of_the_kernel_side() -> None:
@@ -92,6 +101,31 @@ def test_the_other_kinds() -> None:
     assert decode(memoryview(_record(6))) == Close(1000, 99, 7)
 
 
+STALE = b"left over from another record" * 4
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (b"/run/shop.socket\0", "/run/shop.socket"),
+        (b"/run/no-nul", "/run/no-nul"),
+        (b"/" + b"x" * 107, "/" + "x" * 107),
+        (b"relative", "relative"),
+        (b"\0abstract\0name", "@abstract@name"),
+        (b"/run/\xff\0", "/run/\ufffd"),
+    ],
+)
+def test_ends_of_unix_sockets_have_names_and_no_ports(raw: bytes, name: str) -> None:
+    """And an end without a name has the number that both ends know."""
+    ends = ENDPOINTS.pack(5, UNIX_IDENTITY.pack(77, 12), bytes(16), 0, 0, 0)
+    server = UNIX_NAMES.pack(len(raw), 0, (raw + STALE)[:108], STALE[:108])
+    client = UNIX_NAMES.pack(0, len(raw), STALE[:108], (raw + STALE)[:108])
+    named, unnamed = Address(name, None), Address("", None, 77)
+    assert decode(memoryview(_record(1, flags=4) + ends + server)) == Open(1000, 99, 7, 5, named, unnamed)
+    found = decode(memoryview(_record(2, flags=5, detail=2) + ends + client + b"more room in the ring"))
+    assert found == Bind(1000, 99, 7, 5, unnamed, named, Binding.NESTED)
+
+
 def test_an_unknown_kind_is_said() -> None:
     with pytest.raises(LayoutError, match="kind 77"):
         decode(memoryview(_record(77)))
@@ -127,6 +161,8 @@ def test_another_layout_is_refused(change: Callable[[dict[str, str]], dict[str, 
     layouts = {
         "layout_record": _layout(decoder.RECORD_FIELDS),
         "layout_endpoints": _layout(decoder.ENDPOINTS_FIELDS),
+        "layout_unix_identity": _layout(decoder.UNIX_IDENTITY_FIELDS),
+        "layout_unix_names": _layout(decoder.UNIX_NAMES_FIELDS),
         "layout_notice": _layout({**decoder.NOTICE_FIELDS, "text": "1024s"}),
         "skips": _layout(decoder.SKIP_FIELDS),
     }

@@ -82,9 +82,7 @@ def call(**changes: Any) -> Transaction:
 
 def numbered(n: int, **changes: Any) -> Transaction:
     """The n-th of many distinct calls, each the root of its own trace."""
-    return call(
-        trace_id=f"{n + 1:032x}", span_id=f"{n + 1:016x}", parent_span_id=None, path=f"/items/{n}", **changes
-    )
+    return call(trace_id=f"{n + 1:032x}", span_id=f"{n + 1:016x}", parent_span_id=None, path=f"/items/{n}", **changes)
 
 
 _text = st.text(max_size=40)
@@ -93,7 +91,9 @@ _size = st.integers(0, 2**40)
 _name = st.one_of(st.none(), st.sampled_from(["User-Agent", "user-agent", "X-Tenant", "x-tenant", "Accept"]), _text)
 _headers = st.one_of(st.none(), st.lists(st.tuples(_name, st.one_of(st.none(), _text)), max_size=6))
 _addresses = st.one_of(
-    st.none(), st.builds(Address, st.sampled_from(["10.0.0.1", "2001:db8::1", "::1"]), st.integers(0, 65535))
+    st.none(),
+    st.builds(Address, st.sampled_from(["10.0.0.1", "2001:db8::1", "::1"]), st.integers(0, 65535)),
+    st.sampled_from([Address("/run/shop.socket", None), Address("", None, 1), Address("@abstract", None)]),
 )
 _authorities = st.one_of(
     st.none(),

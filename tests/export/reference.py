@@ -48,7 +48,7 @@ def host_and_port(authority: str) -> tuple[str, str]:
 
 def server_of(t: Transaction) -> tuple[str | None, int | None]:
     if not t.authority:
-        return (t.server.address, t.server.port) if t.server else (None, None)
+        return (t.server.address or None, t.server.port) if t.server else (None, None)
     host, digits = host_and_port(t.authority)
     if digits and all("0" <= c <= "9" for c in digits) and len(digits) < 6 and int(digits) < 65536:
         return host, int(digits)
@@ -92,11 +92,12 @@ def attributes(t: Transaction, capture: Sequence[str] = ()) -> dict[str, Any]:
         "url.full": None if t.path is None else url_full(t, path),
         "server.address": address,
         "server.port": port,
-        "client.address": None if client or not peer else peer.address,
+        "client.address": None if client or not peer else peer.address or None,
         "client.port": None if client or not peer else peer.port,
-        "network.peer.address": peer and peer.address,
+        "network.transport": "unix" if peer and peer.port is None else None,
+        "network.peer.address": (peer and peer.address) or None,
         "network.peer.port": peer and peer.port,
-        "network.local.address": local and local.address,
+        "network.local.address": (local and local.address) or None,
         "network.local.port": local and local.port,
         "network.protocol.name": "http" if t.protocol in versions else t.protocol,
         "network.protocol.version": versions.get(t.protocol),

@@ -277,9 +277,9 @@ def test_both_views_of_a_call_have_one_route() -> None:
     assert (server.route, client.route, elsewhere.route) == ("/users/{id}", "/users/{id}", None)
 
 
-def test_loopback_addresses_are_each_containers_own() -> None:
+@pytest.mark.parametrize("local", [Address("127.0.0.1", 80), Address("/run/shop.socket", None)])
+def test_loopback_addresses_and_paths_are_each_containers_own(local: Address) -> None:
     inventory = Inventory(MAX_ENDPOINTS, 30)
-    local = Address("127.0.0.1", 80)
     inventory.observe(
         call(path="/users/17", side="server", server=local, process=Process(1, service="a", container="c1"))
     )

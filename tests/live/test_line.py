@@ -60,6 +60,8 @@ def test_the_view_has_every_documented_field() -> None:
         ({"incomplete_reason": "ring_full"}, "!ring_full"),
         ({"anomalies": ["header-bytes-limit"]}, "~header-bytes-limit"),
         ({"grpc_status": 14}, "200 grpc:14"),
+        ({"server": Address("/run/\x1b.socket", None)}, "unix:/run/\\x1b.socket"),
+        ({"side": "server", "client": Address("", None, 7)}, "http/1.1 unix:"),
         ({"method": None, "path": None}, "? 🔒 api.example.com?"),
         ({"process": Process(pid=7, executable="/usr/sbin/nginx")}, "nginx/7"),
         ({"process": Process(pid=7)}, "?/7"),

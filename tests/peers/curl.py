@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote
 
 import msgspec
 
@@ -65,7 +66,8 @@ class Curl:
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
-        self._base = base
+        self._unix = unquote(base.removeprefix("http+unix://")) if base.startswith("http+unix:") else ""
+        self._base = "http://localhost" if self._unix else base
         self._certificate = certificate
         self._protocol = protocol
         self._concurrency = concurrency
@@ -93,6 +95,8 @@ class Curl:
             f"cacert = {_quoted(str(self._certificate))}",
             "max-time = 60",
         ]
+        if self._unix:
+            lines.append(f"unix-socket = {_quoted(self._unix)}")
         if request.size:
             content = self.directory / f"content-{request.n}"
             content.write_bytes(request.content)
@@ -125,8 +129,8 @@ class Curl:
                     request_size=request.size if chunked else said.size_upload,
                     response_size=said.size_download,
                     pid=pid,
-                    local=End(said.local_ip, said.local_port),
-                    remote=End(said.remote_ip, said.remote_port),
+                    local=End("", None) if self._unix else End(said.local_ip, said.local_port),
+                    remote=End(self._unix, None) if self._unix else End(said.remote_ip, said.remote_port),
                     protocol=_PROTOCOLS[said.http_version],
                     tls=said.scheme == "HTTPS",
                     time=done,

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from string import Template
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -25,12 +26,15 @@ _CONTINUE = len("HTTP/1.1 100 Continue\r\n\r\n")
 _PIECE = 1000
 """Bytes a text is composed of: a word of the configuration cannot be longer than 4,096."""
 
-LOG_FORMAT = """log_format call escape=json '{"time":$msec,"pid":$pid,"method":"$request_method","path":"$request_uri",'
+LOG_FORMAT = """map $remote_addr $client_port { default $remote_port; "unix:" ""; }
+    map $server_addr $own_port { default $server_port; ~^unix: ""; }
+    log_format call escape=json '{"time":$msec,"pid":$pid,"method":"$request_method","path":"$request_uri",'
         '"status":$status,"content_length":"$content_length","body_bytes_sent":$body_bytes_sent,'
-        '"expect":"$http_expect","remote_addr":"$remote_addr","remote_port":$remote_port,'
-        '"server_addr":"$server_addr","server_port":$server_port,"server_protocol":"$server_protocol",'
+        '"expect":"$http_expect","remote_addr":"$remote_addr","remote_port":"$client_port",'
+        '"server_addr":"$server_addr","server_port":"$own_port","server_protocol":"$server_protocol",'
         '"https":"$https"}';"""
-"""One line of JSON for each call; read by `read_log`."""
+"""One line of JSON for each call; read by `read_log`. Ports of unix sockets, for which nginx writes what lies in memory
+there, are left out."""
 
 _CONFIGURATION = Template(
     """\
@@ -69,6 +73,7 @@ http {
         listen [::1]:$h2c http2;
         listen 127.0.0.1:$tls ssl http2;
         listen [::1]:$tls ssl http2;
+        $unix
         location / {
             root $prefix/none;
             mirror /read;
@@ -102,9 +107,10 @@ class _Entry(msgspec.Struct):
     body_bytes_sent: int
     expect: str
     remote_addr: str
-    remote_port: int
+    remote_port: int | str
+    """"" of a unix socket, as the other port."""
     server_addr: str
-    server_port: int
+    server_port: int | str
     server_protocol: str
     https: str
 
@@ -126,12 +132,17 @@ def _call(entry: _Entry) -> Call:
         request_size=int(entry.content_length or 0),
         response_size=entry.body_bytes_sent - interim,
         pid=entry.pid,
-        local=End(entry.server_addr, entry.server_port),
-        remote=End(entry.remote_addr, entry.remote_port),
+        local=_end(entry.server_addr, entry.server_port),
+        remote=_end(entry.remote_addr, entry.remote_port),
         protocol=_PROTOCOLS[entry.server_protocol],
         tls=entry.https == "on",
         time=entry.time,
     )
+
+
+def _end(address: str, port: int | str) -> End:
+    """nginx writes unix:PATH, and unix: for an end without a name."""
+    return End(address.removeprefix("unix:"), int(port) if port else None)
 
 
 def read_log(log: Path) -> list[Call]:
@@ -169,6 +180,7 @@ def write_configuration(
     *,
     workers: int = 1,
     sendfile: bool = False,
+    unix: str = "",
 ) -> Path:
     """Writes nginx.conf, the certificate and the files it serves into `directory`; returns the configuration's path."""
     files = directory / "files"
@@ -193,6 +205,7 @@ def write_configuration(
         plain=ports.plain,
         h2c=ports.h2c,
         tls=ports.tls,
+        unix=f"listen unix:{unix};" if unix else "",
         piece="y" * _PIECE,
         texts="\n        ".join(texts),
         answers="\n            ".join(answers),
@@ -209,11 +222,22 @@ def write_configuration(
 class Nginx:
     """A running nginx. `calls()` reads what it has logged so far."""
 
-    def __init__(self, directory: Path, certificate: Certificate, *, workers: int = 1, sendfile: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        certificate: Certificate,
+        *,
+        workers: int = 1,
+        sendfile: bool = False,
+        unix: str = "",
+    ) -> None:
+        """`unix`: path of a unix socket that it listens on besides, with HTTP/1.1 in plaintext."""
         self.directory = directory
         self.ports = Ports.free()
         directory.mkdir(parents=True, exist_ok=True)
-        configuration = write_configuration(directory, certificate, self.ports, workers=workers, sendfile=sendfile)
+        configuration = write_configuration(
+            directory, certificate, self.ports, workers=workers, sendfile=sendfile, unix=unix
+        )
         executable = program("nginx", "APISENSOR_TEST_NGINX")
         command = [executable, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
         self._peer = Peer(command, directory / "nginx.stderr")
@@ -246,6 +270,8 @@ class Nginx:
 
 
 def url(address: str, port: int, tls: bool) -> str:
-    """A URL without path for a numeric address."""
+    """A URL without path for a numeric address, or for the path of a unix socket, where the port says nothing."""
+    if address.startswith("/"):
+        return f"http+unix://{quote(address, safe='')}"
     host = f"[{address}]" if ":" in address else address
     return f"{'https' if tls else 'http'}://{host}:{port}"

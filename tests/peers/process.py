@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +84,11 @@ def free_port(address: str) -> int:
                 continue
             return port
     raise PeerError(f"no free port on {address} from {_PORTS.start} to {_PORTS.stop - 1}")
+
+
+def unix_path() -> str:
+    """A path for a unix socket that nobody has: a short one, as the kernel takes 107 bytes."""
+    return str(Path(tempfile.gettempdir()) / f"apisensor-{os.getpid()}-{next(_given)}.socket")
 
 
 def listens(address: str, port: int) -> bool:

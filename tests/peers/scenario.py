@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -27,7 +27,7 @@ from tests.peers.nginx import Nginx, url
 from tests.peers.openssl import openssl_1_1_1
 from tests.peers.pipe import Pipe
 from tests.peers.plan import Request, new_run, plan, plan_of_sizes
-from tests.peers.process import Peer, node, read_calls, wait_until
+from tests.peers.process import Peer, node, read_calls, unix_path, wait_until
 from tests.peers.proxied import Gateway, NginxProxy
 from tests.truth import Call
 
@@ -90,7 +90,7 @@ class Scenario:
     keep: bool = True
     """Connections are kept for the next call."""
     address: str = "127.0.0.1"
-    """That the client connects to."""
+    """That the client connects to; "unix": the path of a unix socket."""
     listen: str = ""
     """Programs only: that the server listens on, where it is another ("::": of both families, IPv4 mapped)."""
     count: int = 1000
@@ -101,10 +101,10 @@ class Scenario:
     """nginx only."""
     sizes: tuple[int, ...] = ()
     """One request of each of these sizes instead of the mix. Not for nginx, whose contents are made ahead."""
-    library: Literal["openssl", "openssl-1.1.1", "gnutls", "none"] = "openssl"
-    """Of native peers."""
+    library: Literal["openssl", "openssl-1.1.1", "gnutls", "none", "sockets"] = "openssl"
+    """Of native peers; in plaintext "none", or "sockets", where the way names system calls."""
     way: str = ""
-    """How native peers call their library: a name of programs/native.py."""
+    """How native peers call their library: a name of programs/native.py or sockets.py."""
     serving: Literal["threads", "fork", "pass"] = "threads"
     """Native server only: what a connection is served by."""
     views: int = 2
@@ -152,6 +152,9 @@ class Run:
             self.requests = plan(scenario.name, scenario.count, new_run())
         directory.mkdir(parents=True, exist_ok=True)
         self.certificate = certificate = certificates.make(directory.parent / "certificate")
+        # Each run has a path of its own.
+        self.address = scenario.address if scenario.address != "unix" else unix_path()
+        scenario = replace(scenario, address=self.address)
         self.server: Server = _SERVERS[scenario.server](scenario, directory / "server", certificate)
         try:
             base = self.server.base(scenario.address, scenario.protocol, scenario.tls)
@@ -179,6 +182,8 @@ class Run:
     def stop(self) -> None:
         self.client.stop()
         self.server.stop()
+        if self.address.startswith("/"):
+            Path(self.address).unlink(missing_ok=True)
 
     def __enter__(self) -> Run:
         return self
@@ -210,7 +215,8 @@ class _ProgramServer:
         }
         self._peer = Peer([*_program(name or f"{scenario.server}_server"), _json(options)], directory / "stderr")
         try:
-            self._port = int(self._peer.wait_ready()[0])
+            port = self._peer.wait_ready()
+            self._port = int(port[0]) if port else 0  # none of a unix socket
         except BaseException:
             self._peer.stop()
             raise
@@ -327,7 +333,8 @@ def _json(options: dict[str, Any]) -> str:
 
 
 def _nginx(scenario: Scenario, directory: Path, certificate: Certificate) -> Server:
-    return Nginx(directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile)
+    unix = scenario.address if scenario.address.startswith("/") else ""
+    return Nginx(directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile, unix=unix)
 
 
 def _curl(scenario: Scenario, directory: Path, certificate: Certificate, base: str) -> Curl:

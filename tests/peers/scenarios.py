@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.peers.plan import EDGES
 from tests.peers.scenario import Scenario
+
+
+def _sockets(name: str, way: str, **options: Any) -> Scenario:
+    """Native peers that use sockets directly, in plaintext."""
+    return Scenario(name, "native", "native", tls=False, library="sockets", way=way, concurrency=4, **options)
+
 
 SCENARIOS = [
     # curl to nginx: OpenSSL on the socket on both ends.
@@ -67,6 +75,29 @@ SCENARIOS = [
     Scenario("node-nginx-h2-50", "nginx", "node", "h2", concurrency=50),
     Scenario("requests-node-50", "node", "requests", concurrency=50),
     Scenario("aiohttp-nginx-50", "nginx", "aiohttp", concurrency=50),
+    # Sockets used directly, by every system call that moves their bytes; content that is never in user memory.
+    *(
+        _sockets(f"sockets-{way}", way)
+        for way in (
+            *("read-write", "send-recv", "messages", "vectors", "several", "zero-copy"),
+            *("splice", "sendfile", "uring"),
+        )
+    ),
+    # Served by a child of the process that accepted, or by one that was passed the connection; descriptors and
+    # addresses of sockets that are soon used again.
+    _sockets("sockets-fork", "vectors", serving="fork", count=300),
+    _sockets("sockets-pass", "messages", serving="pass", count=300),
+    _sockets("sockets-new", "several", keep=False),
+    # Unix sockets.
+    Scenario("unix-curl-nginx-50", "nginx", "curl", tls=False, address="unix", concurrency=50, workers=2),
+    Scenario("unix-curl-nginx-new", "nginx", "curl", tls=False, address="unix", keep=False, sendfile=True),
+    Scenario("unix-httpx-uvicorn-50", "uvicorn", "httpx", tls=False, address="unix", concurrency=50),
+    Scenario("unix-node-50", "node", "node", tls=False, address="unix", concurrency=50, keep=False),
+    Scenario("unix-node-h2c-50", "node", "node", "h2", tls=False, address="unix", concurrency=50),
+    _sockets("unix-several", "several", address="unix", count=300),
+    _sockets("unix-vectors-fork", "vectors", address="unix", serving="fork", count=300),
+    _sockets("unix-messages-pass", "messages", address="unix", serving="pass", keep=False, count=300),
+    _sockets("unix-sendfile", "sendfile", address="unix", count=300),
     # OpenSSL 3 called directly, in every way that a session is bound to its socket, read, written and used again.
     *(
         Scenario(f"openssl-{way}", "native", "native", way=way, concurrency=4)

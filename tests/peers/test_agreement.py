@@ -21,6 +21,8 @@ def test_both_peers_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> No
     assert {(call.method, call.path) for call in clients} == planned
     assert {call.protocol for call in truth.calls} == {scenario.protocol}
     assert {call.tls for call in truth.calls} == {scenario.tls}
+    if scenario.address == "unix":
+        return  # clients have no name
     connections = {call.client for call in clients}
     if scenario.client == "curl-each" or not scenario.keep:
         # A port may be used again once its connection is gone.
@@ -34,7 +36,7 @@ def test_both_peers_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> No
 def test_all_peers_on_the_way_log_the_same_calls(scenario: Scenario, tmp_path: Path) -> None:
     truth = scenario.run(tmp_path / scenario.name)
     planned = {(request.method, request.path) for request in truth.requests}
-    legs: dict[int, list[Call]] = {}
+    legs: dict[int | None, list[Call]] = {}
     for call in truth.calls:
         legs.setdefault(call.server.port, []).append(call)
     assert len(legs) == 2

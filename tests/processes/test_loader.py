@@ -26,6 +26,7 @@ PARAMETERS = {
         "RING_PAGES": 16,
         "MAX_WORKERS": MAX_WORKERS,
         "MAX_CONNECTIONS": 1024,
+        "MAX_UNIX_CONNECTIONS": 1024,
         "MAX_TLS_SESSIONS": 1024,
         "SKIP_SLOTS": SKIP_SLOTS,
     },
@@ -123,6 +124,25 @@ def test_every_line_keeps_its_place() -> None:
         for at, line in found_lines.items():
             if line.strip() and at <= len(real):
                 assert line == real[at - 1], f"{file}:{at}"
+
+
+def test_without_unix_sockets_in_the_kernel_s_types(capsys: pytest.CaptureFixture[str]) -> None:
+    """CONFIG_UNIX=m: everything else is captured, and one line says so."""
+
+    class Partial(loader.Btf):
+        def __init__(self) -> None:
+            pass
+
+        def offset(self, structure: str, path: str) -> int:
+            if structure == "unix_sock":
+                raise loader.LoaderError(f"no unix_sock.{path}")
+            return 8
+
+    macros = loader.unix_macros(Partial(), 1024)
+    assert macros["MAX_UNIX_CONNECTIONS"] == 0
+    assert capsys.readouterr().err == "apisensor: unix sockets are not captured: no unix_sock.peer\n"
+    assert loader.unix_macros(Partial(), 0)["MAX_UNIX_CONNECTIONS"] == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_it_runs_on_the_standard_library_alone() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.peers.plan import new_run
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -23,11 +24,14 @@ ROUNDS = 10
 class Talk:
     """A connection of this process with itself, on which each block is sent back."""
 
-    def __init__(self) -> None:
-        self._listening = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, family: socket.AddressFamily) -> None:
+        self._listening = socket.socket(family)
+        self._listening.bind(("127.0.0.1", 0) if family == socket.AF_INET else f"\0{new_run()}")
+        self._listening.listen()
         self._server = threading.Thread(target=self._echo)
         self._server.start()
-        self._client = socket.create_connection(self._listening.getsockname())
+        self._client = socket.socket(family)
+        self._client.connect(self._listening.getsockname())
         self.moved = 0
         """Bytes that were sent and received at both ends."""
 
@@ -51,9 +55,10 @@ class Talk:
         self._listening.close()
 
 
-def test_the_payload_is_left_in_the_kernel_and_counted() -> None:
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+def test_the_payload_is_left_in_the_kernel_and_counted(family: socket.AddressFamily) -> None:
     """By the bytes of this process: whatever else the node does is no part of them."""
-    talk = Talk()
+    talk = Talk(family)
     try:
         with Sensor() as sensor:
 

@@ -85,7 +85,15 @@ def test_nothing_was_lost(sensor: Sensor) -> None:
 
 def test_the_syscall_back_end_gives_the_same(tmp_path: Path) -> None:
     """The walk of the file table, for kernels before 6.3: the same contract, the same result."""
-    names = ("curl-nginx", "node-h2c-50", "aiohttp-50", "requests-threads-plain-50", "go-50", "gnutls-50")
+    names = (
+        "curl-nginx",
+        "node-h2c-50",
+        "aiohttp-50",
+        "requests-threads-plain-50",
+        "go-50",
+        "gnutls-50",
+        "unix-vectors-fork",
+    )
     chosen = [scenario for scenario in SCENARIOS if scenario.name in names]
     assert len(chosen) == len(names)
     with Sensor(settings=["capture.backend=syscall"]) as running:

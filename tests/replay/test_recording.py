@@ -42,6 +42,8 @@ CLIENT, SERVER = Address("2001:db8::1", 40000), Address("192.0.2.1", 443)
 EVENTS: list[Event] = [
     Open(10, 4, 2**63, 7, CLIENT, SERVER, Binding.SOCKET, True),
     Bind(11, 4, 2**63, 7, CLIENT, SERVER, Binding.CIPHERTEXT),
+    Open(11, 5, 1, 8, Address("", None, 2**64 - 1), Address("/run/caf\u00e9.socket", None)),
+    Bind(11, 5, 1, 8, Address("@abstract", None), Address("", None, 77), Binding.NESTED),
     Chunk(12, 4, 2**63, Direction.SEND, 0, b"GET / HTTP/1.1\r\n\r\n", True),
     Chunk(13, 4, 2**63, Direction.RECEIVE, 2**40, b"\0" * 20_000, False, False),
     Gap(14, 4, 2**63, Direction.SEND, 18, None, Cause.DETACHED),

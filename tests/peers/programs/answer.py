@@ -48,6 +48,11 @@ def span_of(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
+def _unix(name: str | bytes) -> End:
+    """Python has paths as text and abstract names, which begin with a NUL byte, as bytes."""
+    return End(name if isinstance(name, str) else name.decode().replace("\0", "@"), None)
+
+
 class CallLog:
     """Appends calls to a file, one line each, whole lines at once: threads may share it."""
 
@@ -62,11 +67,14 @@ class CallLog:
         status: int,
         sizes: tuple[int, int],
         pid: int,
-        ends: tuple[tuple[Any, ...], tuple[Any, ...]],
+        ends: tuple[Any, Any],
         tls: bool,
     ) -> None:
-        """`sizes`: request and response content; `ends`: getsockname() and getpeername() of the connection."""
-        (local, remote) = (End(end[0], end[1]) for end in ends)
+        """`sizes`: request and response content; `ends`: getsockname() and getpeername() of the connection, of unix
+        sockets the name alone, or None."""
+        (local, remote) = (
+            End(end[0], end[1]) if end and not isinstance(end, str | bytes) else _unix(end or "") for end in ends
+        )
         self.append(Call(role, method, path, status, *sizes, pid, local, remote, "http/1.1", tls, time.time()))
 
     def append(self, call: Call) -> None:

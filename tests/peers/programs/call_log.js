@@ -25,8 +25,11 @@ class CallLog {
   }
 }
 
-// Both ends of a connection, to be read while it is open.
-function ends(socket) {
+// Both ends of a connection, to be read while it is open. Of a unix socket Node.js has no names to tell: they are given.
+function ends(socket, local, remote) {
+  if (socket.remoteAddress === undefined && socket.remotePort === undefined) {
+    return { local: { address: local, port: null }, remote: { address: remote, port: null } };
+  }
   return {
     local: { address: socket.localAddress, port: socket.localPort },
     remote: { address: socket.remoteAddress, port: socket.remotePort },

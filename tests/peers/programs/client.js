@@ -5,11 +5,13 @@ const fs = require('fs');
 const http = require('http');
 const http2 = require('http2');
 const https = require('https');
+const net = require('net');
 const { CallLog, ends } = require('./call_log.js');
 
 const options = JSON.parse(process.argv[2]);
 const log = new CallLog(options.log);
-const base = new URL(options.base);
+const unix = options.base.startsWith('http+unix:') ? decodeURIComponent(options.base.slice('http+unix://'.length)) : '';
+const base = new URL(unix ? 'http://localhost' : options.base);
 const tls = base.protocol === 'https:';
 const ca = fs.readFileSync(options.certificate);
 const PIECE = 10000;
@@ -39,11 +41,11 @@ function http1() {
     else if (planned.size) headers['Content-Length'] = planned.size;
     if (planned.expect) headers.Expect = '100-continue';
     const request = client.request({
-      host: base.hostname.replace(/[[\]]/g, ''), port: base.port, path: planned.path, method: planned.method, headers, agent, ca,
+      ...(unix ? { socketPath: unix } : { host: base.hostname.replace(/[[\]]/g, ''), port: base.port }), path: planned.path, method: planned.method, headers, agent, ca,
     });
     request.on('error', reject);
     request.on('response', (response) => {
-      const connection = ends(response.socket);
+      const connection = ends(response.socket, '', unix);
       let size = 0;
       response.on('error', reject);
       response.on('data', (piece) => { size += piece.length; });
@@ -65,7 +67,7 @@ function http1() {
 
 function connect() {
   return new Promise((resolve, reject) => {
-    const session = http2.connect(options.base, { ca });
+    const session = http2.connect(base, unix ? { createConnection: () => net.connect(unix) } : { ca });
     session.on('error', reject);
     session.on('connect', () => resolve(session));
   });
@@ -79,7 +81,7 @@ function http2Client() {
     await new Promise((resolve, reject) => {
       const headers = Object.fromEntries(planned.headers.map(([name, value]) => [name.toLowerCase(), value]));
       if (planned.size && !planned.chunked) headers['content-length'] = planned.size;
-      const connection = ends(session.socket);
+      const connection = ends(session.socket, '', unix);
       const stream = session.request({ ':method': planned.method, ':path': planned.path, ...headers },
         { endStream: planned.size === 0 });
       let status = 0;

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import msgspec
@@ -19,6 +20,7 @@ from tests.peers.programs.answer import CallLog
 OPTIONS: dict[str, Any] = msgspec.json.decode(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
 PIECE = 10_000
+UNIX = unquote(OPTIONS["base"].removeprefix("http+unix://")) if OPTIONS["base"].startswith("http+unix:") else ""
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:
@@ -28,10 +30,10 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 def _call(client: httpx.Client, request: Request) -> None:
     content: Any = _pieces(request.content) if request.chunked else (request.content or None)
-    url = OPTIONS["base"] + request.path
+    url = ("http://localhost" if UNIX else OPTIONS["base"]) + request.path
     with client.stream(request.method, url, content=content, headers=request.headers) as made:
         stream = made.extensions["network_stream"]
-        ends = (stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr"))
+        ends = ("", UNIX) if UNIX else tuple(map(stream.get_extra_info, ("client_addr", "server_addr")))
         size = sum(len(piece) for piece in made.iter_raw())
     tls = OPTIONS["base"].startswith("https:")
     sizes = (request.size, size)
@@ -44,7 +46,8 @@ def main() -> None:
     workers = OPTIONS["concurrency"]
     limits = httpx.Limits(max_connections=workers, max_keepalive_connections=workers if OPTIONS["keep"] else 0)
     context = ssl.create_default_context(cafile=OPTIONS["certificate"])
-    with httpx.Client(verify=context, limits=limits, trust_env=False, timeout=60) as client:
+    transport = httpx.HTTPTransport(uds=UNIX, limits=limits) if UNIX else None
+    with httpx.Client(verify=context, limits=limits, transport=transport, trust_env=False, timeout=60) as client:
         print("ready", flush=True)
         sys.stdin.readline()
         with ThreadPoolExecutor(workers) as pool:

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from tests.peers.programs import sockets
+
 _void, _int, _size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
 EARLY_BYTES = 16_384
 STEP = 100_000
@@ -459,13 +461,36 @@ class PlainSession(Session):
         self.connection.close()
 
 
-def make(options: dict[str, Any], key: str | None) -> OpenSsl | GnuTls | NoTls:
-    """The library that the options name ("openssl", "gnutls" or "none"), with the server's key or for a client."""
+AnySession = Session | sockets.Session
+
+
+def make(options: dict[str, Any], key: str | None) -> OpenSsl | GnuTls | NoTls | sockets.Sockets:
+    """The library that the options name ("openssl", "gnutls", or in plaintext "none" and "sockets", where the way names
+    system calls), with the server's key or for a client."""
     if options["library"] == "none":
         return NoTls()
+    if options["library"] == "sockets":
+        return sockets.Sockets(key is not None, options["way"])
     if options["library"] == "gnutls":
         return GnuTls(options["certificate"], key, options["way"])
     return OpenSsl(options["folder"], options["certificate"], key, options["way"])
+
+
+def listen(address: str) -> tuple[socket.socket, int | None]:
+    """A listening socket and its port; a unix socket where the address is a path, or @ and an abstract name."""
+    if not address.startswith(("/", "@")):
+        listener = socket.create_server((address, 0), backlog=256)
+        return listener, listener.getsockname()[1]
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address.replace("@", "\0", 1) if address.startswith("@") else address)
+    listener.listen(256)
+    return listener, None
+
+
+def at_once(connection: socket.socket) -> None:
+    """Small writes do not wait for acknowledgements."""
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def ready(port: int | None = None) -> None:

@@ -8,36 +8,40 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import h11
 import msgspec
 
 from tests.peers.plan import Request
 from tests.peers.programs.answer import CallLog
-from tests.peers.programs.native import OpenSsl, Session, make, options_from, ready
+from tests.peers.programs.native import AnySession, OpenSsl, at_once, make, options_from, ready
 
 OPTIONS = options_from(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
 PIECE = 10_000
+ENCRYPTED = OPTIONS["library"] not in ("none", "sockets")
 BASE = urlsplit(OPTIONS["base"])
 Ends = tuple[Any, Any]
 KEPT_CALLS = 25
 """Calls that a kept connection is used for: long enough to be kept, often enough another one."""
 
 
-def connect() -> tuple[Session, Ends]:
-    if OPTIONS["way"] == "unconnected":
+def connect() -> tuple[AnySession, Ends]:
+    if BASE.scheme == "http+unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(unquote(BASE.netloc))
+    elif OPTIONS["way"] == "unconnected":
         connection = socket.socket(socket.AF_INET)
     else:
         connection = socket.create_connection((BASE.hostname, BASE.port))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    at_once(connection)
     session = TLS.session(connection)
     return session, (connection.getsockname(), connection.getpeername())
 
 
-def call(session: Session, ends: Ends, http: h11.Connection, request: Request, last: bool) -> None:
-    headers = [("Host", BASE.netloc), *request.headers]
+def call(session: AnySession, ends: Ends, http: h11.Connection, request: Request, last: bool) -> None:
+    headers = [("Host", "localhost" if BASE.scheme == "http+unix" else BASE.netloc), *request.headers]
     if request.chunked:
         headers.append(("Transfer-Encoding", "chunked"))
     elif request.size:
@@ -65,16 +69,7 @@ def call(session: Session, ends: Ends, http: h11.Connection, request: Request, l
             break
         elif isinstance(event, h11.ConnectionClosed):
             raise ConnectionResetError(request.path)
-    LOG.write(
-        "client",
-        request.method,
-        request.path,
-        status,
-        (request.size, size),
-        os.getpid(),
-        ends,
-        OPTIONS["library"] != "none",
-    )
+    LOG.write("client", request.method, request.path, status, (request.size, size), os.getpid(), ends, ENCRYPTED)
 
 
 def work(share: list[Request]) -> None:

@@ -13,15 +13,16 @@ from typing import Any
 import h11
 
 from tests.peers.programs.answer import CallLog, answer
-from tests.peers.programs.native import Session, make, options_from, ready
+from tests.peers.programs.native import AnySession, at_once, listen, make, options_from, ready
 
 OPTIONS = options_from(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
 PIECE = 10_000
+ENCRYPTED = OPTIONS["library"] not in ("none", "sockets")
 TLS = make(OPTIONS, OPTIONS["key"])
 
 
-def serve(session: Session) -> None:
+def serve(session: AnySession) -> None:
     """Answers until the client has enough."""
     ends = (session.connection.getsockname(), session.connection.getpeername())
     http = h11.Connection(h11.SERVER)
@@ -47,7 +48,7 @@ def serve(session: Session) -> None:
             return
 
 
-def respond(session: Session, ends: Any, http: h11.Connection, request: h11.Request, size: int) -> None:
+def respond(session: AnySession, ends: Any, http: h11.Connection, request: h11.Request, size: int) -> None:
     method, path = request.method.decode(), request.target.decode()
     made = answer(method, path)
     headers = list(made.headers)
@@ -63,7 +64,7 @@ def respond(session: Session, ends: Any, http: h11.Connection, request: h11.Requ
         if piece:
             session.write(piece)
     sizes = (size, len(made.content))
-    LOG.write("server", method, path, made.status, sizes, os.getpid(), ends, OPTIONS["library"] != "none")
+    LOG.write("server", method, path, made.status, sizes, os.getpid(), ends, ENCRYPTED)
 
 
 def connected(connection: socket.socket) -> None:
@@ -119,15 +120,15 @@ def passing() -> Any:
 
 
 def main() -> None:
-    listener = socket.create_server((OPTIONS["address"], 0), backlog=256)
+    listener, port = listen(OPTIONS["address"])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     take = {"threads": lambda: in_thread, "fork": lambda: in_child, "pass": passing}[OPTIONS["serving"]]()
-    ready(listener.getsockname()[1])
+    ready(port)
 
     def accept() -> None:
         while True:
             connection, _ = listener.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            at_once(connection)
             take(connection)
 
     threading.Thread(target=accept, daemon=True).start()

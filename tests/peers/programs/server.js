@@ -32,7 +32,7 @@ function answer(method, path) {
 }
 
 function handle(request, response) {
-  const connection = ends(request.stream ? request.stream.session.socket : request.socket);
+  const connection = ends(request.stream ? request.stream.session.socket : request.socket, options.address, '');
   const { method, url } = request;
   let requestSize = 0;
   request.on('data', (piece) => { requestSize += piece.length; });
@@ -60,5 +60,7 @@ function make() {
 }
 
 const server = make();
-server.listen(0, options.address, 256, () => console.log(`ready ${server.address().port}`));
+const unix = options.address.startsWith('/');
+const where = unix ? { path: options.address } : { port: 0, host: options.address };
+server.listen({ ...where, backlog: 256 }, () => console.log(unix ? 'ready' : `ready ${server.address().port}`));
 process.stdin.on('end', () => process.exit(0)).resume();

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from typing import Any
 
@@ -12,6 +11,7 @@ import msgspec
 import uvicorn
 
 from tests.peers.programs.answer import CallLog, answer
+from tests.peers.programs.native import at_once, listen, ready
 
 OPTIONS: dict[str, Any] = msgspec.json.decode(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
@@ -35,19 +35,20 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": made.content[at : at + step], "more_body": True})
     await send({"type": "http.response.body"})
     sizes = (size, len(made.content))
-    ends = (scope["server"], scope["client"])
+    # Of a unix socket uvicorn has (path, None) for itself, and nothing for the client.
+    ends = (OPTIONS["address"], "") if OPTIONS["address"].startswith("/") else (scope["server"], scope["client"])
     LOG.write("server", method, path, made.status, sizes, os.getpid(), ends, OPTIONS["tls"])
 
 
 async def main() -> None:
-    listener = socket.create_server((OPTIONS["address"], 0), backlog=256)
+    listener, port = listen(OPTIONS["address"])
     # asyncio does it only where the socket names its protocol; accepted ones inherit it.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    at_once(listener)
     files = {"ssl_certfile": OPTIONS["certificate"], "ssl_keyfile": OPTIONS["key"]} if OPTIONS["tls"] else {}
     config = uvicorn.Config(application, lifespan="off", log_level="warning", access_log=False, **files)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listener]))
-    print("ready", listener.getsockname()[1], flush=True)
+    ready(port)
     await asyncio.to_thread(sys.stdin.read)
     server.should_exit = True
     await serving

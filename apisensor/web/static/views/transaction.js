@@ -13,7 +13,7 @@ const BINDINGS = {
   packet: "the addresses are the packets'",
 };
 
-const peer = (end) => end ? raw(end.address.includes(":") ? `[${end.address}]:${end.port}` : `${end.address}:${end.port}`) : h("span", { class: "muted" }, "not known");
+const peer = (end) => end ? raw(end.port === null ? `unix:${end.address}` : end.address.includes(":") ? `[${end.address}]:${end.port}` : `${end.address}:${end.port}`) : h("span", { class: "muted" }, "not known");
 
 function headers(title, list, trailers) {
   const rows = (pairs) => pairs.map(([name, value]) => h("tr", null,
