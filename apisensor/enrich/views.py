@@ -111,6 +111,8 @@ class Views:
         if not wait_ns:
             ready.append(View(t, True, None))
             held.gone = True
+            # A twin with the same addresses would have made it wait.
+            del held.places[1:]
         self._hold(held, self._late if wait_ns == SLOW_NS else self._soon)
         while len(self) > self._limit:
             self.overflowed += self._pass_on(self._late or self._soon, ready)
