@@ -89,6 +89,7 @@ MAPS = (
     "epochs",
     "connections",
     "tls_sessions",
+    "attaching",
     "calls",
     "memory_bio",
     "policies",
