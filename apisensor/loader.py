@@ -110,6 +110,7 @@ MAPS = (
     "epochs",
     "connections",
     "tls_sessions",
+    "attaching",
     "calls",
     "memory_bio",
     "policies",

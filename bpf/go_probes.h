@@ -1,5 +1,6 @@
-/* Probes on Go's crypto/tls: (*Conn).Read, Write, handshakeContext and Close, by the calling convention in registers
- * (Go 1.17 and later): receiver rax, slice rbx, rcx, rdi; results from rax on; r14 is the goroutine (struct g *).
+/* Probes on Go's crypto/tls: (*Conn).Read, Write, clientHandshake, serverHandshake and Close, by the calling convention
+ * in registers (Go 1.17 and later): receiver rax, slice rbx, rcx, rdi; results from rax on; r14 is the goroutine
+ * (struct g *).
  *
  * A goroutine may return on another thread than it called on, and its stack may be moved meanwhile, which keeps each
  * place's distance from the top. So a call is known by goroutine and distance, and its return by probes on the
@@ -37,7 +38,8 @@ int go_read(struct pt_regs *ctx) {
 int go_write(struct pt_regs *ctx) {
     return enter_go(ctx, DIRECTION_SEND);
 }
-/* handshakeContext(context): the first records of a session pass here. */
+/* clientHandshake(context), serverHandshake(context): the first records of a session pass here. Not handshakeContext,
+ * which each read and write calls. */
 int go_quiet(struct pt_regs *ctx) {
     return enter_go(ctx, QUIET);
 }

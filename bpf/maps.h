@@ -24,7 +24,7 @@ BPF_ARRAY(epochs, u32, MAX_WORKERS);
 
 /* One direction of a flow. */
 struct half {
-    u64 position;   /* bytes that passed */
+    u64 position;   /* bytes that passed, counted from JOINED where a TLS session's beginning was not seen */
     u64 lost_from;  /* position of the first byte of a loss that no record has told yet */
     u32 lost_cause; /* enum cause; valid when `lost` is set */
     u32 lost;       /* 1: bytes from lost_from to position are missing */
@@ -85,9 +85,13 @@ struct session {
     u32 binding;    /* enum binding: how the socket is known */
     u32 added;      /* bytes that a TLS record of it adds to its plaintext; 0: not known yet; goroutines only */
     u32 unused;
+    u64 begun_by; /* who made the write that it was first seen by, until a read shows that none was missed; else 0 */
     struct half half[2];
 };
 BPF_HASH(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
+
+/* Key: 0. 1 while the capture process attaches to a library, whose probes then are only partly there. */
+BPF_ARRAY(attaching, u32, 1);
 
 /* TLS calls in progress. Key: who calls, and depth (a TLS session inside another's call, as a client does to an HTTPS
  * proxy, is depth 1). Who: a thread id, or a goroutine (struct g *) with its process, as it moves between threads. From

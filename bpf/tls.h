@@ -29,6 +29,15 @@ static __always_inline struct session *session_of(struct session_key *key, u32 l
     return tls_sessions.lookup(key);
 }
 
+/* Where the positions of a session begin whose beginning was not seen: the worker takes what comes first for the middle
+ * of something, perhaps of a body that quotes requests. */
+#define JOINED (1ULL << 32)
+
+static __always_inline int is_untouched(struct session *s) {
+    return (!s->half[0].position && !s->half[1].position) ||
+           (s->half[0].position == JOINED && s->half[1].position == JOINED);
+}
+
 /* Tells the worker which socket carries the session, unless it was told already. */
 static __always_inline void announce_binding(u32 pid, struct session *s, struct connection *c) {
     u32 epoch = epoch_of(pid);

@@ -6,20 +6,63 @@
  * 3.3) lies within this many bytes of stack; anything farther is a stale entry. */
 #define NESTED_STACK 8192
 
+/* Finds or makes the session of a call that begins, on a connection that may be older than the probes. What is moved
+ * by a call without a session is not reported.
+ *
+ * Nothing may be missed between two calls that are seen: HTTP/1 does not number its messages, and each response would
+ * be taken for the one to another request from there on. There are two ways to miss something:
+ *
+ * - Some functions are observed and others not yet. Writes are attached to before reads, those before all else that
+ *   makes a session (capture/probes.py), so a session that begins with anything but a write is whole. While a library
+ *   is being attached to, none begins with a write.
+ * - A call that waits while its function is attached to is not seen to return. A thread that writes waits in no read,
+ *   but another one may, as every HTTP client in Go has it and GnuTLS allows: it has perhaps taken the answer. Where a
+ *   session began with a write, and neither a handshake nor a read by the same thread shows that nobody was reading,
+ *   the first read by another begins it anew. The write's request is then told to have no response that was seen. */
+static __always_inline void find_session(struct session_key *key, u64 who, u8 direction, u32 library) {
+    struct session *s = tls_sessions.lookup(key);
+    if (direction == QUIET) {
+        s = s ? s : session_of(key, library);
+        if (s && is_untouched(s)) {
+            s->begun_by = 0;
+            s->half[0].position = s->half[1].position = 0;
+        }
+        return;
+    }
+    if (s && s->begun_by && direction == DIRECTION_RECEIVE) {
+        if (s->begun_by == who)
+            s->begun_by = 0;
+        else {
+            close_session(key);
+            s = 0;
+        }
+    }
+    u32 zero = 0;
+    u32 *partly = attaching.lookup(&zero);
+    if (s || !partly || (*partly && direction == DIRECTION_SEND))
+        return;
+    s = session_of(key, library);
+    if (!s)
+        return;
+    s->half[0].position = s->half[1].position = JOINED;
+    if (direction == DIRECTION_SEND)
+        s->begun_by = who;
+}
+
 /* `key` says who calls; the call's session is (process, fresh->ssl). */
 static __always_inline void enter(struct call_key *key, struct call *fresh, u32 pid, u32 library) {
     struct call *outer = calls.lookup(key);
-    if (outer && outer->stack > fresh->stack && outer->stack - fresh->stack < NESTED_STACK) {
-        if (outer->ssl == fresh->ssl)
-            return;
-    }
-    if (outer && outer->stack > fresh->stack && outer->ssl != fresh->ssl)
+    int inside = outer && outer->stack > fresh->stack;
+    int nested = inside && outer->ssl == fresh->ssl && outer->stack - fresh->stack < NESTED_STACK;
+    if (nested && fresh->direction != QUIET)
+        return;
+    if (inside && outer->ssl != fresh->ssl)
         key->depth = 1;
     struct session_key session = {};
     session.ssl = fresh->ssl;
     session.pid = pid;
-    session_of(&session, library);
-    if (calls.update(key, fresh))
+    find_session(&session, key->who, fresh->direction, library);
+    if (!nested && calls.update(key, fresh))
         count(COUNT_MAP_FULL_CALLS, 1);
 }
 
@@ -219,13 +262,19 @@ int gnutls_set_fd(struct pt_regs *ctx) {
     return set_fd(ctx, LIBRARY_GNUTLS);
 }
 
-/* SSL_set_bio(ssl, read, write): two different BIOs are memory BIOs; a socket has one for both directions. Told before
- * the handshake, so that BIO_write of this process is observed when its first record is written. */
+/* SSL_set_bio(ssl, read, write), before the handshake: the session is seen from its beginning, also where its first
+ * read or write makes the handshake. Two different BIOs are memory BIOs; a socket has one for both directions. Told
+ * this early, so that BIO_write of this process is observed when its first record is written. */
 int openssl_set_bio(struct pt_regs *ctx) {
-    u32 pid = bpf_get_current_pid_tgid() >> 32;
+    struct session_key key = {};
+    key.ssl = PT_REGS_PARM1(ctx);
+    key.pid = bpf_get_current_pid_tgid() >> 32;
     int held = 0;
-    if (PT_REGS_PARM2(ctx) != PT_REGS_PARM3(ctx) && admitted(pid, &held))
-        notice_once(traffic_of(pid), TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, pid);
+    if (!admitted(key.pid, &held))
+        return 0;
+    session_of(&key, LIBRARY_OPENSSL);
+    if (PT_REGS_PARM2(ctx) != PT_REGS_PARM3(ctx))
+        notice_once(traffic_of(key.pid), TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid);
     return 0;
 }
 
@@ -251,7 +300,7 @@ int openssl_clear(struct pt_regs *ctx) {
     key.ssl = PT_REGS_PARM1(ctx);
     key.pid = bpf_get_current_pid_tgid() >> 32;
     struct session *s = tls_sessions.lookup(&key);
-    if (s && (s->half[0].position || s->half[1].position))
+    if (s && !is_untouched(s))
         close_session(&key);
     return 0;
 }

@@ -65,8 +65,8 @@ def _tls_files(pid: int) -> set[str]:
     except OSError:
         return set()  # gone, or it serves no call
     files = {line.split(maxsplit=5)[5] for line in maps.splitlines() if " r-xp " in line and "/" in line}
-    found = {file for file in files if re.search(r"/lib(ssl|gnutls)[-.]", file)}
-    return found | ({program} if re.match(r"(node|go(-|$))", Path(program).name) else set())
+    found = {file for file in files if re.search(r"/lib(ssl|gnutls)[-.]|/curl_cffi/", file)}
+    return found | ({program} if re.match(r"(node|(grpc-)?go(-|$))", Path(program).name) else set())
 
 
 class Sensor:
@@ -218,7 +218,7 @@ class Sensor:
 
         def all_attached() -> bool:
             seen = {library["path"] for library in self.status()["libraries"] if library["probes"]}
-            return all(not wanted or wanted & seen for wanted in files)
+            return all(wanted <= seen for wanted in files)
 
         self._until(all_attached, ATTACH_SECONDS, "has not attached to all libraries")
         time.sleep(PREPARE_SECONDS)

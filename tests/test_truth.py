@@ -48,6 +48,7 @@ def _faithful(call: Call) -> Transaction:
         "scheme": "https" if call.tls else "http",
         "path": call.path,
         "status": call.status,
+        "grpc_status": call.grpc_status,
         "request_body_size": call.request_size,
         "response_body_size": call.response_size,
         "client": call.client.canonical(),

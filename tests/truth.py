@@ -56,10 +56,11 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     local: End
     """The logging process's end of the connection."""
     remote: End
-    protocol: Literal["http/1.0", "http/1.1", "h2"]
+    protocol: Literal["http/1.0", "http/1.1", "h2", "grpc"]
     tls: bool
     time: float
     """Unix time, seconds, at which the peer was done with the call. For people: nothing is compared with it."""
+    grpc_status: int | None = None
 
     @property
     def client(self) -> End:
@@ -181,7 +182,7 @@ def disagreements(calls: Iterable[Call]) -> list[str]:
             found.append(f"{method} {path}: {len(view['client'])} client and {len(view['server'])} server views")
             continue
         client, server = view["client"][0], view["server"][0]
-        for field in ("status", "request_size", "response_size", "protocol", "tls"):
+        for field in ("status", "request_size", "response_size", "protocol", "tls", "grpc_status"):
             if getattr(client, field) != getattr(server, field):
                 found.append(f"{method} {path}: {field} {getattr(client, field)!r} / {getattr(server, field)!r}")
         seen_by_client = (client.local.canonical(), client.remote.canonical())
@@ -273,6 +274,7 @@ def _differences(call: Call, transaction: Transaction) -> list[Difference]:
         "pid": call.pid,
         "side": call.role,
         "protocol": call.protocol,
+        "grpc_status": call.grpc_status,
         "scheme": "https" if call.tls else "http",
         "client": call.client.canonical(),
         "server": call.server.canonical(),
@@ -284,13 +286,18 @@ def _differences(call: Call, transaction: Transaction) -> list[Difference]:
             if reported[name] is None:
                 del logged[name]
     if bytes_missing:
-        for name in ("method", "path", "status"):
+        for name in ("method", "path", "status", "grpc_status"):
             if reported[name] is None:
                 logged.pop(name)
         for name in ("request_body_size", "response_body_size"):
             # What was seen of a content cannot be more than there was.
             if reported[name] is None or reported[name] <= logged[name]:
                 del logged[name]
+    if "hpack-unknown-field" in transaction.get("anomalies", ()) and call.protocol == "grpc":
+        # The field that says so is one of those that could not be known.
+        for name, without in (("protocol", "h2"), ("grpc_status", None)):
+            if reported[name] == without:
+                logged.pop(name, None)
     differences = [Difference(name, value, reported[name]) for name, value in logged.items() if reported[name] != value]
     if not call.tls and transaction.get("tls") is not None:
         differences.append(Difference("tls", None, transaction["tls"]))

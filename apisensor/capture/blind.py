@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -15,6 +15,8 @@ class Reason(msgspec.Struct, frozen=True):
     remedy: str
 
 
+_NSS = Reason("its functions are not hooked", "please ask for it")
+
 RUNTIMES: dict[re.Pattern[str], tuple[str, Reason]] = {
     re.compile(r"^libjvm\.so"): (
         "Java (JSSE)",
@@ -23,15 +25,18 @@ RUNTIMES: dict[re.Pattern[str], tuple[str, Reason]] = {
             "a proxy in front of it (nginx, HAProxy) is seen; so is shared OpenSSL under it",
         ),
     ),
-    re.compile(r"^libnss3\.so|^libssl3\.so"): ("NSS", Reason("its functions are not hooked", "please ask for it")),
+    re.compile(r"^libssl3\.so"): ("NSS", _NSS),
     re.compile(r"^libmbedtls\.so"): ("mbed TLS", Reason("its functions are not hooked", "please ask for it")),
     re.compile(r"^libwolfssl\.so"): ("wolfSSL", Reason("its functions are not hooked", "please ask for it")),
     re.compile(r"^libs2n\.so"): ("s2n", Reason("its functions are not hooked", "please ask for it")),
 }
 """Base name of a mapped file: public name of the TLS behind it, and why it is not seen. Linear."""
 
+LAST: dict[re.Pattern[str], tuple[str, Reason]] = {re.compile(r"^libnss3\.so"): ("NSS", _NSS)}
+"""The same, where nothing else explains it: Chromium has NSS for certificates alone, and speaks TLS by BoringSSL."""
+
 BUILT_IN = {
-    "rustls": Reason("Rust leaves no functions to attach to", "native-tls or openssl in its place is seen"),
+    "rustls": Reason("Rust leaves no functions with a fixed form", "native-tls or openssl in its place is seen"),
     "openssl": Reason("linked in without symbols", "a build with symbols, or with the shared library, is seen"),
     "boringssl": Reason("linked in without symbols", "a build with symbols is seen"),
     "gnutls": Reason("linked in without symbols", "a build with symbols, or with the shared library, is seen"),
@@ -44,11 +49,11 @@ BUILT_IN = {
 UNKNOWN = "no TLS library that is known: its HTTPS is not seen; please report what it is"
 
 
-def by_name(paths: Iterable[str]) -> str | None:
+def by_name(paths: Iterable[str], runtimes: Mapping[re.Pattern[str], tuple[str, Reason]] = RUNTIMES) -> str | None:
     """The text for a process that has mapped these files, where one of them explains it."""
     for path in paths:
         base = path.rsplit("/", 1)[-1]
-        for pattern, (name, reason) in RUNTIMES.items():
+        for pattern, (name, reason) in runtimes.items():
             if pattern.match(base):
                 return f"{name}: {reason.why}; {reason.remedy}"
     return None

@@ -7,12 +7,12 @@ import enum
 import glob
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from apisensor.capture import procfs
-from apisensor.capture.blind import UNKNOWN, by_hint, by_name
+from apisensor.capture.blind import LAST, UNKNOWN, by_hint, by_name
 from apisensor.capture.memory_bio import MemoryBios
 from apisensor.capture.probes import PER_PROCESS, Programs
 from apisensor.finder.functions import library_named, library_of
@@ -133,23 +133,28 @@ class Libraries:
             if not library.attached:
                 return f"{library.library} in {library.path} is not attached: {library.reason}"
         files = list(procfs.mapped_files(pid))
-        if text := by_name(file.path for file in files):
-            return text
-        for file in files:
+        paths = [file.path for file in files]
+        return by_name(paths) or self.explain_another(pid, files) or by_name(paths, LAST) or UNKNOWN
+
+    def explain_another(self, pid: int, files: Iterable[procfs.MappedFile] | None = None) -> str | None:
+        """The same of TLS that is linked into one of its files and is not attached to; None where there is none."""
+        for file in procfs.mapped_files(pid) if files is None else files:
             descriptor = procfs.open_mapped(pid, file)
             if descriptor is None:
                 continue
             try:
+                # libcrypto without libssl is no TLS, and has the same texts.
+                if identity_of(descriptor) in self.known or procfs.is_crypto_library(file.path):
+                    continue
                 functions = self._functions_of(descriptor)
                 if functions is not None and functions.error is not None:
                     return f"{file.path}: {functions.error}"
                 found = self._ask(descriptor, Question.HINT)
             finally:
                 os.close(descriptor)
-            # libcrypto without libssl is no TLS, and has the same texts.
-            if found is not None and found.hint is not None and not procfs.is_crypto_library(file.path):
+            if found is not None and found.hint is not None:
                 return by_hint(found.hint, file.path)
-        return UNKNOWN
+        return None
 
     def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> Library | None:
         """A process has mapped a file that is named like a TLS library. Returns what is known of it."""

@@ -171,12 +171,15 @@ class Observer:
         pid = notice.pid
         self._libraries.look_at(pid, notice.time_ns)
         self._refresh(pid)
-        if pid in self.attached or pid not in self.seen:
+        if pid not in self.seen:
             return
+        # Also where one is attached: an interpreter has its own, and extension modules bring theirs.
         self._libraries.search(pid, notice.time_ns)
         self._refresh(pid)
         if pid not in self.attached:
             self.blind[pid] = self._libraries.explain(pid)
+        elif text := self._libraries.explain_another(pid):
+            self.blind[pid] = text
 
     def _on_library(self, notice: Notice) -> None:
         self._refresh(notice.pid)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Mapping
 
-from apisensor.capture.kernel import attach_uprobe, attach_uprobe_multi, open_raw_tracepoint
+from apisensor.capture.kernel import Map, attach_uprobe, attach_uprobe_multi, open_raw_tracepoint
 from apisensor.finder.functions import LIBRARIES, ROLES, Role
 from apisensor.finder.symbols import Found
 
@@ -19,22 +20,40 @@ PER_PROCESS = frozenset(function for function, role in ROLES.items() if role is 
 """Observed in processes with memory BIOs only: others would pay a trap for each TLS record."""
 
 
+_RETURNS, _WRITES, _READS, _OTHERS = range(4)
+_TURN = {
+    **dict.fromkeys((Role.FREE, Role.CLEAR, Role.BIO_WRITE), _RETURNS),
+    **dict.fromkeys((Role.WRITE, Role.WRITE_COUNTED, Role.WRITE_FLAGS_COUNTED, Role.WRITE_ELSEWHERE), _WRITES),
+    **dict.fromkeys((Role.READ, Role.READ_COUNTED, Role.READ_ELSEWHERE), _READS),
+    **dict.fromkeys((Role.QUIET, Role.SET_FD, Role.SET_BIO), _OTHERS),
+}
+"""When a function's entry is attached to. Calls go on meanwhile: returns first, as an entry whose return is not seen
+would leave a stale call behind; last what makes the sessions that are followed, so that no call of theirs is missed
+(find_session in bpf/tls_probes.h)."""
+
+
 class Places:
     """Where programs go in one file: aliases of one function get one probe."""
 
     def __init__(self) -> None:
-        self._offsets: dict[tuple[str, bool], list[int]] = {}
+        self._offsets: dict[tuple[int, str, bool], list[int]] = {}
 
-    def add(self, program: str, on_return: bool, offset: int) -> None:
-        offsets = self._offsets.setdefault((program, on_return), [])
+    def entry(self, function: str, offset: int) -> None:
+        self._add((_TURN[ROLES[function]], ENTRY[function], False), offset)
+
+    def return_(self, function: str, offset: int, *, probe: bool) -> None:
+        """`probe`: by a return probe on the function at `offset`; else it is a return instruction."""
+        if function in RETURN:
+            self._add((_RETURNS, RETURN[function], probe), offset)
+
+    def _add(self, place: tuple[int, str, bool], offset: int) -> None:
+        offsets = self._offsets.setdefault(place, [])
         if offset not in offsets:
             offsets.append(offset)
 
     def in_order(self) -> list[tuple[str, bool, list[int]]]:
-        """(program, by a return probe, offsets). Returns first: an entry whose return is not observed yet would leave
-        a stale call behind."""
-        rows = [(name, on_return, offsets) for (name, on_return), offsets in self._offsets.items()]
-        return sorted(rows, key=lambda row: row[0] not in RETURN.values())
+        """(program, by a return probe, offsets), in the order in which they are attached."""
+        return [(name, probe, offsets) for (_, name, probe), offsets in sorted(self._offsets.items())]
 
 
 class Programs:
@@ -42,6 +61,8 @@ class Programs:
 
     def __init__(self, descriptors: Mapping[str, int], *, uprobe_multi: bool) -> None:
         self._descriptors = descriptors
+        self._attaching = Map(descriptors["map:attaching"], 4, 4)
+        self._attaching.set(bytes(4), bytes(4))  # a predecessor may have died meanwhile
         self._multi = uprobe_multi
 
     def attach_tracepoints(self) -> list[int]:
@@ -62,33 +83,37 @@ class Programs:
         for function, offset in found.offsets.items():
             if function in PER_PROCESS:
                 continue
-            places.add(ENTRY[function], False, offset)
+            places.entry(function, offset)
             if function in found.returns:
-                for instruction in found.returns[function] if function in RETURN else ():
-                    places.add(RETURN[function], False, instruction)
-            elif function in RETURN:
-                places.add(RETURN[function], True, offset)
-        return self._attach(descriptor, places, 0)
+                for instruction in found.returns[function]:
+                    places.return_(function, instruction, probe=False)
+            else:
+                places.return_(function, offset, probe=True)
+        self._attaching.set(bytes(4), struct.pack("I", 1))
+        try:
+            return self._attach(descriptor, places, 0)
+        finally:
+            self._attaching.set(bytes(4), bytes(4))
 
     def attach_process(self, descriptor: int, offsets: Mapping[str, int], pid: int) -> list[int]:
         """Attaches the programs that only processes with memory BIOs need: to this one, or with `pid` 0 to all. Raises
         OSError; then nothing is held."""
         places = Places()
         for function in PER_PROCESS & offsets.keys():
-            places.add(ENTRY[function], False, offsets[function])
+            places.entry(function, offsets[function])
         return self._attach(descriptor, places, pid)
 
     def _attach(self, descriptor: int, places: Places, pid: int) -> list[int]:
         path = f"/proc/self/fd/{descriptor}"
         held: list[int] = []
         try:
-            for name, on_return, where in places.in_order():
+            for name, probe, where in places.in_order():
                 program_descriptor = self._descriptors[f"uprobe:{name}"]
                 if self._multi:
-                    held.append(attach_uprobe_multi(program_descriptor, path, where, on_return=on_return, pid=pid))
+                    held.append(attach_uprobe_multi(program_descriptor, path, where, on_return=probe, pid=pid))
                 else:
                     for offset in where:
-                        held.append(attach_uprobe(program_descriptor, path, offset, on_return=on_return, pid=pid))
+                        held.append(attach_uprobe(program_descriptor, path, offset, on_return=probe, pid=pid))
         except OSError as error:
             for link in held:
                 os.close(link)

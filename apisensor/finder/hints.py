@@ -20,17 +20,18 @@ HINTS = {
 """Text: library. Paths of crates stand in Rust programs for their panics' sake, also in stripped ones."""
 
 SEARCHED_BYTES = 256 << 20
-"""A larger file is searched to here."""
+"""No more is searched."""
 _BLOCK = 1 << 20
 _OVERLAP = 32
 
 
-def find_hint(file: BinaryIO) -> str | None:
-    """The library whose text comes first in `HINTS`, of all that are in the file."""
-    file.seek(0)
+def find_hint(file: BinaryIO, begin: int = 0, size: int = SEARCHED_BYTES) -> str | None:
+    """The library whose text comes first in `HINTS`, of all that are in these bytes of the file."""
+    file.seek(begin)
     found: set[str] = set()
     carried, read = b"", 0
-    while read < SEARCHED_BYTES and (block := file.read(_BLOCK)):
+    size = min(size, SEARCHED_BYTES)
+    while read < size and (block := file.read(min(_BLOCK, size - read))):
         read += len(block)
         data = carried + block
         found.update(library for text, library in HINTS.items() if library not in found and text in data)

@@ -86,7 +86,7 @@ class CaptureProcess:
                 ("never_ports", 2, 1),
                 ("never_executables", 16, 1),
                 ("traffic", 4, 48),
-                ("tls_sessions", 16, 88),
+                ("tls_sessions", 16, 96),
                 ("calls", 16, 72),
             )
         }

@@ -103,10 +103,8 @@ class NodeStatus:
         elif unseen:
             note = "its TLS library is attached, but no call of it was seen: an older connection, or another copy"
         elif row.unseen_bytes > max(UNSEEN_BYTES, UNSEEN_SHARE * row.encrypted_bytes):
-            note = (
-                f"{size(row.unseen_bytes)} of its TLS passed outside of {row.library or 'what is attached'}: on "
-                "connections older than the sensor, or through another TLS of the same process"
-            )
+            why = row.blind or "on connections older than the sensor, or through another TLS of the same process"
+            note = f"{size(row.unseen_bytes)} of its TLS passed outside of {row.library or 'what is attached'}: {why}"
         return ProcessStatus(
             pid=row.pid,
             executable=seen.executable if seen else None,

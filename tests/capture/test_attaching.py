@@ -15,8 +15,8 @@ from apisensor.capture import procfs
 from apisensor.capture.kernel import possible_processors
 from apisensor.capture.libraries import Libraries, Library, Question, identity_of
 from apisensor.capture.mappings import MappingWatch
-from apisensor.capture.probes import ENTRY, RETURN, Programs
-from apisensor.finder.functions import ROLES
+from apisensor.capture.probes import ENTRY, RETURN, Places, Programs
+from apisensor.finder.functions import LIBRARIES, ROLES, Role
 from apisensor.finder.symbols import Found
 from apisensor.loader import UPROBES
 
@@ -167,6 +167,30 @@ def test_every_function_has_a_program_and_is_looked_for() -> None:
     assert set(ENTRY) == set(ROLES)
     assert set(RETURN) <= set(ENTRY)
     assert {*ENTRY.values(), *RETURN.values()} == set(UPROBES)
+
+
+def test_tls_built_into_another_file_is_named() -> None:
+    assert (Room(Found({}, hint="boringssl")).libraries.explain_another(os.getpid()) or "").startswith("boringssl in /")
+    assert Room(Found({})).libraries.explain_another(os.getpid()) is None
+
+
+def test_what_makes_a_session_is_attached_last() -> None:
+    """A call that is missed after one that was seen would shift all answers behind it."""
+    places = Places()
+    for offset, function in enumerate(sorted(ROLES), 1):
+        places.entry(function, offset)
+        places.return_(function, offset, probe=True)
+    order = [(name, probe) for name, probe, _ in places.in_order()]
+    assert len(order) == len(set(order)) == len(UPROBES)
+    returned = order.index(("tls_return", True))
+    for library in LIBRARIES:
+        turns = {role: order.index((f"{library.name}_{role}", False)) for role in set(library.functions.values())}
+        reads = [turns[role] for role in turns if "read" in role]
+        writes = [turns[role] for role in turns if "write" in role and role is not Role.BIO_WRITE]
+        makers = [turns[role] for role in turns if role in (Role.QUIET, Role.SET_FD, Role.SET_BIO)]
+        assert max(returned, turns[Role.FREE]) < min(writes)
+        assert max(writes) < min(reads)
+        assert max(reads) < min(makers)
 
 
 @pytest.mark.kernel

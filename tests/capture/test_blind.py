@@ -19,7 +19,7 @@ def test_every_hint_has_its_words() -> None:
     ("path", "said"),
     [
         ("/usr/lib/jvm/java-17-openjdk-amd64/lib/server/libjvm.so", "Java (JSSE): its code is made while it runs"),
-        ("/usr/lib/firefox/libnss3.so", "NSS: its functions are not hooked"),
+        ("/usr/lib/firefox/libssl3.so", "NSS: its functions are not hooked"),
     ],
 )
 def test_by_the_name_of_a_file(path: str, said: str) -> None:

@@ -58,6 +58,7 @@ class Attached(Libraries):
         self.mapped_by: dict[int, list[Library]] = {}
         self.known = {LIBRARY.identity: LIBRARY}
         self.has_memory_bio = True
+        self.another: str | None = None
 
     def look_at(self, pid: int, seen_ns: int) -> None:  # noqa: ARG002
         self.asked.append(("look_at", pid))
@@ -77,6 +78,9 @@ class Attached(Libraries):
 
     def explain(self, pid: int) -> str:
         return f"why {pid}"
+
+    def explain_another(self, pid: int, files: object = None) -> str | None:  # noqa: ARG002
+        return self.another
 
     def memory_bio(self, pid: int) -> bool:  # noqa: ARG002
         return self.has_memory_bio
@@ -225,9 +229,7 @@ def test_policies(child: int, rule: str, entered: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(("beginning", "entered"), [("0123456789ab", POLICY_NEVER), ("0123456789ac", POLICY_ADMITTED)])
-def test_policies_of_containers(
-    child: int, beginning: str, entered: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_policies_of_containers(child: int, beginning: str, entered: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     id_ = "0123456789ab" + 52 * "c"
     monkeypatch.setattr(procfs, "cgroup", lambda _pid: f"0::/machine.slice/libpod-{id_}.scope/container\n")
     room = Room(NeverCapture(containers=[beginning]))
@@ -310,5 +312,14 @@ def test_an_older_connection_of_an_attached_library_needs_no_explanation(child: 
     room.libraries.mapped_by[child] = [LIBRARY]
     room.handle(NOTICE_TRAFFIC, child)
     room.handle(NOTICE_ENCRYPTED, child)
-    assert ("search", child) not in room.libraries.asked
     assert room.observer.blind == {}
+
+
+def test_a_process_with_an_attached_library_may_have_another_built_into_a_file(child: int) -> None:
+    room = Room()
+    room.libraries.mapped_by[child] = [LIBRARY]
+    room.libraries.another = "boringssl in x.so: why"
+    room.handle(NOTICE_TRAFFIC, child)
+    room.handle(NOTICE_ENCRYPTED, child)
+    assert ("search", child) in room.libraries.asked
+    assert room.observer.blind == {child: "boringssl in x.so: why"}

@@ -12,8 +12,13 @@ from tests.peers.process import PeerError, program
 
 SOURCE = Path(__file__).parent / "programs" / "go"
 BUILD_SECONDS = 200
-FORMS = {"go": [], "go-stripped": ["-trimpath", "-ldflags=-s -w"], "go-pie": ["-buildmode=pie", "-ldflags=-s -w"]}
-"""How a program may be built: with symbols, without, and at an address that is chosen when it starts."""
+FORMS = {
+    "go": ["./http"],
+    "go-stripped": ["-trimpath", "-ldflags=-s -w", "./http"],
+    "go-pie": ["-buildmode=pie", "-ldflags=-s -w", "./http"],
+    "grpc-go": ["-ldflags=-s -w", "./rpc"],
+}
+"""Which program, and how it is built: with symbols, without, and at an address that is chosen when it starts."""
 
 
 def go_peers(form: str) -> Path:
@@ -25,13 +30,13 @@ def go_peers(form: str) -> Path:
     go = program("go")
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
     told = subprocess.run([go, "version"], env=environment, capture_output=True, check=True, timeout=30).stdout
-    files = sorted(SOURCE.iterdir())
+    files = sorted(file for file in SOURCE.rglob("*") if file.is_file())
     state = hashlib.sha256(b"\0".join([told, *(file.read_bytes() for file in files)])).hexdigest()[:16]
     built = KEPT / f"{form}-{state}"
     if not built.exists():
         KEPT.mkdir(parents=True, exist_ok=True)
         fresh = built.with_suffix(f".{os.getpid()}")
-        command = [go, "build", *FORMS[form], "-o", str(fresh), "."]
+        command = [go, "build", "-o", str(fresh), *FORMS[form]]
         done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, timeout=BUILD_SECONDS)  # noqa: PLW1510
         if done.returncode:
             raise PeerError(f"the Go peers could not be built: {done.stderr.decode(errors='replace')[-2000:]}")

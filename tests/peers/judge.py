@@ -27,7 +27,7 @@ def main() -> int:
         print(sensor.log())
         for name in options.scenarios or BY_NAME:
             scenario = BY_NAME[name]
-            verdict = sensor.verdict(scenario.run(Path(directory) / name).calls)
+            verdict = sensor.verdict(scenario.run(Path(directory) / name, sensor.attached).calls)
             passed = verdict.passes()
             print(f"{'ok    ' if passed else 'FAILED'} {name}: {verdict.report()}", flush=True)
             if not passed:

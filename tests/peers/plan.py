@@ -48,13 +48,33 @@ class Request(msgspec.Struct, frozen=True):
         return (unit * (self.size // len(unit) + 1))[: self.size]
 
 
-def plan(scenario: str, count: int, run: str) -> list[Request]:
+class Mix(msgspec.Struct, frozen=True):
+    """What is asked how often."""
+
+    methods: dict[str, int]
+    statuses: dict[int, int]
+    chunked: bool = True
+    """Some requests are sent in chunks."""
+    largest: int = max(SIZES)
+    """Bytes of a content."""
+
+
+WEB: Final = Mix(METHODS, STATUSES)
+FORMS: Final = Mix({"GET": 50, "POST": 30, "PUT": 10, "HEAD": 6, "OPTIONS": 4}, STATUSES, chunked=False)
+"""For a server that reads contents of POST and PUT only, and none in chunks."""
+FETCHES: Final = Mix({"GET": 1}, {200: 8, 201: 1, 204: 1})
+"""For a client that only fetches files, and reads no content of an error."""
+CALLS: Final = Mix({"POST": 1}, {200: 8, 404: 1, 500: 1}, largest=65_536)
+"""gRPC: the status is HTTP's for the one that the answer is to have. Every request has content: less of it."""
+
+
+def plan(scenario: str, count: int, run: str, mix: Mix = WEB) -> list[Request]:
     """`count` requests with every method, status and size in the mix; determined by the arguments alone.
 
     `run` only tells runs apart: a sensor sees those of the whole node, also when two happen at once.
     """
     chance = random.Random(f"{scenario}/{count}")
-    return [_request(f"{scenario}-{run}", n, chance) for n in range(count)]
+    return [_request(f"{scenario}-{run}", n, chance, mix) for n in range(count)]
 
 
 def plan_of_sizes(scenario: str, sizes: Sequence[int], run: str) -> list[Request]:
@@ -79,16 +99,17 @@ def _pick(weights: dict[_T, int], chance: random.Random) -> _T:
     return chance.choices(list(weights), list(weights.values()))[0]
 
 
-def _request(first: str, n: int, chance: random.Random) -> Request:
-    method = _pick(METHODS, chance)
-    status = _pick(STATUSES, chance)
+def _request(first: str, n: int, chance: random.Random, mix: Mix) -> Request:
+    method = _pick(mix.methods, chance)
+    status = _pick(mix.statuses, chance)
     word = "".join(chance.choices(_LETTERS, k=8))
     # Files are what nginx sends with sendfile; the other servers do not care about the name.
     is_file = method in ("GET", "HEAD") and status == 200 and n % 2 == 0
-    query = f"status={status}&size={_pick(SIZES, chance)}"
+    sizes = {size: weight for size, weight in SIZES.items() if size <= mix.largest}
+    query = f"status={status}&size={_pick(sizes, chance)}"
     query += "&chunked=1" if chance.random() < 0.25 else ""
     query += "&gzip=1" if chance.random() < 0.1 else ""
-    size = _pick(SIZES, chance) if chance.random() < _WITH_CONTENT.get(method, 0.0) else 0
+    size = _pick(sizes, chance) if chance.random() < _WITH_CONTENT.get(method, 0.0) else 0
     headers = [("Accept-Encoding", "gzip")]
     if size:
         headers.append(("Content-Type", "application/octet-stream"))
@@ -101,6 +122,6 @@ def _request(first: str, n: int, chance: random.Random) -> Request:
         headers=headers,
         size=size,
         unit=_DECOY.format(n=n) if n % 8 == 0 else f"<{n}> ",
-        chunked=size > 0 and chance.random() < 0.25,
+        chunked=mix.chunked and size > 0 and chance.random() < 0.25,
         expect=size >= 16_384 and chance.random() < 0.5,
     )

@@ -23,12 +23,15 @@ from tests.peers.certificates import Certificate
 from tests.peers.containers import ContainerCurl, ContainerNginx
 from tests.peers.curl import Curl
 from tests.peers.go import FORMS, go_peers
+from tests.peers.haproxy import Haproxy
+from tests.peers.httpd import Httpd
 from tests.peers.nginx import Nginx, url
 from tests.peers.openssl import openssl_1_1_1
 from tests.peers.pipe import Pipe
-from tests.peers.plan import Request, new_run, plan, plan_of_sizes
+from tests.peers.plan import WEB, Mix, Request, new_run, plan, plan_of_sizes
 from tests.peers.process import Peer, node, read_calls, unix_path, wait_until
 from tests.peers.proxied import Gateway, NginxProxy
+from tests.peers.wget import Wget
 from tests.truth import Call
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -83,7 +86,7 @@ class Scenario:
     """A name of `_SERVERS`."""
     client: str
     """A name of `_CLIENTS`."""
-    protocol: Literal["http/1.1", "h2"] = "http/1.1"
+    protocol: Literal["http/1.1", "h2", "grpc"] = "http/1.1"
     tls: bool = True
     concurrency: int = 1
     """Calls at once."""
@@ -99,6 +102,10 @@ class Scenario:
     """nginx only: worker processes."""
     sendfile: bool = False
     """nginx only."""
+    mix: Mix = WEB
+    """What is asked how often."""
+    before: int = 0
+    """Go's clients only: calls that are made before the client is ready; the connections wait on from then."""
     sizes: tuple[int, ...] = ()
     """One request of each of these sizes instead of the mix. Not for nginx, whose contents are made ahead."""
     library: Literal["openssl", "openssl-1.1.1", "gnutls", "none", "sockets"] = "openssl"
@@ -117,7 +124,7 @@ class Scenario:
             return {None}
         named = {
             **dict.fromkeys(FORMS, "go"),
-            **dict.fromkeys(("gnucurl", "gnutls-cli"), "gnutls"),
+            **dict.fromkeys(("gnucurl", "gnutls-cli", "wget"), "gnutls"),
             "native": self.library.removesuffix("-1.1.1"),
         }
         return {named.get(end, "openssl") for end in (self.server, self.client)}
@@ -149,7 +156,7 @@ class Run:
         if scenario.sizes:
             self.requests = plan_of_sizes(scenario.name, scenario.sizes, new_run())
         else:
-            self.requests = plan(scenario.name, scenario.count, new_run())
+            self.requests = plan(scenario.name, scenario.count, new_run(), scenario.mix)
         directory.mkdir(parents=True, exist_ok=True)
         self.certificate = certificate = certificates.make(directory.parent / "certificate")
         # Each run has a path of its own.
@@ -172,12 +179,10 @@ class Run:
     def drive(self) -> Truth:
         """Makes the calls and returns both sides' logs."""
         made = self.client.drive(self.requests)
-        wait_until(
-            lambda: len(self.server.calls()) >= len(self.requests) * (self.scenario.views - 1),
-            LOGGED_SECONDS,
-            f"the servers to log {len(self.requests)} requests",
-        )
-        return Truth(self.scenario.name, self.requests, [*made, *self.server.calls()])
+        expected = len(self.requests) * (self.scenario.views - 1)
+        wait_until(lambda: len(self.server.calls()) >= expected, LOGGED_SECONDS, f"the servers to log {expected} calls")
+        served = self.server.calls()
+        return Truth(self.scenario.name, self.requests, [*_with_ends(made, served), *served])
 
     def stop(self) -> None:
         self.client.stop()
@@ -192,6 +197,18 @@ class Run:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _with_ends(made: list[Call], served: list[Call]) -> list[Call]:
+    """Where a client's log has no port of its own, the server knows it."""
+    ends = {(call.method, call.path): (call.remote, call.local) for call in served}
+    completed = []
+    for call in made:
+        if not call.local.port:
+            local, remote = ends[call.method, call.path]
+            call = msgspec.structs.replace(call, local=local, remote=remote)  # noqa: PLW2901
+        completed.append(call)
+    return completed
 
 
 class _ProgramServer:
@@ -253,6 +270,7 @@ class _ProgramClient:
             "protocol": scenario.protocol,
             "concurrency": scenario.concurrency,
             "keep": scenario.keep,
+            "before": scenario.before,
             **_native(scenario),
         }
         self._peer = Peer([*_program(f"{scenario.client}_client"), _json(options)], directory / "stderr")
@@ -366,11 +384,14 @@ def _behind_gateway(scenario: Scenario, directory: Path, certificate: Certificat
 
 _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "nginx": _nginx,
+    "httpd": lambda _, directory, certificate: Httpd(directory, certificate),
+    "haproxy": lambda _, directory, certificate: Haproxy(directory, certificate),
     "threads": _ProgramServer,
     "aiohttp": _ProgramServer,
     "node": _ProgramServer,
     "native": _ProgramServer,
     "uvicorn": _ProgramServer,
+    "grpcio": _ProgramServer,
     **dict.fromkeys(FORMS, _ProgramServer),
     "nginx-proxy": _behind_nginx,
     "gateway": _behind_gateway,
@@ -392,6 +413,11 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str, list[Request]], 
     "native": _ProgramClient,
     "httpx": _ProgramClient,
     "gnucurl": _ProgramClient,
+    "boringcurl": _ProgramClient,
+    "grpcio": _ProgramClient,
+    "wget": lambda scenario, directory, certificate, base, _: Wget(
+        directory, certificate.certificate, base, scenario.keep
+    ),
     "static": lambda _, directory, certificate, base, __: Pipe("static", directory, certificate.certificate, base),
     "gnutls-cli": lambda _, directory, certificate, base, __: Pipe(
         "gnutls-cli", directory, certificate.certificate, base

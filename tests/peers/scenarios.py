@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.peers.plan import EDGES
+from tests.peers.plan import CALLS, EDGES, FETCHES, FORMS
 from tests.peers.scenario import Scenario
 
 
@@ -129,6 +129,13 @@ SCENARIOS = [
     Scenario("gnucurl-nginx", "nginx", "gnucurl"),
     Scenario("gnucurl-nginx-50", "nginx", "gnucurl", concurrency=50, workers=2),
     Scenario("gnucurl-nginx-h2", "nginx", "gnucurl", "h2"),
+    Scenario("wget-nginx", "nginx", "wget", mix=FETCHES),
+    # BoringSSL linked in with its symbols, in an extension module of Python's.
+    Scenario("boringcurl-nginx-50", "nginx", "boringcurl", concurrency=50, workers=2),
+    Scenario("boringcurl-nginx-h2", "nginx", "boringcurl", "h2", concurrency=4),
+    # Apache httpd: a connection's calls on changing threads; HTTP/2 on others than TLS.
+    Scenario("curl-httpd-50", "httpd", "curl", concurrency=50, mix=FORMS),
+    Scenario("curl-httpd-h2-50", "httpd", "curl", "h2", concurrency=50, mix=FORMS),
     # httpx and uvicorn.
     Scenario("httpx-uvicorn", "uvicorn", "httpx"),
     Scenario("httpx-uvicorn-50", "uvicorn", "httpx", concurrency=50),
@@ -141,6 +148,10 @@ SCENARIOS = [
     Scenario("go-plain-50", "go", "go", tls=False, concurrency=50),
     Scenario("curl-go-h2-50", "go", "curl", "h2", concurrency=50),
     Scenario("go-nginx-50", "nginx", "go", concurrency=50, workers=2),
+    # gRPC, with messages in several parts. Python's own TLS cannot be seen: tests/processes/test_blind_spots.py.
+    Scenario("grpc-go-50", "grpc-go", "grpc-go", "grpc", concurrency=50, mix=CALLS),
+    Scenario("grpc-go-plain-50", "grpc-go", "grpc-go", "grpc", tls=False, concurrency=50, mix=CALLS),
+    Scenario("grpcio-plain", "grpcio", "grpcio", "grpc", tls=False, concurrency=8, mix=CALLS),
 ]
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 
@@ -157,6 +168,9 @@ PROXY_SCENARIOS = [
     Scenario("proxy-nginx", "nginx-proxy", "curl", concurrency=50, views=4),
     Scenario("proxy-nginx-new", "nginx-proxy", "requests", concurrency=16, keep=False, views=4, count=400),
     Scenario("proxy-gateway", "gateway", "aiohttp", concurrency=50, views=4),
+    # HAProxy: TLS in front, plaintext to nginx behind.
+    Scenario("proxy-haproxy", "haproxy", "curl", concurrency=50, views=4),
+    Scenario("proxy-haproxy-h2", "haproxy", "curl", "h2", concurrency=50, views=4),
 ]
 """Calls that pass through a reverse proxy."""
 

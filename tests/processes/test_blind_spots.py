@@ -98,7 +98,61 @@ def test_java(sensor: Sensor, silent: int) -> None:
     assert not seen["attached"]
 
 
-def test_a_library_that_is_attached_is_none(sensor: Sensor, silent: int, tmp_path: Any) -> None:
+_GRPCIO = """
+import grpc, sys
+channel = grpc.secure_channel(f"127.0.0.1:{sys.argv[1]}", grpc.ssl_channel_credentials())
+grpc.channel_ready_future(channel).result(60)
+"""
+
+
+def test_grpcio(sensor: Sensor, silent: int, tmp_path: Path) -> None:
+    """Its BoringSSL is linked in, and its symbols are gone."""
+    peer = Peer([sys.executable, "-c", _GRPCIO, str(silent)], tmp_path / "stderr")
+    try:
+        seen = row(sensor, peer.pid)
+    finally:
+        peer.stop()
+    assert seen["note"].startswith("blind spot: boringssl in ")
+    assert "/cygrpc." in seen["note"]
+    assert "without symbols" in seen["note"]
+
+
+def test_rustls(sensor: Sensor, silent: int, tmp_path: Path) -> None:
+    """uv, which asks a package index."""
+    index = f"https://127.0.0.1:{silent}/simple"
+    place = ("--python", sys.executable, "--target", str(tmp_path / "target"))
+    uv = str(Path(sys.executable).with_name("uv"))
+    command = [uv, "pip", "install", "--no-cache", *place, "--index-url", index, "nothing"]
+    peer = Peer(command, tmp_path / "stderr")
+    try:
+        seen = row(sensor, peer.pid)
+    finally:
+        peer.stop()
+    assert seen["note"].startswith("blind spot: rustls in ")
+    assert not seen["attached"]
+
+
+def test_chromium(sensor: Sensor, silent: int, tmp_path: Path) -> None:
+    """It has NSS mapped for its certificates and GnuTLS for its printers, and speaks TLS by a BoringSSL of its own."""
+    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-proxy-server")
+    command = [program("chromium"), *options, f"--user-data-dir={tmp_path}/user"]
+    peer = Peer([*command, f"https://127.0.0.1:{silent}/"], tmp_path / "stderr")
+    notes: list[str] = []
+
+    def named() -> bool:
+        rows = sensor.status()["processes"]
+        ours = [one for one in rows if "chromium" in (one["executable"] or "") and one["encrypted_bytes"]]
+        notes[:] = [one["note"] or "" for one in ours]
+        return any(one["blind"] for one in ours)
+
+    try:
+        wait_until(named, 30, "chromium to have sent TLS records")
+    finally:
+        peer.stop()
+    assert all(note.startswith("blind spot: boringssl in ") for note in notes), notes
+
+
+def test_a_library_that_is_attached_is_none(sensor: Sensor, silent: int, tmp_path: Path) -> None:
     peer = Peer(["curl", "-sk", f"https://127.0.0.1:{silent}/"], tmp_path / "stderr")
     try:
         seen = row(sensor, peer.pid)

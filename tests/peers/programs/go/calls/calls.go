@@ -1,7 +1,5 @@
-// Command peers is the server and the client of the tests in Go: net/http on crypto/tls.
-//
-//	peers server|client OPTIONS
-package main
+// Package calls is what the servers and clients of the tests in Go have in common.
+package calls
 
 import (
 	"bytes"
@@ -23,6 +21,8 @@ type Options struct {
 	Address, Protocol, Certificate, Key, Log, Base, Plan string
 	TLS, Keep                                            bool
 	Concurrency                                          int
+	// Before is how many calls a client makes before it is ready: then it has connections, and waits on them.
+	Before int
 }
 
 // Request is tests.peers.plan.Request.
@@ -56,6 +56,7 @@ type Call struct {
 	Remote       End     `json:"remote"`
 	Protocol     string  `json:"protocol"`
 	TLS          bool    `json:"tls"`
+	GrpcStatus   *int    `json:"grpc_status"`
 	Time         float64 `json:"time"`
 }
 
@@ -65,29 +66,32 @@ type Log struct {
 	file  *os.File
 }
 
-func openLog(name string) *Log {
+// OpenLog opens a peer's log for appending.
+func OpenLog(name string) *Log {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	fail(err)
+	Fail(err)
 	return &Log{file: file}
 }
 
-func (log *Log) write(call Call) {
+// Write completes the call with process and time, and appends it.
+func (log *Log) Write(call Call) {
 	call.Pid, call.Time = os.Getpid(), float64(time.Now().UnixNano())/1e9
 	line, err := json.Marshal(call)
-	fail(err)
+	Fail(err)
 	log.mutex.Lock()
 	defer log.mutex.Unlock()
 	_, err = log.file.Write(append(line, '\n'))
-	fail(err)
+	Fail(err)
 }
 
-func end(address net.Addr) End {
+// EndOf is one end of a TCP connection.
+func EndOf(address net.Addr) End {
 	tcp := address.(*net.TCPAddr)
 	return End{tcp.IP.String(), tcp.Port}
 }
 
-// answer is what the query of a planned path asks for: status, content, and how it is coded.
-func answer(method string, target *url.URL, path string) (status int, content []byte, gzipped, chunked bool) {
+// Answer is what the query of a planned path asks for: status, content, and how it is coded.
+func Answer(method string, target *url.URL, path string) (status int, content []byte, gzipped, chunked bool) {
 	query := target.Query()
 	status, _ = strconv.Atoi(query.Get("status"))
 	size, _ := strconv.Atoi(query.Get("size"))
@@ -106,15 +110,55 @@ func answer(method string, target *url.URL, path string) (status int, content []
 	return status, content, gzipped, query.Has("chunked") && content != nil
 }
 
-func fail(err error) {
+// Fail ends the program where there is an error.
+func Fail(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func main() {
+// Read is the plan that a client was given.
+func Read(name string) []Request {
+	file, err := os.Open(name)
+	Fail(err)
+	defer file.Close()
+	var planned []Request
+	for lines := json.NewDecoder(file); lines.More(); {
+		var request Request
+		Fail(lines.Decode(&request))
+		planned = append(planned, request)
+	}
+	return planned
+}
+
+// Drive makes the calls of a plan, `concurrency` at once.
+func Drive(planned []Request, concurrency int, call func(Request)) {
+	var workers sync.WaitGroup
+	for worker := 0; worker < concurrency; worker++ {
+		workers.Add(1)
+		go func(worker int) {
+			defer workers.Done()
+			for at := worker; at < len(planned); at += concurrency {
+				call(planned[at])
+			}
+		}(worker)
+	}
+	workers.Wait()
+}
+
+// Line is the next line of standard input.
+func Line() {
+	for one := []byte{0}; one[0] != '\n'; {
+		if n, err := os.Stdin.Read(one); n == 0 || err != nil {
+			return
+		}
+	}
+}
+
+// Main runs the part that the command line asks for: server or client, and its options.
+func Main(parts map[string]func(Options)) {
 	var options Options
-	fail(json.Unmarshal([]byte(os.Args[2]), &options))
-	map[string]func(Options){"server": server, "client": client}[os.Args[1]](options)
+	Fail(json.Unmarshal([]byte(os.Args[2]), &options))
+	parts[os.Args[1]](options)
 }

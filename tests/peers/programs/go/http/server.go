@@ -1,3 +1,6 @@
+// Command http is the server and the client of the tests on net/http.
+//
+//	http server|client OPTIONS
 package main
 
 import (
@@ -8,18 +11,20 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+
+	"peers/calls"
 )
 
 const piece = 10_000 // bytes of a chunked content that are written at once
 
-func server(options Options) {
-	log := openLog(options.Log)
+func server(options calls.Options) {
+	log := calls.OpenLog(options.Log)
 	handle := func(w http.ResponseWriter, r *http.Request) {
 		read, err := io.Copy(io.Discard, r.Body)
 		if err != nil {
 			return
 		}
-		status, content, gzipped, chunked := answer(r.Method, r.URL, r.RequestURI)
+		status, content, gzipped, chunked := calls.Answer(r.Method, r.URL, r.RequestURI)
 		header := w.Header()
 		header.Set("Content-Type", "application/octet-stream")
 		if status == 301 {
@@ -40,33 +45,26 @@ func server(options Options) {
 		}
 		remote, _ := net.ResolveTCPAddr("tcp", r.RemoteAddr)
 		local := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		log.write(Call{
+		log.Write(calls.Call{
 			Role: "server", Method: r.Method, Path: r.RequestURI, Status: status, RequestSize: read,
-			ResponseSize: int64(len(content)), Local: end(local), Remote: end(remote), Protocol: name(r.ProtoMajor),
+			ResponseSize: int64(len(content)), Local: calls.EndOf(local), Remote: calls.EndOf(remote), Protocol: name(r.ProtoMajor),
 			TLS: r.TLS != nil,
 		})
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(options.Address, "0"))
-	fail(err)
+	calls.Fail(err)
 	serving := &http.Server{Handler: http.HandlerFunc(handle)}
 	if options.Protocol != "h2" {
 		serving.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	}
 	go func() {
 		if options.TLS {
-			fail(serving.ServeTLS(listener, options.Certificate, options.Key))
+			calls.Fail(serving.ServeTLS(listener, options.Certificate, options.Key))
 		}
-		fail(serving.Serve(listener))
+		calls.Fail(serving.Serve(listener))
 	}()
 	fmt.Println("ready", listener.Addr().(*net.TCPAddr).Port)
 	_, _ = io.Copy(io.Discard, os.Stdin)
-}
-
-func min(a, b int) int {
-	if a < b {
-		return a
-	}
-	return b
 }
 
 func name(major int) string {
@@ -74,4 +72,8 @@ func name(major int) string {
 		return "h2"
 	}
 	return "http/1.1"
+}
+
+func main() {
+	calls.Main(map[string]func(calls.Options){"server": server, "client": client})
 }
