@@ -209,9 +209,6 @@ class Inspector:
         return spans
 
 
-inspect = Inspector().inspect
-"""The pipeline's step, for a process that has one pipeline and no descriptor sets."""
-
 # Members of enumerations are slow to look up.
 _JSON, _GRPC = Speaks.JSON, Speaks.GRPC
 _CALLER, _PROXY = Source.AUTHORIZATION, Source.PROXY_AUTHORIZATION

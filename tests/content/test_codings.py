@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 
 from apisensor.content import codings
 from apisensor.content.codings import DECODED_BYTES, RATIO, RATIO_FROM, STACKED, decoded
-from apisensor.content.inspector import inspect
+from apisensor.content.inspector import Inspector
 from apisensor.transactions.model import Header
 from tests.content.exchanges import JSON, exchange
 from tests.peers.process import ROOT
+
+inspect = Inspector().inspect
 
 
 def _raw_deflate(text: bytes) -> bytes:
@@ -171,7 +173,7 @@ def test_coded_bodies_are_searched(name: str) -> None:
 
 _SEALED = """
 import json, os, sys
-from apisensor.content.inspector import inspect
+from apisensor.content.inspector import Inspector
 from apisensor.transactions.model import Header
 from apisensor.processes.privileges import become, seal
 from tests.content.exchanges import JSON, exchange
@@ -181,7 +183,7 @@ become("nobody")
 seal()
 found = {}
 for name, (coding, body) in bodies.items():
-    insight = inspect(exchange([JSON, (b"Content-Encoding", coding.encode())], body=body))
+    insight = Inspector().inspect(exchange([JSON, (b"Content-Encoding", coding.encode())], body=body))
     found[name] = [insight.anomalies, [finding.kind for finding in insight.sensitive]]
 os.write(1, json.dumps(found).encode())
 """

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apisensor.content.inspector import Inspector, inspect
+from apisensor.content.inspector import Inspector
 from apisensor.content.lines import LINES_KEPT
 from apisensor.content.model import Insight
 from apisensor.transactions.model import Header
 from tests.content.exchanges import FORM, JSON, exchange
 from tests.content.tokens import basic, jwt
+
+inspect = Inspector().inspect
 
 SENSITIVE_JSON = (
     b'{"password": "x", "email": "joe@example.com", "cc": "joe@example.org", "card": "4111 1111 1111 1111", '

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apisensor.content.inspector import inspect
+from apisensor.content.inspector import Inspector
 from apisensor.content.logins import FIELDS, LARGEST, LONGEST_USER, OBJECTS, USER_NAMES, login_user
 from tests.content.exchanges import FORM, JSON, exchange
+
+inspect = Inspector().inspect
 
 MULTIPART = (
     b'--b1\r\nContent-Disposition: form-data; name="user"\r\n\r\nalice\r\n'

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from apisensor.content.inspector import inspect
+from apisensor.content.inspector import Inspector
 from apisensor.content.model import Insight
 from apisensor.processes.finishing import STAGE_BATCH, Finishing
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.transactions.model import Exchange, Transaction
 from tests.content.exchanges import exchange
+
+inspect = Inspector().inspect
 
 
 def calls(count: int) -> list[Exchange]:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from apisensor.content import codings, logins
 from apisensor.content.bodies import FINDS_PER_SHAPE
-from apisensor.content.inspector import inspect
+from apisensor.content.inspector import Inspector
 from apisensor.content.model import KINDS, PLACES
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import INVALID_UTF8, Redactor
 from apisensor.redact.text import MARKER
 from tests.content.exchanges import exchange
 from tests.content.tokens import basic
+
+inspect = Inspector().inspect
 
 TEXT = (Path(__file__).parents[2] / "docs" / "redaction.md").read_text()
 
