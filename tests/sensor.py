@@ -93,6 +93,8 @@ class Sensor:
             f"--set=general.runtime_directory={self.directory}/run",
             f"--set=general.state_directory={self.directory}/state",
             "--set=web.port=0",
+            # Tests ask for all that passes, often at full load beside other programs; the governor has its own.
+            "--set=governor.cpu_share=0",
             *_user(),
             *(f"--set={setting}" for setting in settings),
         ]
@@ -264,6 +266,10 @@ class Sensor:
         """
         document: dict[str, Any] = json.loads(self.command("status", "--format", "json"))
         return document
+
+    def pids(self) -> set[int]:
+        """Of all parts."""
+        return {part["pid"] for part in self.status()["parts"] if part["pid"] is not None}
 
     def wait_for_report(self) -> None:
         """Waits until the kernel's counters have been read anew: capture does so once a second."""

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "apisensor"
 ORDER: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "sections secret_file spreadsheet loader",
+        "sections secret_file spreadsheet program_cache",
+        "loader",
         "settings",
         "events finder",
         "streams",
@@ -130,8 +131,9 @@ def test_pure_stages_know_no_clock_and_no_outside(path: Path) -> None:
 def test_only_the_loader_imports_bcc_and_it_nothing_but_the_standard_library() -> None:
     users = {name for name, path in NAMES.items() if any(m.partition(".")[0] == "bcc" for m in imports(path))}
     assert users == {"apisensor.loader"}
-    loaded = {module.partition(".")[0] for module in imports(PACKAGE / "loader.py")}
-    assert loaded <= STANDARD_LIBRARY | {"bcc"}
+    modules = {module for name in ("loader.py", "program_cache.py") for module in imports(PACKAGE / name)}
+    assert {module for module in modules if module.startswith("apisensor")} == {"apisensor.program_cache"}
+    assert {module.partition(".")[0] for module in modules} <= STANDARD_LIBRARY | {"bcc", "apisensor"}
 
 
 def test_no_module_needs_itself_to_be_imported() -> None:
