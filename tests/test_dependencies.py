@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -157,3 +158,12 @@ def test_the_checks_see_what_they_are_for(tmp_path: Path) -> None:
     assert set(imports(path)) == {"apisensor.cli.main", "apisensor.events.model", "time"}
     assert rank("cli") > rank("events")
     assert stage_of("apisensor") is None
+
+
+@pytest.mark.parametrize("part", ["run", "capture", "worker", "core", "web"])
+def test_only_the_finder_loads_what_reads_elf(part: str) -> None:
+    """Files of containers are not parsed with privilege, and a parser that is not loaded takes no memory."""
+    readers = {"elftools", "capstone"}
+    code = f"import sys, apisensor.processes.{part}; print(sorted({readers} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

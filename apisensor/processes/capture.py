@@ -27,7 +27,7 @@ from apisensor.capture.preflight import uretprobe_hazard
 from apisensor.capture.probes import Programs
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.ring import Ring
-from apisensor.finder.symbols import Found
+from apisensor.finder.answer import Found
 from apisensor.live.pauses import Resume
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (

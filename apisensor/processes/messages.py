@@ -8,7 +8,7 @@ import msgspec
 
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.model import Address
-from apisensor.finder.symbols import Found
+from apisensor.finder.answer import Found
 from apisensor.live.pauses import Pause, Resume
 from apisensor.replay.model import RecordingHeader
 from apisensor.sections import Settings
