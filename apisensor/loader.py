@@ -13,6 +13,7 @@ one way to compile, the same on every node.
 
 import ctypes
 import glob
+import importlib.util
 import json
 import os
 import platform
@@ -23,14 +24,23 @@ import socket
 import struct
 import sys
 import tempfile
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+if not __package__:  # run by its path: only so does it find its neighbour
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from apisensor import program_cache
 
 MAX_DESCRIPTORS = 250
 """SCM_MAX_FD is 253: the kernel passes no more descriptors in one message."""
 
+MOST_THREADS = 4
+"""Programs loaded at once: there are three long ones."""
+
 BPF_SYSCALL = 321
-BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_PROG_LOAD, BPF_LINK_CREATE = 0, 2, 5, 28
-BPF_MAP_TYPE_RINGBUF, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI = 27, 2, 48
+BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_LINK_CREATE = 0, 2, 28
+BPF_MAP_TYPE_RINGBUF, BPF_TRACE_UPROBE_MULTI = 27, 48
+BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_RAW_TRACEPOINT = 2, 17
 
 OFFSETS = {
     "SOCK_FAMILY": ("sock", "__sk_common.skc_family"),
@@ -108,12 +118,16 @@ MAPS = (
     "rings",
     "config",
     "epochs",
+    "governor",
     "connections",
     "tls_sessions",
     "attaching",
     "calls",
     "memory_bio",
     "policies",
+    "pauses",
+    "paused_ports",
+    "ports_paused",
     "never_ports",
     "never_executables",
     "own_tuples",
@@ -121,6 +135,7 @@ MAPS = (
     "traffic",
     "counts",
 )
+RING_TEMPLATE = "ring_template"
 LAYOUTS = (
     "layout_record",
     "layout_endpoints",
@@ -128,6 +143,7 @@ LAYOUTS = (
     "layout_unix_names",
     "layout_notice",
     "skips",
+    "governor",
     "config",
     "traffic",
     "tls_sessions",
@@ -288,26 +304,13 @@ def bpf(command: int, attributes: bytes) -> int:
     return int(result)
 
 
-def load_multi(instructions: bytes) -> int:
-    """Loads a uprobe program for uprobe_multi links (6.6+), which bcc 0.26 cannot ask for. Raises OSError."""
-    code, license_ = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL")
-    at = ctypes.addressof
-    # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, name, ifindex,
-    # expected_attach_type
-    attributes = struct.pack(
-        "IIQQIIQII16sII",
-        *(BPF_PROG_TYPE_KPROBE, len(instructions) // 8, at(code), at(license_), 0, 0, 0, 0, 0, b"apisensor", 0),
-        BPF_TRACE_UPROBE_MULTI,
-    )
-    return bpf(BPF_PROG_LOAD, attributes)
-
-
-def has_uprobe_multi(instructions: bytes) -> bool:
-    """Does the kernel have uprobe_multi links? Tried on the first byte of this program's file, which nothing executes:
-    older kernels accept the program and refuse the link."""
+def has_uprobe_multi() -> bool:
+    """Does the kernel have uprobe_multi links (6.6+)? Tried on the first byte of this program's file, which nothing
+    executes: older kernels accept the program and refuse the link."""
     path, offsets = ctypes.create_string_buffer(b"/proc/self/exe"), (ctypes.c_uint64 * 1)(0)
+    nothing = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
     try:
-        program = load_multi(instructions)
+        program = program_cache.load_program("nothing", nothing, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI)
         # prog_fd, target_fd, attach_type, flags; uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid
         target = (ctypes.addressof(path), ctypes.addressof(offsets))
         attributes = struct.pack("IIIIQQQQIII", program, 0, BPF_TRACE_UPROBE_MULTI, 0, *target, 0, 0, 1, 0, 0)
@@ -330,18 +333,14 @@ def make_rings(table: int, template: int, count: int, size: int) -> list[int]:
     return rings
 
 
-def load_function(program: Any, name: str, kind: int) -> int:
+def load_function(code: bytes, name: str, kind: int, attach: int = 0) -> int:
     """The descriptor of one loaded program; the verifier's own words are on standard error when it refuses."""
     try:
-        return int(program.load_func(name, kind).fd)
-    except Exception as error:
-        raise LoaderError(f"the kernel refuses the program {name}: {error} (the verifier's lines are above)") from error
-
-
-def layout(structure: Any) -> dict[str, Any]:
-    """[[name, offset, size], ...] of a ctypes structure, and its size."""
-    fields = [[name, getattr(structure, name).offset, getattr(structure, name).size] for name, *_ in structure._fields_]
-    return {"fields": fields, "size": ctypes.sizeof(structure)}
+        return program_cache.load_program(name, code, kind, attach)
+    except OSError as error:
+        why, _, words = (error.strerror or "").partition("\n")
+        print(words, file=sys.stderr)
+        raise LoaderError(f"the kernel refuses the program {name}: {why} (the verifier's lines are above)") from error
 
 
 def unix_macros(btf: Btf, connections: int) -> dict[str, object]:
@@ -355,10 +354,8 @@ def unix_macros(btf: Btf, connections: int) -> dict[str, object]:
     return {**offsets, "MAX_UNIX_CONNECTIONS": connections, "PAIR_SALT": f"{secrets.randbits(64)}ULL"}
 
 
-def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], list[int]]:
-    """Compiles and loads everything. Returns (answer, descriptors)."""
-    if platform.machine() != "x86_64":
-        raise LoaderError(f"this processor ({platform.machine()}) is not supported yet: only x86-64 is")
+def import_bcc() -> Any:
+    """The BPF Compiler Collection. Raises LoaderError."""
     try:
         import bcc  # type: ignore[import-not-found] # noqa: PLC0415 - its absence is reported, not raised
     except ImportError as error:
@@ -370,6 +367,81 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
             f"{bcc.__file__} is not the BPF Compiler Collection (a crystal-lattice library has that name on PyPI): "
             "remove it and install the package python3-bpfcc"
         )
+    return bcc
+
+
+def compiler() -> str:
+    """What is installed of bcc, without its import, which costs more than all else of a start from the cache."""
+    found = importlib.util.find_spec("bcc")
+    if found is None or found.origin is None:
+        return ""
+    status = os.stat(found.origin)
+    return f"{found.origin} {status.st_mtime_ns} {status.st_size}"
+
+
+class Source(NamedTuple):
+    """What is to be compiled: text, flags, and what is wanted of it."""
+
+    text: str
+    flags: list[str]
+    functions: list[str]
+
+
+def compile_with_bcc(source: Source) -> tuple[program_cache.Compiled, list[int], Any]:
+    """What BCC makes of it, the descriptors of the maps that it has made, and what they live as long as."""
+    bcc = import_bcc()
+    headers = tempfile.mkdtemp(prefix="apisensor-headers-")
+    try:
+        make_headers(headers)
+        os.environ["BCC_KERNEL_SOURCE"] = headers
+        program = bcc.BPF(text=source.text, cflags=source.flags)
+    except LoaderError:
+        raise
+    except Exception as error:
+        raise LoaderError(f"bpf/ does not compile or load: {error} (the compiler's lines are above)") from error
+    finally:
+        shutil.rmtree(headers, ignore_errors=True)
+    compiled, maps = program_cache.gather(
+        {name: program.dump_func(name.encode()) for name in source.functions},
+        {name: program[name].map_fd for name in (RING_TEMPLATE, *MAPS)},
+        RING_TEMPLATE,
+        {name: layout(program[name].Leaf) for name in LAYOUTS},
+    )
+    return compiled, maps, program
+
+
+def compiled(source: Source, cache: str | None) -> tuple[program_cache.Compiled, list[int], Any, str]:
+    """From the cache where it is there, else compiled and kept; with what there is to say of it."""
+    if cache is None:
+        return (*compile_with_bcc(source), "compiled")
+    # The salt is another one each time; with kept programs it is theirs, in a file that only root may read.
+    flags = [flag for flag in source.flags if not flag.startswith("-DPAIR_SALT=")]
+    key = program_cache.key(source.text, " ".join(flags), " ".join(source.functions), compiler())
+    said = "compiled"
+    try:
+        kept = program_cache.read(cache, key)
+        if kept is not None:
+            return kept, program_cache.create_maps(kept.maps), None, "from the cache"
+    except (program_cache.CacheError, OSError) as error:
+        said = f"compiled, as the cache cannot be used ({error})"
+    made, maps, owner = compile_with_bcc(source)
+    try:
+        program_cache.write(cache, key, made)
+    except program_cache.CacheError as error:
+        said += f"; they are not kept ({error})"
+    return made, maps, owner, said
+
+
+def layout(structure: Any) -> dict[str, Any]:
+    """[[name, offset, size], ...] of a ctypes structure, and its size."""
+    fields = [[name, getattr(structure, name).offset, getattr(structure, name).size] for name, *_ in structure._fields_]
+    return {"fields": fields, "size": ctypes.sizeof(structure)}
+
+
+def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], list[int], Any]:
+    """Compiles and loads everything. Returns (answer, descriptors, what the descriptors live as long as)."""
+    if platform.machine() != "x86_64":
+        raise LoaderError(f"this processor ({platform.machine()}) is not supported yet: only x86-64 is")
     btf = Btf()
     flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
     macros = {**parameters["macros"], **unix_macros(btf, parameters["macros"]["MAX_UNIX_CONNECTIONS"])}
@@ -379,16 +451,12 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
     if back_end == "auto":
         back_end = "sock" if btf.has_tracepoint("sock_send_length") else "syscall"
     flags += [f"-DBACK_END_{back_end.upper()}"]
-    headers = tempfile.mkdtemp(prefix="apisensor-headers-")
-    try:
-        make_headers(headers)
-        os.environ["BCC_KERNEL_SOURCE"] = headers
-        try:
-            program = bcc.BPF(text=flatten(directory), cflags=flags)
-        except Exception as error:
-            raise LoaderError(f"bpf/ does not compile or load: {error} (the compiler's lines are above)") from error
-    finally:
-        shutil.rmtree(headers, ignore_errors=True)
+    tracepoints = TRACEPOINTS + BACK_ENDS[back_end]
+    source = Source(flatten(directory), flags, [*tracepoints, *UPROBES])
+    made, map_descriptors, owner, said = compiled(source, parameters.get("cache"))
+    maps = {one.name: descriptor for one, descriptor in zip(made.maps, map_descriptors, strict=True)}
+    places = dict(enumerate(map_descriptors))
+    code = {name: program_cache.relocate(kept, places) for name, kept in made.programs.items()}
     descriptors: list[int] = []
     names: list[str] = []
 
@@ -396,20 +464,24 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
         names.append(name)
         descriptors.append(descriptor)
 
-    for name in TRACEPOINTS + BACK_ENDS[back_end]:
-        give(f"tracepoint:{name}", load_function(program, name, bcc.BPF.RAW_TRACEPOINT))
-    kprobe = bcc.BPF.KPROBE
-    # For either kind, bcc's own or that of uprobe_multi links, the verifier reads a program once.
-    multi = has_uprobe_multi(program.dump_func(UPROBES[0]))
-    for name in UPROBES:
-        give(f"uprobe:{name}", load_multi(program.dump_func(name)) if multi else load_function(program, name, kprobe))
+    multi = has_uprobe_multi()
+    kinds = {f"tracepoint:{name}": (BPF_PROG_TYPE_RAW_TRACEPOINT, 0) for name in tracepoints}
+    kinds |= {f"uprobe:{name}": (BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI if multi else 0) for name in UPROBES}
+
+    def load_kind(label: str) -> int:
+        name = label.partition(":")[2]
+        return load_function(code[name], name, *kinds[label])
+
+    # The verifier needs a second of processor time, most of it for three programs: longest first, side by side.
+    longest = sorted(kinds, key=lambda label: -len(code[label.partition(":")[2]]))
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as threads:
+        loaded = dict(zip(longest, threads.map(load_kind, longest), strict=True))
+    for label in kinds:
+        give(label, loaded[label])
     for name in MAPS:
-        give(f"map:{name}", program[name].map_fd)
+        give(f"map:{name}", maps[name])
     rings = make_rings(
-        program["rings"].map_fd,
-        program["ring_template"].map_fd,
-        parameters["workers"],
-        parameters["macros"]["RING_PAGES"] * 4096,
+        maps["rings"], maps[RING_TEMPLATE], parameters["workers"], parameters["macros"]["RING_PAGES"] * 4096
     )
     for index, ring in enumerate(rings):
         give(f"ring:{index}", ring)
@@ -419,21 +491,23 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
         "descriptors": names,
         "uprobe_multi": multi,
         "back_end": back_end,
-        "layouts": {name: layout(program[name].Leaf) for name in LAYOUTS},
-        "bcc": bcc.__version__,
+        "layouts": made.layouts,
+        "programs": said,
     }
-    return answer, descriptors
+    return answer, descriptors, owner
 
 
 def main() -> int:
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
-        answer, descriptors = load(json.load(sys.stdin), sys.argv[2])
-    except LoaderError as error:
-        answer, descriptors = {"error": str(error)}, []
+        # `owner` must outlive the message: bcc closes what it has made.
+        answer, descriptors, owner = load(json.load(sys.stdin), sys.argv[2])
+    except (LoaderError, program_cache.CacheError) as error:
+        answer, descriptors, owner = {"error": str(error)}, [], None
     except (OSError, KeyError, ValueError) as error:
-        answer, descriptors = {"error": f"loading failed: {type(error).__name__}: {error}"}, []
+        answer, descriptors, owner = {"error": f"loading failed: {type(error).__name__}: {error}"}, [], None
     socket.send_fds(link, [json.dumps(answer).encode()], descriptors)
+    del owner
     return 1 if "error" in answer else 0
 
 

@@ -123,6 +123,21 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 65_536
 
 
+class Governor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cpu_share: Annotated[
+        int,
+        Meta(
+            description="Percent of the machine's CPU that the sensor may use for longer than two seconds, all its "
+            "parts and its BPF programs together. Beyond it bodies are left out first, then whole connections; what is "
+            "left out is counted, and comes back step by step. 0: no limit. The default leaves the applications at "
+            "least half of a small machine; on a large one the sensor never comes near it.",
+            ge=0,
+            le=100,
+            extra={"reason": "Percent."},
+        ),
+    ] = 50
+
+
 class Worker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: Annotated[
         int,
@@ -442,6 +457,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     general: General = General()
     capture: Capture = Capture()
+    governor: Governor = Governor()
     worker: Worker = Worker()
     redact: Redact = Redact()
     export: Export = Export()

@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def read_wrk(output: str) -> Load:
     return Load(float(rate[1]), median, p99)
 
 
-def _pinned(core: int, command: Sequence[str]) -> list[str]:
+def pinned(core: int, command: Sequence[str]) -> list[str]:
     """The command on one core, where there are at least two."""
     cores = sorted(os.sched_getaffinity(0))
     return [program("taskset"), "-c", str(cores[core]), *command] if len(cores) > 1 else list(command)
@@ -116,7 +116,7 @@ class Nginx:
         configuration = directory / "nginx.conf"
         configuration.write_text(_configuration(directory, self.tls, self.plain))
         command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
-        self._peer = Peer(_pinned(0, command), directory / "nginx.stderr")
+        self._peer = Peer(pinned(0, command), directory / "nginx.stderr")
         try:
             wait_until(lambda: listens("127.0.0.1", self.tls), START_SECONDS, "nginx")
         except BaseException:
@@ -127,6 +127,11 @@ class Nginx:
     def worker(self) -> int:
         """Pid of the process that serves."""
         return int(Path(f"/proc/{self._peer.pid}/task/{self._peer.pid}/children").read_text().split()[0])
+
+    @property
+    def url(self) -> str:
+        """Of what it serves."""
+        return f"https://127.0.0.1:{self.tls}/"
 
     def served(self) -> int:
         """Requests served so far, this one included."""
@@ -141,7 +146,7 @@ def load(nginx: Nginx, seconds: int, connections: int) -> Load:
     """One run of wrk."""
     command = [program("wrk"), "--threads=1", f"--connections={connections}", f"--duration={seconds}s", "--latency"]
     done = subprocess.run(
-        _pinned(1, [*command, f"https://127.0.0.1:{nginx.tls}/"]),
+        pinned(1, [*command, nginx.url]),
         check=True,
         capture_output=True,
         text=True,
@@ -162,10 +167,10 @@ def captured_of(sensor: Sensor, pid: int) -> int:
         time.sleep(2)
 
 
-def _cpu_us(sensor: Sensor) -> int:
-    """CPU that the sensor's parts have taken, user and system, in microseconds."""
+def cpu_us(pids: Iterable[int]) -> int:
+    """CPU that processes have taken, user and system, in microseconds."""
     ticks = 0
-    for pid in {part["pid"] for part in sensor.status()["parts"]} | {sensor.pid}:
+    for pid in pids:
         with contextlib.suppress(FileNotFoundError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
@@ -176,11 +181,11 @@ def observe(nginx: Nginx, seconds: int, connections: int, settings: Sequence[str
     """One run with a sensor of its own."""
     with Sensor(settings, arguments=["--format", "none"]) as sensor:
         served = nginx.served()
-        captured, cpu = captured_of(sensor, nginx.worker), _cpu_us(sensor)
+        seen, cpu = captured_of(sensor, nginx.worker), cpu_us(sensor.pids())
         result = load(nginx, seconds, connections)
-        captured = captured_of(sensor, nginx.worker) - captured
+        seen = captured_of(sensor, nginx.worker) - seen
         served = nginx.served() - served - 1  # the question itself
-        return Observed(result, served, captured, (_cpu_us(sensor) - cpu) / served, sensor.losses())
+        return Observed(result, served, seen, (cpu_us(sensor.pids()) - cpu) / served, sensor.losses())
 
 
 def report(bare: Sequence[Load], observed: Sequence[Observed]) -> Iterator[str]:
@@ -190,8 +195,8 @@ def report(bare: Sequence[Load], observed: Sequence[Observed]) -> Iterator[str]:
     yield f"observed: {_row([run.load for run in observed])}"
     ratios = [run.load.requests_per_second / rate for run, rate in zip(observed, rates, strict=True)]
     yield f"ratio:    {statistics.median(ratios):.2f} of bare (rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
-    served, captured = (sum(getattr(run, name) for run in observed) for name in ("served", "captured"))
-    yield f"captured: {captured:,} of {served:,} requests that nginx served, {captured / served:.2%}"
+    served, seen = (sum(getattr(run, name) for run in observed) for name in ("served", "captured"))
+    yield f"captured: {seen:,} of {served:,} requests that nginx served, {seen / served:.2%}"
     yield f"sensor:   {statistics.median(run.sensor_us for run in observed):.0f} us of CPU per request, all parts"
     losses: dict[str, int] = {}
     for run in observed:

@@ -196,6 +196,35 @@ static __always_inline void count_loss(u32 cause, u64 bytes) {
         count(COUNT_MAP_FULL_BYTES, bytes);
 }
 
+/* Does the governor leave out a flow of this identity now? The hash is apisensor.transactions.shedding's. */
+static __always_inline int is_shed(u64 flow) {
+    u32 zero = 0;
+    struct governor *g = governor.lookup(&zero);
+    return g && ((flow * 0x9e3779b97f4a7c15ULL) >> 56) < g->shed;
+}
+
+/* The same of a flow that moves `n` bytes, `flags` having `bit` where it was left out when it was first seen: it stays
+ * so, whole and counted, until the governor takes it back. Then its positions begin at `joined`, as where a flow is
+ * joined late. */
+static __always_inline int left_out(u32 *flags, u32 bit, u64 flow, struct half *half, u8 direction, u64 n, u64 joined) {
+    if (!(*flags & bit))
+        return 0;
+    if (!is_shed(flow)) {
+        *flags &= ~bit;
+        half[0].position = half[1].position = joined; /* nothing of it was told: as at first sight */
+        half[0].lost = half[1].lost = 0;
+        return 0;
+    }
+    if (bit == CONNECTION_SHED && !half[0].position && !half[1].position)
+        count(COUNT_SHED_CONNECTIONS, 1); /* TLS sessions are counted when they are made */
+    if (direction == DIRECTION_SEND)
+        half[0].position += n;
+    else
+        half[1].position += n;
+    count(COUNT_SHED_BYTES, n);
+    return 1;
+}
+
 static __always_inline u32 flow_slot(u64 flow) {
     return (flow ^ (flow >> 24)) & (SKIP_SLOTS - 1);
 }
@@ -223,7 +252,7 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
     if (below >= start + total) {
         /* The worker asked for it and sees the jump in the next record. But where a message ends here, none may follow
          * for long. */
-        count(COUNT_SKIPPED_BYTES, total);
+        count(below == FLOW_SHED ? COUNT_SHED_BYTES : COUNT_SKIPPED_BYTES, total);
         if (below == start + total)
             emit(ring, KIND_GAP, pid, flow, direction, start, total, flags, CAUSE_SKIPPED);
         return;

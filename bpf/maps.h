@@ -22,6 +22,14 @@ BPF_ARRAY(config, struct config, 1);
  * KIND_OPEN and KIND_BIND are told again ahead of the next record of each flow. */
 BPF_ARRAY(epochs, u32, MAX_WORKERS);
 
+/* What the governor leaves out for now. Written by `run`, read here and, through shared memory, by the workers. */
+struct governor {
+    u32 shed;   /* of 256 flows, those not captured: by the hash of their identity, so that more are the same and others
+                 */
+    u32 bodies; /* 1: the workers keep no bodies */
+};
+BPF_F_TABLE("array", u32, struct governor, governor, 1, BPF_F_MMAPABLE);
+
 /* One direction of a flow. */
 struct half {
     u64 position;   /* bytes that passed, counted from JOINED where a TLS session's beginning was not seen */
@@ -51,6 +59,7 @@ enum connection_flag {
     CONNECTION_NEVER = 4,     /* on the never-capture list, or the sensor's own */
     CONNECTION_SENT = 8,      /* the first sent bytes were looked at */
     CONNECTION_RECEIVED = 16, /* the first received bytes were looked at */
+    CONNECTION_SHED = 32,     /* left out by the governor when it was first seen, and since */
     CONNECTION_ORIGIN = 64,   /* `origin` is known */
     CONNECTION_UNIX = 128,    /* a unix socket */
 };
@@ -84,10 +93,11 @@ struct session {
     u32 announced;  /* epoch in which KIND_BIND for that socket was delivered; 0: never */
     u32 binding;    /* enum binding: how the socket is known */
     u32 added;      /* bytes that a TLS record of it adds to its plaintext; 0: not known yet; goroutines only */
-    u32 unused;
-    u64 begun_by; /* who made the write that it was first seen by, until a read shows that none was missed; else 0 */
+    u32 flags;      /* SESSION_SHED: left out by the governor when it was first seen, and since */
+    u64 begun_by;   /* who made the write that it was first seen by, until a read shows that none was missed; else 0 */
     struct half half[2];
 };
+#define SESSION_SHED 1
 BPF_HASH(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
 
 /* Key: 0. 1 while the capture process attaches to a library, whose probes then are only partly there. */
@@ -167,8 +177,20 @@ BPF_TABLE("lru_hash", struct prefix_key, struct prefix, prefixes, 8192);
 BPF_HASH(memory_bio, u32, u8, 16384);
 
 /* What may be seen of a process. Key: thread group id; inherited by fork; until the process ends. */
-enum policy { POLICY_ADMITTED = 1, POLICY_NEVER = 2, POLICY_OWN = 3 };
-BPF_HASH(policies, u32, u8, 65536);
+enum policy { POLICY_ADMITTED = 1, POLICY_NEVER = 2, POLICY_OWN = 3, POLICY_PAUSED = 64 };
+BPF_HASH(policies, u32, u8,
+         65536); /* POLICY_PAUSED + place in `pauses` of the one that it is for, so that children know */
+
+/* What is paused for now: the rules as the capture process wrote them, for its successor. Key: place. */
+#define MAX_PAUSES 64
+struct pause {
+    u8 rule[128]; /* text; empty: the place is free */
+};
+BPF_ARRAY(pauses, struct pause, MAX_PAUSES);
+
+/* Ports of paused connections, and how many there are, which is all that a call looks at where there is none. */
+BPF_HASH(paused_ports, u16, u8, MAX_PAUSES);
+BPF_ARRAY(ports_paused, u32, 1);
 
 /* The never-capture list. Filled once at start. */
 BPF_HASH(never_ports, u16, u8, 1024);
@@ -193,9 +215,10 @@ BPF_TABLE("lru_hash", struct tuple, u8, own_tuples, 4096);
  * flow modulo SKIP_SLOTS. Two flows may share a slot: the later one wins it, the earlier is copied again. */
 struct skip {
     u64 flow;
-    u64 below[2];
+    u64 below[2]; /* FLOW_SHED: the worker gave the flow up for the governor, between two messages */
     u64 unused;
 };
+#define FLOW_SHED (~0ULL - 1)
 BPF_F_TABLE("array", u32, struct skip, skips, SKIP_SLOTS, BPF_F_MMAPABLE);
 
 /* Bit of a library in `traffic`; the same numbers as apisensor.finder.functions. */
@@ -236,7 +259,10 @@ enum count {
     COUNT_SESSIONS = 18,
     COUNT_OWN_BYTES = 19,
     COUNT_MAP_FULL_BYTES = 20,
-    COUNT_SIZE = 21,
+    COUNT_SHED_CONNECTIONS = 21,
+    COUNT_SHED_BYTES = 22,
+    COUNT_PAUSED_BYTES = 23,
+    COUNT_SIZE = 24,
 };
 BPF_PERCPU_ARRAY(counts, u64, COUNT_SIZE);
 

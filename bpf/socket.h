@@ -92,7 +92,7 @@ static __always_inline int admitted(u32 pid, int *held) {
     u8 *policy = policies.lookup(&pid);
     *held = 0;
     if (policy)
-        return *policy == POLICY_ADMITTED;
+        return *policy == POLICY_ADMITTED || *policy >= POLICY_PAUSED;
     u32 zero = 0;
     struct config *c = config.lookup(&zero);
     if (c && c->hold_unknown) {
@@ -100,6 +100,34 @@ static __always_inline int admitted(u32 pid, int *held) {
         return 0;
     }
     return 1;
+}
+
+/* Is capture of this process, or of a port of this connection, paused? Without a connection its ports are not known
+ * yet: then it is while any port is. */
+static __always_inline int is_paused(u32 pid, struct connection *c) {
+    u8 *policy = policies.lookup(&pid);
+    if (policy && *policy >= POLICY_PAUSED)
+        return 1;
+    u32 zero = 0;
+    u32 *ports = ports_paused.lookup(&zero);
+    if (!ports || !*ports)
+        return 0;
+    if (!c)
+        return 1;
+    u16 local = c->ends.local_port, remote = c->ends.remote_port;
+    return paused_ports.lookup(&local) || paused_ports.lookup(&remote);
+}
+
+/* `n` bytes of a paused flow: counted, and told as a loss when it is captured again. */
+static __always_inline void pass_over(struct half *half, u8 direction, u64 n) {
+    count(COUNT_PAUSED_BYTES, n);
+    if (direction == DIRECTION_SEND) {
+        lose(&half[0], half[0].position, CAUSE_DETACHED);
+        half[0].position += n;
+    } else {
+        lose(&half[1], half[1].position, CAUSE_DETACHED);
+        half[1].position += n;
+    }
 }
 
 static __always_inline int is_own(u32 pid) {
@@ -179,6 +207,8 @@ static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
     seen.remote_port = remote;
     if (own_tuples.lookup(&seen) || is_kernels(sk))
         fresh.flags |= CONNECTION_NEVER;
+    if (is_shed(fresh.id))
+        fresh.flags |= CONNECTION_SHED;
     if (connections.update(&sk, &fresh)) { /* in the place of a stale one */
         count(COUNT_MAP_FULL_CONNECTIONS, 1);
         return 0;

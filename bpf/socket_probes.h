@@ -160,7 +160,7 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         /* read(2) of no bytes returns 0 too: that is not the end of the stream. */
         if (!never && direction == DIRECTION_RECEIVE && (source.left || source.vectors)) {
             u64 flow = c->tls_flow ? c->tls_flow : c->id;
-            if (!(c->flags & CONNECTION_TLS))
+            if (!(c->flags & (CONNECTION_TLS | CONNECTION_SHED)))
                 emit(ring, KIND_END, pid, flow, DIRECTION_RECEIVE, half->position, 0, 0, 0);
         }
         return 0;
@@ -185,6 +185,8 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         c->flags |= CONNECTION_TLS;
         if (!never)
             count(COUNT_ENCRYPTED_BYTES, total);
+        if (!never && !call && c->tls_flow && is_shed(c->tls_flow))
+            count(COUNT_SHED_BYTES, total); /* its TLS calls are not looked at: is_left_out */
         on_ciphertext(sk, pid, c, direction, head, total, call, t);
         half->position += total;
         if (!call || !where.pid || never || direction != DIRECTION_SEND || call->direction != DIRECTION_SEND)
@@ -194,7 +196,8 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         key.pid = pid;
         struct session *s = tls_sessions.lookup(&key);
         ring = ring_of(pid);
-        if (!s || s->connection != c->id || call->on_stack || !ring || !whole_write_sent(s, call, head, total))
+        if (!s || (s->flags & SESSION_SHED) || s->connection != c->id || call->on_stack || !ring || is_paused(pid, c) ||
+            !whole_write_sent(s, call, head, total))
             return 0;
         total = call->reported = call->length;
         if (t)
@@ -213,6 +216,12 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     }
     if (t)
         __sync_fetch_and_add(&t->plain, total);
+    if (is_paused(pid, c)) {
+        pass_over(c->half, direction, total);
+        return 0;
+    }
+    if (left_out(&c->flags, CONNECTION_SHED, c->id, c->half, direction, total, 0))
+        return 0;
     announce(ring, pid, sk, c);
     if (flags & TRUNC)
         cause = CAUSE_NOT_IN_USER_MEMORY;

@@ -20,11 +20,15 @@ static __always_inline struct session *session_of(struct session_key *key, u32 l
         return known;
     struct session fresh = {};
     fresh.flow = identity();
+    if (is_shed(fresh.flow))
+        fresh.flags = SESSION_SHED;
     if (tls_sessions.update(key, &fresh)) {
         count(COUNT_MAP_FULL_SESSIONS, 1);
         return 0;
     }
     count(COUNT_SESSIONS, 1);
+    if (fresh.flags & SESSION_SHED)
+        count(COUNT_SHED_CONNECTIONS, 1);
     uses_library(key->pid, library);
     return tls_sessions.lookup(key);
 }
@@ -41,7 +45,7 @@ static __always_inline int is_untouched(struct session *s) {
 /* Tells the worker which socket carries the session, unless it was told already. */
 static __always_inline void announce_binding(u32 pid, struct session *s, struct connection *c) {
     u32 epoch = epoch_of(pid);
-    if (s->announced == epoch || (c->flags & CONNECTION_NEVER))
+    if (s->announced == epoch || (c->flags & CONNECTION_NEVER) || (s->flags & SESSION_SHED))
         return;
     void *ring = ring_of(pid);
     if (!ring)
@@ -69,12 +73,20 @@ static __always_inline void bind_session(struct session_key *key, struct session
     announce_binding(key->pid, s, c);
 }
 
+/* Is the session left out for the governor, by its own word or by the worker's? What passes is not counted here then,
+ * but with the bytes of its socket. */
+static __always_inline int is_left_out(struct session *s, u8 direction) {
+    if (s->flags & SESSION_SHED)
+        return is_shed(s->flow);
+    return skip_below(s->flow, direction) == FLOW_SHED;
+}
+
 static __always_inline void close_session(struct session_key *key) {
     struct session *s = tls_sessions.lookup(key);
     if (!s)
         return;
     void *ring = ring_of(key->pid);
-    if (ring) {
+    if (ring && !(s->flags & SESSION_SHED)) {
         tell_loss(ring, key->pid, s->flow, DIRECTION_SEND, &s->half[0], FLAG_TLS);
         tell_loss(ring, key->pid, s->flow, DIRECTION_RECEIVE, &s->half[1], FLAG_TLS);
         emit(ring, KIND_CLOSE, key->pid, s->flow, 0, 0, 0, FLAG_TLS, 0);

@@ -62,6 +62,9 @@ static __always_inline void enter(struct call_key *key, struct call *fresh, u32 
     session.ssl = fresh->ssl;
     session.pid = pid;
     find_session(&session, key->who, fresh->direction, library);
+    struct session *s = tls_sessions.lookup(&session);
+    if (s && s->connection && is_left_out(s, fresh->direction))
+        return; /* its socket is known: nothing is wanted of the call, and its return need not be looked for */
     if (!nested && calls.update(key, fresh))
         count(COUNT_MAP_FULL_CALLS, 1);
 }
@@ -153,14 +156,15 @@ static __always_inline int moved(u32 pid, struct call *call, s64 n) {
     struct traffic *t = traffic_of(key.pid);
     if (t)
         __sync_fetch_and_add(&t->decrypted, n);
+    u8 direction = call->direction == DIRECTION_SEND ? DIRECTION_SEND : DIRECTION_RECEIVE;
     struct connection *c = s->sock ? connections.lookup(&s->sock) : 0;
-    if (c && c->id == s->connection) {
-        if (c->flags & CONNECTION_NEVER) {
-            count(COUNT_NEVER_BYTES, n);
-            return 0;
-        }
-        announce_binding(key.pid, s, c);
-    } else {
+    if (c && c->id != s->connection)
+        c = 0;
+    if (c && (c->flags & CONNECTION_NEVER)) {
+        count(COUNT_NEVER_BYTES, n);
+        return 0;
+    }
+    if (!c) {
         if (call->direction == DIRECTION_SEND && !call->socket_calls)
             notice_once(t, TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid); /* written, no socket call: a memory BIO */
         u32 zero = 0;
@@ -171,6 +175,14 @@ static __always_inline int moved(u32 pid, struct call *call, s64 n) {
             return 0;
         }
     }
+    if (is_paused(key.pid, c)) {
+        pass_over(s->half, direction, n);
+        return 0;
+    }
+    if (left_out(&s->flags, SESSION_SHED, s->flow, s->half, direction, n, JOINED))
+        return 0;
+    if (c)
+        announce_binding(key.pid, s, c);
     void *ring = ring_of(key.pid);
     if (!ring)
         return 0;
@@ -178,7 +190,6 @@ static __always_inline int moved(u32 pid, struct call *call, s64 n) {
     source.buffer = call->buffer;
     /* GnuTLS, asked to go on with a write that it could not finish (NULL, 0), takes the bytes that it has kept. */
     source.left = call->buffer ? n : 0;
-    u8 direction = call->direction == DIRECTION_SEND ? DIRECTION_SEND : DIRECTION_RECEIVE;
     struct half *half = direction == DIRECTION_SEND ? &s->half[0] : &s->half[1];
     emit_bytes(ring, key.pid, s->flow, direction, half, &source, n, FLAG_TLS, TLS_STEPS);
     return 0;
@@ -203,6 +214,9 @@ int tls_return(struct pt_regs *ctx) {
     if (take_call(&where, PT_REGS_SP(ctx) - 8, &call))
         n = (int)PT_REGS_RC(ctx);
     else {
+        struct traffic *t = traffic.lookup(&pid);
+        if (!t || !(t->libraries & LIBRARY_GO))
+            return 0;
         where.who = ctx->r14;
         where.pid = pid;
         u64 top = stack_top(ctx->r14);

@@ -12,7 +12,7 @@ static __always_inline u64 unix_inode(u64 sk) {
 }
 
 /* A number that both ends of a connection have in common, and hardly any other connection at the same time. Of the
- * addresses that it is made of it tells nothing: PAIR_SALT is drawn anew with each load. */
+ * addresses that it is made of it tells nothing: PAIR_SALT is drawn when it is compiled. */
 static __always_inline u64 unix_pair(u64 sk, u64 peer) {
     u64 low = sk < peer ? sk : peer, high = sk < peer ? peer : sk;
     u64 mixed = (low ^ PAIR_SALT) * 0x9e3779b97f4a7c15ULL;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -15,7 +16,8 @@ PACKAGE = Path(__file__).parent.parent / "apisensor"
 ORDER: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "sections secret_file spreadsheet loader",
+        "sections secret_file spreadsheet program_cache",
+        "loader",
         "settings",
         "events finder",
         "streams",
@@ -130,8 +132,9 @@ def test_pure_stages_know_no_clock_and_no_outside(path: Path) -> None:
 def test_only_the_loader_imports_bcc_and_it_nothing_but_the_standard_library() -> None:
     users = {name for name, path in NAMES.items() if any(m.partition(".")[0] == "bcc" for m in imports(path))}
     assert users == {"apisensor.loader"}
-    loaded = {module.partition(".")[0] for module in imports(PACKAGE / "loader.py")}
-    assert loaded <= STANDARD_LIBRARY | {"bcc"}
+    modules = {module for name in ("loader.py", "program_cache.py") for module in imports(PACKAGE / name)}
+    assert {module for module in modules if module.startswith("apisensor")} == {"apisensor.program_cache"}
+    assert {module.partition(".")[0] for module in modules} <= STANDARD_LIBRARY | {"bcc", "apisensor"}
 
 
 def test_no_module_needs_itself_to_be_imported() -> None:
@@ -155,3 +158,12 @@ def test_the_checks_see_what_they_are_for(tmp_path: Path) -> None:
     assert set(imports(path)) == {"apisensor.cli.main", "apisensor.events.model", "time"}
     assert rank("cli") > rank("events")
     assert stage_of("apisensor") is None
+
+
+@pytest.mark.parametrize("part", ["run", "capture", "worker", "core", "web"])
+def test_only_the_finder_loads_what_reads_elf(part: str) -> None:
+    """Files of containers are not parsed with privilege, and a parser that is not loaded takes no memory."""
+    readers = {"elftools", "capstone"}
+    code = f"import sys, apisensor.processes.{part}; print(sorted({readers} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"

@@ -29,6 +29,9 @@ NAMES = (
     "kernel.sessions",
     "kernel.own_bytes",
     "kernel.lost.map_full_bytes",
+    "kernel.lost.shed_connections",
+    "kernel.lost.shed_bytes",
+    "kernel.paused_bytes",
 )
 """In the order of enum count in bpf/maps.h (compared in a test)."""
 

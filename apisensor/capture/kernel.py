@@ -12,7 +12,7 @@ from pathlib import Path
 
 _SYS_BPF, _SYS_PERF_EVENT_OPEN = 321, 298
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
-_RAW_TRACEPOINT_OPEN, _LINK_CREATE = 17, 28
+_RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ENABLE_STATS = 17, 28, 32
 _TRACE_UPROBE_MULTI, _UPROBE_MULTI_RETURN = 48, 1
 _PERF_FLAG_CLOEXEC = 8
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
@@ -162,11 +162,26 @@ def open_mapping_events(processor: int) -> int:
 
 def recursion_misses(program: int) -> int:
     """How often a program was not run because it was running on the processor already (5.12+); 0 where not told."""
+    return _of_program(program, "recursion_misses:")
+
+
+def run_time_ns(program: int) -> int:
+    """How long a program has run, ns, on all processors; it rises while `count_run_time` is in force."""
+    return _of_program(program, "run_time_ns:")
+
+
+def count_run_time() -> int:
+    """Has the kernel measure how long programs run (5.8+, root): two looks at the clock a run, for as long as the
+    descriptor returned is open."""
+    return _bpf(_ENABLE_STATS, struct.pack("I", 0), "measuring the run time of BPF programs")
+
+
+def _of_program(program: int, name: str) -> int:
     try:
         text = Path(f"/proc/self/fdinfo/{program}").read_text(encoding="ascii")
     except OSError:
         return 0
     for line in text.splitlines():
-        if line.startswith("recursion_misses:"):
+        if line.startswith(name):
             return int(line.split()[1])
     return 0

@@ -15,8 +15,8 @@ from apisensor.capture import procfs
 from apisensor.capture.blind import LAST, UNKNOWN, by_hint, by_name
 from apisensor.capture.memory_bio import MemoryBios
 from apisensor.capture.probes import PER_PROCESS, Programs
+from apisensor.finder.answer import Found
 from apisensor.finder.functions import library_named, library_of
-from apisensor.finder.symbols import Found
 
 MOST_LIBRARIES = 4096
 """Files that are attached to at once; further ones are reported and left alone."""

@@ -13,12 +13,13 @@ import msgspec
 from apisensor.capture import procfs
 from apisensor.capture.kernel import Map
 from apisensor.capture.libraries import Libraries, Library
+from apisensor.capture.pauses import POLICY_ADMITTED, may_be_paused
 from apisensor.enrich.cgroup import membership
 from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary
 from apisensor.events.decode import NOTICE
 from apisensor.finder.functions import BITS
 
-POLICY_ADMITTED, POLICY_NEVER, POLICY_OWN = b"\1", b"\2", b"\3"
+POLICY_NEVER, POLICY_OWN = b"\2", b"\3"
 """enum policy of bpf/maps.h."""
 
 NOTICE_EXEC, NOTICE_EXIT, NOTICE_TRAFFIC, NOTICE_ENCRYPTED, NOTICE_MEMORY_BIO, NOTICE_LIBRARY = 1, 2, 3, 4, 5, 6
@@ -73,10 +74,12 @@ class Observer:
         never: NeverCapture,
         tell: Callable[[ProcessSeen | ProcessGone], None],
         used: Callable[[int], int],
+        paused: Callable[[int], bytes | None],
     ) -> None:
-        """`used` tells the bits of the TLS libraries that a process has had sessions of."""
+        """`used` tells the bits of the TLS libraries that a process has had sessions of, `paused` the policy of one
+        that is paused."""
         self._libraries, self._policies, self._memory_bio = libraries, policies, memory_bio
-        self._never, self._tell, self._used = never, tell, used
+        self._never, self._tell, self._used, self._paused = never, tell, used, paused
         self._executed: OrderedDict[int, ProcessSeen] = OrderedDict()
         self._mapped: OrderedDict[int, dict[str, tuple[int, Library]]] = OrderedDict()
         """Process: identity of a library, when it was mapped, and the library. A process with one call may be gone
@@ -108,7 +111,7 @@ class Observer:
         for pid in procfs.pids():
             if pid in own:
                 continue
-            self._judge(pid)
+            self.judge(pid)
             self._libraries.look_at(pid, now)
             self.prepare(pid)
 
@@ -126,7 +129,7 @@ class Observer:
         before = self._mapped.pop(pid, {})
         self._mapped[pid] = {key: row for key, row in before.items() if row[0] > notice.time_ns}
         self._libraries.gone(pid)
-        self._judge(pid)
+        self.judge(pid)
         self._executed[pid] = self._describe(pid, notice)
         if told:
             # Core knows the pid as another program: the new one must not wait for its first bytes.
@@ -154,7 +157,7 @@ class Observer:
         """A process moves bytes: core has to know who it is."""
         if pid in self.seen:
             return
-        self._judge(pid)
+        self.judge(pid)
         seen = self._executed.get(pid) or self._describe(pid, None)
         if seen.executable is None and not seen.arguments and procfs.status(pid) is None:
             return
@@ -267,7 +270,7 @@ class Observer:
             libraries=[],
         )
 
-    def _judge(self, pid: int) -> None:
+    def judge(self, pid: int) -> None:
         """Enters in the kernel whether the process may be captured, where a rule needs user space to tell."""
         never = self._never
         key = struct.pack("I", pid)
@@ -276,6 +279,9 @@ class Observer:
             return
         if pid in never.pids or self._is_never_executable(pid) or self._is_never_container(pid):
             self._policies.set(key, POLICY_NEVER)
+        elif (paused := self._paused(pid)) is not None:
+            if may_be_paused(policy):
+                self._policies.set(key, paused)
         elif never.containers and policy is None:
             self._policies.set(key, POLICY_ADMITTED)
 

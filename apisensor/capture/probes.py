@@ -8,8 +8,8 @@ import struct
 from collections.abc import Mapping
 
 from apisensor.capture.kernel import Map, attach_uprobe, attach_uprobe_multi, open_raw_tracepoint
+from apisensor.finder.answer import Found
 from apisensor.finder.functions import LIBRARIES, ROLES, Role
-from apisensor.finder.symbols import Found
 
 ENTRY = {function: f"{library.name}_{role}" for library in LIBRARIES for function, role in library.functions.items()}
 """Function: program at its entry."""

@@ -111,6 +111,15 @@ def start_ns(pid: int) -> int | None:
     return int(raw.rsplit(b")", 1)[1].split()[19]) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
 
 
+def cpu_ns(pid: int) -> int | None:
+    """CPU that the process has taken, user and system, all threads, ns; the kernel tells it in ticks of 10 ms."""
+    raw = _read(f"/proc/{pid}/stat", 1 << 12)
+    if not raw or b")" not in raw:
+        return None
+    user, system = raw.rsplit(b")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
+
 def memory_bytes(pid: int) -> int | None:
     """Proportional share of memory (Pss), else resident size."""
     raw = _read(f"/proc/{pid}/smaps_rollup", 1 << 12)

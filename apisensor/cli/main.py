@@ -34,6 +34,8 @@ COMMANDS = {
     "findings": "apisensor.cli.findings",
     "page": "apisensor.cli.page",
     "status": "apisensor.cli.status",
+    "pause": "apisensor.cli.pause",
+    "resume": "apisensor.cli.resume",
     "identity": "apisensor.cli.identity",
     "store": "apisensor.cli.store",
     "doctor": "apisensor.cli.doctor.command",

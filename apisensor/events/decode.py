@@ -31,13 +31,17 @@ NOTICE_FIELDS = {"time_ns": "Q", "pid": "I", "parent": "I", "uid": "I", "kind": 
 """struct notice without its text, which is last."""
 SKIP_FIELDS = {"flow": "Q", "below": "16s", "unused": "Q"}
 """struct skip."""
+GOVERNOR_FIELDS = {"shed": "I", "bodies": "I"}
+"""struct governor."""
 
 
 def _struct(fields: Mapping[str, str]) -> struct.Struct:
     return struct.Struct("=" + "".join(fields.values()))
 
 
-RECORD, ENDPOINTS, NOTICE, SKIP = map(_struct, (RECORD_FIELDS, ENDPOINTS_FIELDS, NOTICE_FIELDS, SKIP_FIELDS))
+RECORD, ENDPOINTS, NOTICE, SKIP, GOVERNOR = map(
+    _struct, (RECORD_FIELDS, ENDPOINTS_FIELDS, NOTICE_FIELDS, SKIP_FIELDS, GOVERNOR_FIELDS)
+)
 UNIX_IDENTITY, UNIX_NAMES = map(_struct, (UNIX_IDENTITY_FIELDS, UNIX_NAMES_FIELDS))
 
 KIND_OPEN, KIND_BIND, KIND_CHUNK, KIND_GAP, KIND_END, KIND_CLOSE = 1, 2, 3, 4, 5, 6
@@ -63,6 +67,7 @@ def check_layouts(layouts: Mapping[str, Any]) -> None:
         ("layout_unix_names", UNIX_NAMES_FIELDS, True),
         ("layout_notice", NOTICE_FIELDS, False),
         ("skips", SKIP_FIELDS, True),
+        ("governor", GOVERNOR_FIELDS, True),
     ):
         at = 0
         actual = [tuple(row) for row in layouts[name]["fields"]]

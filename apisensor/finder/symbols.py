@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-import msgspec
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from apisensor.finder import go
+from apisensor.finder.answer import Found
 from apisensor.finder.functions import C_FUNCTIONS, GO
 from apisensor.finder.hints import find_hint
 from apisensor.finder.table import SYMBOL_BYTES, in_table
@@ -27,23 +27,6 @@ _VERSION = re.compile(rb"(?:OpenSSL|GnuTLS) (\d{1,2}\.\d{1,3}\.\d{1,3}[a-z]{0,2}
 # A fixed, linear pattern over a bounded file; the standard re is safe for it.
 _BLOCK = 1 << 20
 _OVERLAP = 64
-
-
-class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The finder's answer: fixed form, whatever the file holds."""
-
-    offsets: dict[str, int]
-    """Function (of finder.functions.ROLES) to offset in the file; empty where the file defines none of them."""
-    returns: dict[str, list[int]] = {}
-    """Function to the offsets of its return instructions, where return probes cannot be used (Go)."""
-    hint: str | None = None
-    """A library of finder.hints that is linked in."""
-    version: str | None = None
-    """Of the library, from its version text."""
-    error: str | None = None
-    """Why the file could not be read as ELF, or what was found in it cannot be observed; one line."""
-    question: int = 0
-    """Number of the question that this answers."""
 
 
 def find_functions(file: BinaryIO) -> Found:

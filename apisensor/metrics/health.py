@@ -25,6 +25,8 @@ GAUGES: Final = frozenset(
         "core.waiting",
         "detect.live_findings",
         "detect.tracked",
+        "governor.level",
+        "governor.used_percent",
         "inventory.endpoints",
         "live.clients",
         "live.subscribers",

@@ -22,11 +22,13 @@ from apisensor.capture.kernel import Map, possible_processors
 from apisensor.capture.libraries import Libraries, Library, Question
 from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.observer import NOTICE_MEMORY_BIO, NeverCapture, Observer, decode_notice, inode_of
+from apisensor.capture.pauses import RULE_BYTES, PauseError, Pauses
 from apisensor.capture.preflight import uretprobe_hazard
 from apisensor.capture.probes import Programs
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.ring import Ring
-from apisensor.finder.symbols import Found
+from apisensor.finder.answer import Found
+from apisensor.live.pauses import Resume
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     Drop,
@@ -36,6 +38,8 @@ from apisensor.processes.messages import (
     LibraryState,
     Note,
     PartParameters,
+    PauseAnswer,
+    PauseOrder,
     ProcessTraffic,
     Ready,
     decode_found,
@@ -84,6 +88,9 @@ class CaptureProcess:
                 ("policies", 4, 1),
                 ("memory_bio", 4, 1),
                 ("never_ports", 2, 1),
+                ("pauses", 4, RULE_BYTES),
+                ("paused_ports", 2, 1),
+                ("ports_paused", 4, 4),
                 ("never_executables", 16, 1),
                 ("traffic", 4, 48),
                 ("tls_sessions", 16, 96),
@@ -101,6 +108,7 @@ class CaptureProcess:
             self._capture.never_containers,
             self._capture.never_ports,
         )
+        self._pauses = Pauses(self._maps)
         self._observer = Observer(
             self._libraries,
             self._maps["policies"],
@@ -108,6 +116,7 @@ class CaptureProcess:
             never,
             self._tell,
             self._counters.libraries,
+            self._pauses.policy,
         )
         self._notices = Ring(descriptors["map:notices"], NOTICES_BYTES)
         self._mappings = MappingWatch(possible_processors())
@@ -178,17 +187,38 @@ class CaptureProcess:
             for notice in sorted(taken, key=lambda notice: notice.kind != NOTICE_MEMORY_BIO):
                 self._observer.handle(notice)
             while (received := self._core.receive()) is not None:
-                decode_to_capture(received[0])
+                message = decode_to_capture(received[0])
+                if isinstance(message, PauseOrder):
+                    self._tell(self._obey(message))
+                    continue
                 self._observer.resend()
                 for library in self._libraries.known.values():
                     self._report_library(library)
             now = time.monotonic()
             if now >= next_report:
                 next_report = now + REPORT_S
+                self._judge(self._pauses.expire(time.monotonic_ns()))
                 self._report()
             if now >= next_sweep:
                 next_sweep = now + SWEEP_S
                 self._sweep()
+
+    def _judge(self, pids: list[int]) -> None:
+        for pid in pids:
+            self._observer.judge(pid)
+
+    def _obey(self, message: PauseOrder) -> PauseAnswer:
+        order, now_ns = message.order, time.monotonic_ns()
+        try:
+            if isinstance(order, Resume):
+                self._judge(self._pauses.resume(order.rule))
+                return PauseAnswer(message.number, f"{order.rule} is captured again", refused=False)
+            count = self._pauses.pause(order, now_ns)
+        except PauseError as error:
+            return PauseAnswer(message.number, str(error), refused=True)
+        processes = "" if order.rule.kind == "port" else f" ({count} processes now)"
+        self._report()  # so that the status that is asked for next has it
+        return PauseAnswer(message.number, f"nothing of {order.rule} is captured{processes}", refused=False)
 
     def _read_mappings(self) -> None:
         for mapping in self._mappings.read():
@@ -209,7 +239,7 @@ class CaptureProcess:
         counters["capture.lost.messages"] = self.undelivered
         rows = self._counters.processes(self._observer.attached, self._observer.blind)
         processes = [ProcessTraffic(*row) for row in rows]
-        self._tell(KernelReport(counters, processes))
+        self._tell(KernelReport(counters, processes, list(self._pauses.told(time.monotonic_ns()))))
 
     def _sweep(self) -> None:
         # Both keys have the process after their first word; calls of threads have 0 there and end with their thread.

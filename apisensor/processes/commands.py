@@ -1,4 +1,4 @@
-"""What people change through core's socket: {"command": ...} of store/commands.py.
+"""What people change through core's socket: {"command": ...} of store/commands.py and live/pauses.py.
 
 The store answers from its own thread; the answer goes back to whoever asked in core's loop, which a byte wakes.
 """
@@ -14,18 +14,20 @@ from collections.abc import Callable
 import msgspec
 
 from apisensor.live.listening import LiveError
+from apisensor.live.pauses import Pause, Resume
 from apisensor.live.server import Asker, Reply, error
+from apisensor.processes.pausing import Pausing
 from apisensor.store.commands import Command, Done, Failed, Purge, SetState
 from apisensor.store.service import StoreService
 
-_decode = msgspec.json.Decoder(Command).decode
+_decode = msgspec.json.Decoder(Command | Pause | Resume).decode
 
 
 class Commands:
     """One per core. `answer` is the live server's answer to "command"."""
 
-    def __init__(self, store: StoreService | None, selector: selectors.BaseSelector) -> None:
-        self._store = store
+    def __init__(self, store: StoreService | None, pausing: Pausing, selector: selectors.BaseSelector) -> None:
+        self._store, self._pausing = store, pausing
         self._done: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         selector.register(self._woken, selectors.EVENT_READ, self._answer_all)
@@ -33,6 +35,13 @@ class Commands:
     def answer(self, question: bytes, asker: Asker, reply: Reply) -> None:
         """Raises msgspec.MsgspecError: it is no command. Raises LiveError: it may not be, or there is no store."""
         command = _decode(question)
+        if isinstance(command, Pause | Resume):
+            if asker.uid != 0:
+                raise LiveError("only root may pause and resume capture")
+            if (mistake := command.rule.mistake()) is not None:
+                raise LiveError(mistake)
+            self._pausing.order(command, reply)
+            return
         if self._store is None:
             raise LiveError("nothing is kept: store.enabled is false")
         if isinstance(command, Purge) and asker.uid != 0:

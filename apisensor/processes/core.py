@@ -47,6 +47,7 @@ from apisensor.processes.messages import (
     Note,
     PartParameters,
     Parts,
+    PauseAnswer,
     Ready,
     Resend,
     decode_from_capture,
@@ -56,6 +57,7 @@ from apisensor.processes.messages import (
 )
 from apisensor.processes.node_status import NodeStatus
 from apisensor.processes.pages import CoreCount, Packet, account, core_counters, map_page, worker_counters
+from apisensor.processes.pausing import Pausing
 from apisensor.processes.privileges import FATAL, become, die_with_parent
 from apisensor.settings import SettingsError
 from apisensor.store.service import StoreService
@@ -122,7 +124,8 @@ class Core:
         self._calls = Calls(parameters.settings, store=store, on_finding=self._found)
         self._metrics = CallMetrics(parameters.settings.metrics.max_series, started_ns=time.time_ns())
         self._node = NodeStatus(self._counters, self._processes, exporter, store)
-        self._commands = Commands(store, self._selector)
+        self._pausing = Pausing(self._capture)
+        self._commands = Commands(store, self._pausing, self._selector)
         listening = socket.socket(fileno=descriptors["live"])
         live = parameters.settings.live
         self._live = LiveServer(
@@ -216,6 +219,8 @@ class Core:
                 self._node.kernel = message
                 if time.monotonic() - self._last_transaction < MARK_S:
                     self._node.mark()
+            elif isinstance(message, PauseAnswer):
+                self._pausing.answered(message)
             elif isinstance(message, LibraryState):
                 self._node.libraries[message.identity] = message
             elif isinstance(message, Note):

@@ -8,7 +8,8 @@ import msgspec
 
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.model import Address
-from apisensor.finder.symbols import Found
+from apisensor.finder.answer import Found
+from apisensor.live.pauses import Pause, Resume
 from apisensor.replay.model import RecordingHeader
 from apisensor.sections import Settings
 
@@ -54,6 +55,8 @@ class KernelReport(msgspec.Struct, frozen=True, tag="kernel"):
     counters: dict[str, int]
     processes: list[ProcessTraffic]
     """The 200 that moved most."""
+    paused: list[str] = []
+    """Rules that pause capture."""
 
 
 class Note(msgspec.Struct, frozen=True, tag="note"):
@@ -85,11 +88,43 @@ class PartState(msgspec.Struct, frozen=True):
     memory_bytes: int | None
 
 
+class PauseOrder(msgspec.Struct, frozen=True, tag="pause_order"):
+    """Pause or resume capture of something."""
+
+    number: int
+    """Of the order: the answer has it."""
+    order: Pause | Resume
+
+
+class PauseAnswer(msgspec.Struct, frozen=True, tag="pause_answer"):
+    """What became of an order; put into force when this is sent."""
+
+    number: int
+    text: str
+    """One line."""
+    refused: bool
+
+
+class GovernorState(msgspec.Struct, frozen=True):
+    """What the governor leaves out just now (governor.py)."""
+
+    share_percent: int
+    used_percent: float
+    """Of the machine, by all parts and BPF programs, in the last seconds."""
+    level: int
+    """0: nothing is left out."""
+    bodies: bool
+    shed_percent: float
+    """Of the connections."""
+
+
 class Parts(msgspec.Struct, frozen=True, tag="parts"):
     """All parts; sent when one changes and every few seconds."""
 
     parts: list[PartState]
     notes: list[str] = []
+    governor: GovernorState | None = None
+    """None: governor.cpu_share is 0."""
 
 
 class Keep(msgspec.Struct, frozen=True, tag="keep"):
@@ -109,8 +144,10 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
     label: str
 
 
-FromCapture = ProcessSeen | ProcessGone | LibraryState | KernelReport | Note
+FromCapture = ProcessSeen | ProcessGone | LibraryState | KernelReport | Note | PauseAnswer
 """capture -> core."""
+ToCapture = Resend | PauseOrder
+"""core -> capture."""
 ToRun = Ready | Keep | Drop | Note
 """capture, core, worker -> run."""
 FromRun = Parts | Keep
@@ -120,7 +157,7 @@ encode = msgspec.msgpack.Encoder().encode
 decode_from_capture = msgspec.msgpack.Decoder(FromCapture).decode
 decode_to_run = msgspec.msgpack.Decoder(ToRun).decode
 decode_from_run = msgspec.msgpack.Decoder(FromRun).decode
-decode_to_capture = msgspec.msgpack.Decoder(Resend).decode
+decode_to_capture = msgspec.msgpack.Decoder(ToCapture).decode
 decode_found = msgspec.msgpack.Decoder(Found).decode
 
 

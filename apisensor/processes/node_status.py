@@ -84,8 +84,23 @@ class NodeStatus:
             ],
             processes=[self._process(row) for row in self.kernel.processes],
             export=self._export(),
-            notes=[*self.parts.notes, *self._attach_note(), *(self._store.notes() if self._store is not None else [])],
+            notes=self._notes(),
         )
+
+    def _notes(self) -> list[str]:
+        stored = self._store.notes() if self._store is not None else []
+        paused = [f"paused, nothing of it is captured: {rule}" for rule in self.kernel.paused]
+        return [*paused, *self._governor_note(), *self.parts.notes, *self._attach_note(), *stored]
+
+    def _governor_note(self) -> list[str]:
+        governor = self.parts.governor
+        if governor is None or not governor.level:
+            return []
+        left_out = "bodies" if not governor.shed_percent else f"bodies and {governor.shed_percent:.0f} % of connections"
+        return [
+            f"the governor leaves out {left_out}: the sensor may use {governor.share_percent} % of the machine "
+            f"(governor.cpu_share) and uses {governor.used_percent:.0f} %"
+        ]
 
     def _attach_note(self) -> list[str]:
         delays = [library.delay_ms for library in self.libraries.values() if library.attached]
@@ -137,7 +152,11 @@ class NodeStatus:
         }
 
     def _all_counters(self) -> dict[str, int]:
-        return {**self.kernel.counters, **self._counters()}
+        governor = self.parts.governor
+        governed = {}
+        if governor is not None:
+            governed = {"governor.level": governor.level, "governor.used_percent": round(governor.used_percent)}
+        return {**self.kernel.counters, **self._counters(), **governed}
 
     def mark(self) -> None:
         """Something was captured just now: what `quiet` tells later is counted from here on."""

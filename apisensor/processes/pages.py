@@ -121,6 +121,8 @@ _NAMES: list[tuple[enum.IntEnum, str]] = [
     (CoreCount.SPANS_LOST_WITH_CORE, "core.lost.spans"),
     (CoreCount.ROWS_LOST_WITH_CORE, "core.lost.rows"),
     (WorkerCount.RECORDS_IN_HAND, "worker.lost.records_in_hand"),
+    (Count.FLOWS_SHED, "worker.lost.shed_flows"),
+    (Count.SHED_BYTES, "worker.lost.shed_bytes"),
     # Left out on purpose and counted exactly: a transaction that suffers from it says so itself.
     (Count.BYTES_LOST_SKIPPED, "worker.skipped_bytes"),
     (Count.BYTES_LOST_CALL_LIMIT, "worker.call_limit_bytes"),

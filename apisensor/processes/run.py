@@ -27,7 +27,7 @@ from apisensor.export import configuration
 from apisensor.live.listening import LiveError, listen
 from apisensor.metrics import configuration as metrics_configuration
 from apisensor.processes.describing import describe
-from apisensor.processes.loading import LoadError, load
+from apisensor.processes.loading import LoadError, Loading
 from apisensor.processes.rights import refusal
 from apisensor.processes.supervisor import Page, Supervisor
 from apisensor.redact.key import identity_key
@@ -67,9 +67,10 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
             _make_state_folders(settings)
             key = identity_key(settings.key_file).load_or_create()
             page = _page(settings)
-            kernel = load(settings)
             live = listen(settings.live_socket, _account(settings).pw_gid)
-            supervisor = Supervisor(settings, kernel, key=key, described=described, live=live, page=page, output=output)
+            supervisor = Supervisor(
+                settings, Loading(settings), key=key, described=described, live=live, page=page, output=output
+            )
             return _supervise(supervisor, _invitation(settings, page, output))
     except EXPECTED as error:
         return _refuse(str(error))
@@ -89,8 +90,7 @@ def record(settings: Settings, descriptor: int, *, duration: float | None, max_b
     )
     try:
         _need_root()
-        kernel = load(settings)
-        supervisor = Supervisor(settings, kernel, key=os.urandom(32), recording=(descriptor, header))
+        supervisor = Supervisor(settings, Loading(settings), key=os.urandom(32), recording=(descriptor, header))
         for pid in _running(settings):
             supervisor.disown(pid)
         limit = (descriptor, max_bytes) if max_bytes is not None else None

@@ -26,8 +26,9 @@ from apisensor.capture.observer import POLICY_OWN
 from apisensor.capture.procfs import memory_bytes
 from apisensor.events.model import Address
 from apisensor.processes import log
+from apisensor.processes.governing import Governing
 from apisensor.processes.link import Link, pair
-from apisensor.processes.loading import SKIP_SLOTS, Kernel
+from apisensor.processes.loading import SKIP_SLOTS, Kernel, LoadError, Loading
 from apisensor.processes.messages import (
     Drop,
     Keep,
@@ -52,6 +53,10 @@ REPORT_S = 2.0
 """How often core is told how the parts are."""
 START_TRIES = 3
 """A part that dies so often before it was ever ready ends the sensor."""
+
+
+NEED_KERNEL = frozenset({"worker", "capture"})
+"""Modules of the parts that start when the loader is done; the others start beside it."""
 
 
 class Page(NamedTuple):
@@ -86,7 +91,7 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        kernel: Kernel,
+        loading: Loading,
         *,
         key: bytes = b"",
         described: bytes | None = None,
@@ -100,20 +105,21 @@ class Supervisor:
             described: what descriptor sets say, for the workers.
             recording: an open file and the header for it; then nothing is analysed and there is no core.
         """
-        self._settings, self._kernel, self._output = settings, kernel, output
+        self._settings, self._output = settings, output
+        self._loading: Loading | None = loading
+        self._kernel: Kernel | None = None
         self.log = log.make(settings, "run")
         self._recording = recording
-        self._policies = Map(kernel.descriptors["map:policies"], 4, 1)
-        self._epochs = Map(kernel.descriptors["map:epochs"], 4, 4)
         self._held: dict[str, tuple[Keep, list[int]]] = {}
-        self._notes = [
-            f"sockets: back end {kernel.back_end}; uprobes: {'uprobe_multi links' if kernel.uprobe_multi else 'perf'}"
-        ]
+        self._notes: list[str] = []
+        self._disowned = [os.getpid()]
+        """Processes that the kernel side is to leave out as soon as it is there."""
         self.failed: str | None = None
         """Why the sensor must end, one line."""
         self.finished = False
         """Core has ended by itself: nobody reads what it prints."""
         self._next_report = 0.0
+        self._governing: Governing | None = None
         self._selector: selectors.BaseSelector | None = None
         self._page = None if page is None else Address(*page.listening.getsockname()[:2])
         self._parts = self._make_parts(key, described, live, page)
@@ -121,7 +127,7 @@ class Supervisor:
     def _make_parts(
         self, key: bytes, described: bytes | None, live: socket.socket | None, page: Page | None
     ) -> list[Part]:
-        general, descriptors = self._settings.general, self._kernel.descriptors
+        general = self._settings.general
         finder_link, core_link = pair(), pair()
         self._sockets = [*finder_link, *core_link]
         count = self._settings.worker.count
@@ -130,7 +136,6 @@ class Supervisor:
         core_page = make("core")
         recording = {"recording": self._recording[0]} if self._recording else {}
         descriptions = {} if described is None else {"descriptions": _in_memory(described)}
-        programs = {name: descriptor for name, descriptor in descriptors.items() if not name.startswith("ring:")}
         sink: dict[str, int] = {"capture": core_link[1].fileno(), "page": core_page, **recording}
         workers = []
         for index, (ours, theirs) in enumerate(worker_links):
@@ -138,8 +143,6 @@ class Supervisor:
             sink[f"worker:{index}"] = ours.fileno()
             sink[f"page:{index}"] = pages[index]
             given = {
-                "ring": descriptors[f"ring:{index}"],
-                "map:skips": descriptors["map:skips"],
                 "page": pages[index],
                 "core": theirs.fileno(),
                 "key": _in_memory(key),
@@ -150,7 +153,7 @@ class Supervisor:
         if live is not None:
             self._sockets.append(live)
             sink["live"] = live.fileno()
-        capture = {**programs, "finder": finder_link[0].fileno(), "core": core_link[0].fileno()}
+        capture = {"finder": finder_link[0].fileno(), "core": core_link[0].fileno()}
         return [
             Part("finder", "finder", general.sandbox_user, {"capture": finder_link[1].fileno()}),
             Part("recorder", "recorder", general.user, sink)
@@ -177,29 +180,67 @@ class Supervisor:
         return f"{len(self._parts)} parts, {attached} TLS libraries attached; {self._notes[0]}"
 
     def start(self, selector: selectors.BaseSelector) -> None:
-        """Starts every part; their ends and messages are handled by callables in the selector."""
+        """Starts every part, those that need the kernel side when it is there; their ends and messages are handled by
+        callables in the selector."""
         self._selector = selector
-        self.disown(os.getpid())
+        assert self._loading is not None
+        selector.register(self._loading, selectors.EVENT_READ, lambda _mask: self._loaded())
         for part in self._parts:
             selector.register(part.link.fileno(), selectors.EVENT_READ, lambda _mask, part=part: self._on_message(part))
-            self._start(part)
+            if part.module not in NEED_KERNEL:
+                self._start(part)
+
+    def _loaded(self) -> None:
+        """The loader has answered, or is late: the parts that need the programs and maps can start."""
+        assert self._selector is not None
+        loading, self._loading = self._loading, None
+        assert loading is not None
+        self._selector.unregister(loading)
+        try:
+            kernel = self._kernel = loading.finish()
+        except LoadError as error:
+            self.failed = str(error)
+            return
+        self._notes.insert(
+            0,
+            f"sockets: back end {kernel.back_end}; uprobes: {'uprobe_multi links' if kernel.uprobe_multi else 'perf'}; "
+            f"programs {kernel.programs}",
+        )
+        for pid in self._disowned:
+            self.disown(pid)
+        # A recording is what somebody has asked for: it is whole.
+        share = self._settings.governor.cpu_share if self._recording is None else 0
+        self._governing = Governing(share, kernel.descriptors) if share else None
+        if self._governing is not None and self._governing.note is not None:
+            self._notes.append(self._governing.note)
+        for part in self._parts:
+            if part.module in NEED_KERNEL:
+                part.descriptors |= _needed(kernel.descriptors, part)
+                self._start(part)
 
     def disown(self, pid: int) -> None:
         """Makes the kernel side leave a process out: the sensor does not see itself."""
-        self._policies.set(struct.pack("I", pid), POLICY_OWN)
+        if self._kernel is None:
+            self._disowned.append(pid)
+        else:
+            self._map("policies", 1).set(struct.pack("I", pid), POLICY_OWN)
+
+    def _map(self, name: str, value_size: int) -> Map:
+        assert self._kernel is not None
+        return Map(self._kernel.descriptors[f"map:{name}"], 4, value_size)
 
     def _raise_epoch(self, part: Part) -> None:
         """A worker does not know what its predecessor was told of sockets: the kernel side tells it again, from the
         moment on that the predecessor's end is known."""
         if part.module == "worker":
-            self._epochs.set(struct.pack("I", part.index), struct.pack("I", part.restarts + 1))
+            self._map("epochs", 4).set(struct.pack("I", part.index), struct.pack("I", part.restarts + 1))
 
     def _start(self, part: Part) -> None:
         parameters = PartParameters(
             settings=self._settings,
             run=part.theirs.fileno(),
             descriptors=part.descriptors,
-            uprobe_multi=self._kernel.uprobe_multi,
+            uprobe_multi=self._kernel is not None and self._kernel.uprobe_multi,
             index=part.index,
             output=self._output,
             page=self._page,
@@ -238,8 +279,8 @@ class Supervisor:
             for keep, links in self._held.values():
                 part.link.send(encode(keep), links)
 
-    def _pids(self) -> list[int]:
-        return [part.process.pid for part in self._parts if part.process is not None]
+    def _pids(self, *, ready: bool = False) -> list[int]:
+        return [part.process.pid for part in self._parts if part.process is not None and (part.ready or not ready)]
 
     def _on_end(self, part: Part) -> None:
         """A part has ended by itself: say so and plan its restart."""
@@ -286,14 +327,23 @@ class Supervisor:
     def tick(self) -> float:
         """Restarts what is due and reports; returns the seconds until it wants to be called again."""
         now = time.monotonic()
-        for part in self._parts:
-            if part.process is None and now >= part.again_at and self.failed is None:
+        if self._loading is not None and self._loading.late:
+            self._loaded()
+        waiting = [part for part in self._parts if part.process is None and self._may_start(part)]
+        for part in waiting:
+            if now >= part.again_at and self.failed is None:
                 self._start(part)
+        if self._governing is not None and self._governing.look([os.getpid(), *self._pids(ready=True)]):
+            self._next_report = 0.0
         if now >= self._next_report:
             self._next_report = now + REPORT_S
             self._report()
-        pauses = [part.again_at - now for part in self._parts if part.process is None]
-        return max(0.01, min([self._next_report - now, *pauses]))
+        pauses = [part.again_at - now for part in waiting if part.process is None]
+        governing = self._governing.wait_s() if self._governing is not None else REPORT_S
+        return max(0.01, min([self._next_report - now, governing, *pauses]))
+
+    def _may_start(self, part: Part) -> bool:
+        return self._kernel is not None or part.module not in NEED_KERNEL
 
     def _report(self) -> None:
         core = next((part for part in self._parts if part.name == "core"), None)
@@ -304,13 +354,16 @@ class Supervisor:
             pid = part.process.pid if part.process is not None else None
             memory = memory_bytes(pid) if pid is not None else None
             states.append(PartState(part.name, pid, part.user, part.started_ns, part.restarts, part.last_exit, memory))
-        core.link.send(encode(Parts(states, self._notes)))
+        governor = self._governing.state() if self._governing is not None else None
+        core.link.send(encode(Parts(states, self._notes, governor)))
 
     _own_start = time.monotonic_ns()
 
     def stop(self, within_s: float) -> None:
         """Ends all parts: what produces first, then what hands on."""
         deadline = time.monotonic() + within_s
+        if self._loading is not None:
+            self._loading.close()
         order: Sequence[Part] = sorted(self._parts, key=lambda part: part.module in ("core", "recorder"))
         for part in order:
             if part.process is None:
@@ -324,6 +377,16 @@ class Supervisor:
         for _, links in self._held.values():
             for descriptor in links:
                 os.close(descriptor)
+
+
+def _needed(descriptors: dict[str, int], part: Part) -> dict[str, int]:
+    """Programs and maps that a part works with."""
+    if part.module == "worker":
+        return {
+            "ring": descriptors[f"ring:{part.index}"],
+            **{name: descriptors[name] for name in ("map:skips", "map:governor")},
+        }
+    return {name: descriptor for name, descriptor in descriptors.items() if not name.startswith("ring:")}
 
 
 def _in_memory(content: bytes) -> int:

@@ -22,7 +22,7 @@ import msgspec
 
 from apisensor.content.described import Descriptions
 from apisensor.content.inspector import Inspector
-from apisensor.events.decode import SKIP, decode
+from apisensor.events.decode import GOVERNOR, SKIP, decode
 from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
 from apisensor.processes.collector import settle
@@ -70,6 +70,23 @@ class Skips:
             cells[at + 1] = cells[at + 2] = 0
         cells[at + 1 + direction] = position
         cells[at] = flow
+
+
+class Governed:
+    """What the governor has the workers leave out (struct governor in bpf/maps.h)."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._page = mmap.mmap(descriptor, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._now = bytes(GOVERNOR.size)
+
+    def changed(self) -> tuple[int, bool] | None:
+        """(parts of 256 of the flows, whether bodies are left out), where that is another than before."""
+        now = self._page[: GOVERNOR.size]
+        if now == self._now:
+            return None
+        self._now = now
+        share, bodies = GOVERNOR.unpack(now)
+        return share, bool(bodies)
 
 
 class Outbox:
@@ -146,6 +163,7 @@ class Worker:
             limits_of(parameters.settings.worker), counts=cast(MutableSequence[int], self._page), skip=skips
         )
         inspect, redact = Inspector(described).inspect, Redactor(key, IdSource()).transaction
+        self._governed = Governed(descriptors["map:governor"])
         self._outbox = Outbox(Link.of(descriptors["core"]), self._page)
         self._finishing = Finishing(inspect, redact, self._outbox.put, self._failed)
         self.stopping = False
@@ -186,6 +204,9 @@ class Worker:
             now = time.monotonic()
             if now >= next_expiry:
                 next_expiry = now + EXPIRE_S
+                word = self._governed.changed()
+                if word is not None:
+                    self._analyzer.govern(word[0], bodies=word[1], now=event_ns)
                 # With records still waiting, the time is theirs: what an exchange waits for may be among them.
                 finish(self._analyzer.expire(event_ns if taken == BATCH else time.monotonic_ns()))
                 self._outbox.tell()

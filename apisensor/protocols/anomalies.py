@@ -49,6 +49,7 @@ ANOMALIES = {
     WEBSOCKET_PART: "the WebSocket was still open when this was told; what passes later is told in another transaction "
     "with the same conn_id",
     NOT_CAPTURED: "part of a body passed and was counted exactly, but not captured: sendfile and its like, the rest of "
-    "a call beyond capture.call_limit, or of a large body; sizes are right, the content was not looked at",
+    "a call beyond capture.call_limit, of a large body, or any body while the governor sheds; sizes are right, the "
+    "content was not looked at",
 }
 """name: what it says."""

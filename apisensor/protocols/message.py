@@ -60,6 +60,8 @@ class Message(msgspec.Struct, gc=False, eq=False):
     reason: str | None = None
     """Why it is not complete (transactions.model.INCOMPLETE_REASONS)."""
     anomalies: list[str] = []
+    shed: bool = False
+    """Of its content nothing is kept: the governor left it out."""
     tunnel: bytes | None = None
     """HTTP/2's :protocol of an extended CONNECT (RFC 8441)."""
     counter: Counter | None = None

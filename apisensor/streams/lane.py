@@ -12,6 +12,8 @@ from apisensor.events.model import Cause
 
 END_OF_FLOW = 2**64 - 1
 """The position to skip to when nothing more of a direction is wanted."""
+FLOW_SHED = 2**64 - 2
+"""The same where that is for the governor, which may change its mind (bpf/maps.h)."""
 
 
 class Hole(NamedTuple):

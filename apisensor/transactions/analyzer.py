@@ -23,6 +23,7 @@ from apisensor.transactions.flow import Counters, Engine, Flow, Peer, Shared
 from apisensor.transactions.http1_pairing import Http1Pairing
 from apisensor.transactions.http2_pairing import Http2Pairing
 from apisensor.transactions.model import Exchange
+from apisensor.transactions.shedding import Left, Shedding
 
 try:
     from apisensor.protocols.http1_llhttp import ENGINE
@@ -32,6 +33,7 @@ except ImportError:  # httptools is not installed
 __all__ = ["Analyzer", "Count", "Limits"]
 
 _NOT_HTTP_BYTES = int(Count.NOT_HTTP_BYTES)
+_SHED_BYTES = int(Count.SHED_BYTES)
 _LOST = int(Count.BYTES_LOST_UNKNOWN)
 
 _NONE: list[Exchange] = []
@@ -72,8 +74,12 @@ class Analyzer:
         """The one without events for longest comes first."""
         self._parked: OrderedDict[int, Flow] = OrderedDict()
         """Flows that have been idle for idle_ns."""
-        self._ignored: OrderedDict[int, None] = OrderedDict()
-        """Flows that are not HTTP."""
+        self._ignored: OrderedDict[int, Left | None] = OrderedDict()
+        """Flows that are not HTTP, and those that are left out for the governor."""
+        self._shedding = Shedding(
+            self._shared, self._flows, self._ignored, lambda flow, now: self._drop(flow, now, closed=False)
+        )
+        self.govern = self._shedding.govern
         self._handlers: dict[type, Callable[[Any], None]] = {
             Chunk: self._chunk,
             Gap: self._gap,
@@ -113,6 +119,7 @@ class Analyzer:
             waiting = held.popleft()
             if waiting.exchange is not None:
                 waiting.flow.give_up_binding(waiting)
+        self._shedding.sweep(now_ns)
         oldest = now_ns - self.limits.idle_ns
         flows = self._flows
         while flows:
@@ -166,7 +173,7 @@ class Analyzer:
         flow = self._flows.get(id_)
         if flow is None:
             if id_ in self._ignored:
-                self.counts[_NOT_HTTP_BYTES] += len(data)
+                self._pass_over(id_, len(data))
                 return
             flow = self._flow(id_, event.pid, event.tls)
         else:
@@ -197,7 +204,7 @@ class Analyzer:
 
     def _gap(self, event: Gap) -> None:
         if event.flow in self._ignored:
-            self.counts[_NOT_HTTP_BYTES] += event.length or 0
+            self._pass_over(event.flow, event.length or 0)
             return
         flow = self._flow(event.flow, event.pid, event.tls)
         flow.last_ns = event.time_ns
@@ -208,6 +215,7 @@ class Analyzer:
 
     def _open(self, event: Open) -> None:
         if event.flow in self._ignored:
+            self._shedding.bound(event.flow, Peer(event.connection, event.local, event.remote, event.binding))
             return
         flow = self._flow(event.flow, event.pid, False)
         flow.last_ns = event.time_ns
@@ -217,6 +225,7 @@ class Analyzer:
 
     def _bind(self, event: Bind) -> None:
         if event.flow in self._ignored:
+            self._shedding.bound(event.flow, Peer(event.connection, event.local, event.remote, event.binding))
             return
         flow = self._flow(event.flow, event.pid, True)
         flow.last_ns = event.time_ns
@@ -285,6 +294,10 @@ class Analyzer:
         emitted = self.counts[Count.EXCHANGES_EMITTED] + self._shared.waiting - before
         if what == "idle" and emitted:
             self.counts[Count.FLOWS_IDLE] += 1
+
+    def _pass_over(self, id_: int, size: int) -> None:
+        """Bytes of a flow that is ignored."""
+        self.counts[_NOT_HTTP_BYTES if self._ignored[id_] is None else _SHED_BYTES] += size
 
     def _failed(self, id_: int) -> None:
         """A parser raised: this flow is not parsed any more."""

@@ -92,3 +92,10 @@ class Count(enum.IntEnum):
     FLOWS_OVER_MEMORY = 35
     """Flows dropped because all together held more than total_bytes, the largest first; unfinished exchanges were
     emitted."""
+
+    FLOWS_SHED = 36
+    """Flows given up for the governor."""
+    SHED_BYTES = 37
+    """Payload of theirs that was copied already."""
+    SHED_BODIES = 38
+    """Bodies that were counted and not kept, for the governor."""

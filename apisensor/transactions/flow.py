@@ -30,6 +30,7 @@ _UNREAD = int(Count.UNREAD_BYTES)
 _LIMIT_HITS = int(Count.LIMIT_HITS)
 _REJECTED = int(Count.FLOWS_REJECTED)
 _PARSE_ERRORS = int(Count.PARSE_ERRORS)
+_SHED_BODIES = int(Count.SHED_BODIES)
 
 _FLOW = 2_000
 """Bytes that a flow, or a finished exchange, takes when it holds nothing."""
@@ -98,7 +99,9 @@ class Held:
 class Shared:
     """What all flows of an analyzer share."""
 
-    __slots__ = ("counts", "fresh", "held", "http1", "limits", "now", "out", "skip", "waiting")
+    __slots__ = (
+        *("counts", "fresh", "held", "http1", "limits", "now", "out", "shed_bodies", "sheds_bodies", "skip", "waiting"),
+    )
 
     def __init__(
         self,
@@ -120,6 +123,10 @@ class Shared:
         """Of `held`, how many still have theirs."""
         self.fresh = 0
         """Bytes that may have been kept since `Flow.memory` of all flows was last looked at."""
+        self.sheds_bodies = False
+        """Bodies that begin now are counted, and not kept: the governor says so."""
+        self.shed_bodies = False
+        """That was so for some message."""
 
 
 class Flow:
@@ -207,7 +214,11 @@ class Flow:
 
     def room(self, message: Message) -> int:
         """Bytes that may be kept of a body that begins now."""
-        limits = self.shared.limits
+        shared = self.shared
+        if shared.sheds_bodies:
+            message.shed = shared.shed_bodies = True
+            return 0
+        limits = shared.limits
         capture = limits.body_capture
         room = limits.flow_bytes - self.kept
         if room >= capture:
@@ -287,6 +298,8 @@ class Flow:
             reason = request.reason or response.reason or reason
             if response.anomalies:
                 found = found + [name for name in response.anomalies if name not in found]
+        if shared.shed_bodies:
+            found = self._without_bodies(request, response, found)
         if found and not _CUT.isdisjoint(found):
             shared.counts[_LIMIT_HITS] += 1
         del self.open[request]
@@ -328,6 +341,12 @@ class Flow:
         if reason is not None:
             counts[_INCOMPLETE] += 1
         shared.out.append(exchange)
+
+    def _without_bodies(self, request: Message, response: Message | None, found: list[str]) -> list[str]:
+        """The anomalies of an exchange, with the one that a body has been left out for the governor."""
+        shed = sum(message is not None and message.shed and message.body_size > 0 for message in (request, response))
+        self.shared.counts[_SHED_BODIES] += shed
+        return [*found, anomalies.NOT_CAPTURED] if shed and anomalies.NOT_CAPTURED not in found else found
 
     def abandon(self) -> None:
         """The engine is through with this flow: emit what it left behind, which is something only if it failed."""

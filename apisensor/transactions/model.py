@@ -93,9 +93,10 @@ INCOMPLETE_REASONS = {
     "call_limit": "one call carried more than capture.call_limit bytes, and not only of a body whose end is known",
     "not_in_user_memory": "bytes passed outside of user memory (sendfile, splice), or it is not known where they lie "
     "in it (io_uring), and not only of a body whose end is known",
-    "detached": "probes were off for a while",
+    "detached": "probes were off for a while, or capture was paused",
     "segment_missing": "the packet capture lacks segments",
     "map_full": "a kernel map had no room",
+    "shed": "the governor gave the connection up in the middle of the exchange (governor.cpu_share)",
     "response_not_seen": "the flow ended, or was given up, before a response was seen",
     "request_not_finished": "the flow ended, or was given up, before the request's last byte",
     "response_not_finished": "the flow ended, or was given up, before the response's last byte",

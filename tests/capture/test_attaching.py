@@ -16,8 +16,8 @@ from apisensor.capture.kernel import possible_processors
 from apisensor.capture.libraries import Libraries, Library, Question, identity_of
 from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.probes import ENTRY, RETURN, Places, Programs
+from apisensor.finder.answer import Found
 from apisensor.finder.functions import LIBRARIES, ROLES, Role
-from apisensor.finder.symbols import Found
 from apisensor.loader import UPROBES
 
 

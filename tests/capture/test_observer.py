@@ -20,7 +20,6 @@ from apisensor.capture.observer import (
     NOTICE_LIBRARY,
     NOTICE_MEMORY_BIO,
     NOTICE_TRAFFIC,
-    POLICY_ADMITTED,
     POLICY_NEVER,
     POLICY_OWN,
     NeverCapture,
@@ -28,6 +27,7 @@ from apisensor.capture.observer import (
     Observer,
     decode_notice,
 )
+from apisensor.capture.pauses import POLICY_ADMITTED
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.decode import NOTICE
 
@@ -96,6 +96,7 @@ class Room:
         self.libraries, self.policies, self.memory_bio = Attached(), Table(), Table()
         self.told: list[ProcessSeen | ProcessGone] = []
         self.used = 0
+        self.paused: dict[int, bytes] = {}
         self.observer = Observer(
             self.libraries,
             self.policies,
@@ -103,6 +104,7 @@ class Room:
             never or NeverCapture(),
             self.told.append,
             lambda _: self.used,
+            self.paused.get,
         )
 
     def handle(self, kind: int, pid: int, time_ns: int = 5, arguments: list[bytes] | None = None) -> None:

@@ -165,6 +165,7 @@ def test_another_layout_is_refused(change: Callable[[dict[str, str]], dict[str, 
         "layout_unix_names": _layout(decoder.UNIX_NAMES_FIELDS),
         "layout_notice": _layout({**decoder.NOTICE_FIELDS, "text": "1024s"}),
         "skips": _layout(decoder.SKIP_FIELDS),
+        "governor": _layout(decoder.GOVERNOR_FIELDS),
     }
     check_layouts(layouts)
     layouts["layout_record"] = _layout(change(decoder.RECORD_FIELDS))

@@ -16,8 +16,9 @@ from apisensor.content.identifiers import ACTION_BYTES, FIELDS, NAME_BYTES, OPER
 from apisensor.content.inspector import Inspector
 from apisensor.enrich.cgroup import membership
 from apisensor.enrich.service import LONGEST, service_name
+from apisensor.finder.answer import Found
 from apisensor.finder.functions import ROLES
-from apisensor.finder.symbols import Found, find_functions, find_hints, find_version
+from apisensor.finder.symbols import find_functions, find_hints, find_version
 from apisensor.protocols.counted import Counter
 from apisensor.protocols.event_stream import EventCounter
 from apisensor.protocols.grpc import TRAILER_BYTES, TRAILER_COUNT, MessageCounter, TextCounter

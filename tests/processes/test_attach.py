@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kernel
 
 WAIT_S = 10.0
 
-_CLIENT = """
+CLIENT = """
 import http.client, ssl, sys
 port, certificate = int(sys.argv[1]), sys.argv[2]
 connection = http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=certificate))
@@ -34,7 +34,7 @@ for line in sys.stdin:
 """
 """One kept connection, by the socket itself."""
 
-_ASYNC_CLIENT = """
+ASYNC_CLIENT = """
 import asyncio, ssl, sys
 async def main():
     context = ssl.create_default_context(cafile=sys.argv[2])
@@ -55,9 +55,18 @@ asyncio.run(main())
 class Client:
     """A process with one connection that asks for a path whenever it is told to."""
 
-    def __init__(self, program: str, nginx: Nginx, certificate: Certificate, directory: Path, libraries: Path | None):
+    def __init__(
+        self,
+        program: str,
+        nginx: Nginx,
+        certificate: Certificate,
+        directory: Path,
+        libraries: Path | None,
+        port: int | None = None,
+    ) -> None:
         prefix = ["env", f"LD_LIBRARY_PATH={libraries}"] if libraries else []
-        command = [*prefix, sys.executable, "-c", program, str(nginx.ports.tls), str(certificate.certificate)]
+        port = port or nginx.ports.tls
+        command = [*prefix, sys.executable, "-c", program, str(port), str(certificate.certificate)]
         self.peer = Peer(command, directory / "client.stderr")
         self.peer.wait_ready()
 
@@ -115,7 +124,7 @@ def test_a_library_that_is_mapped_for_the_first_time(
     nginx: Nginx, certificate: Certificate, libraries: Path, tmp_path: Path
 ) -> None:
     with Sensor() as sensor:
-        client = Client(_CLIENT, nginx, certificate, tmp_path, libraries)
+        client = Client(CLIENT, nginx, certificate, tmp_path, libraries)
         try:
             assert str(libraries) in client.libssl()
 
@@ -144,7 +153,7 @@ def test_a_library_that_was_deleted_before_the_sensor_started(
     nginx: Nginx, certificate: Certificate, libraries: Path, tmp_path: Path
 ) -> None:
     """As after an upgrade: the process runs the old file, which has no name any more."""
-    client = Client(_CLIENT, nginx, certificate, tmp_path, libraries)
+    client = Client(CLIENT, nginx, certificate, tmp_path, libraries)
     shutil.rmtree(libraries)
     assert "(deleted)" in client.libssl()
     try:
@@ -168,7 +177,7 @@ def test_a_library_that_is_replaced_while_it_runs(
         return sum(one["probes"] > 8 for one in known)
 
     with Sensor() as sensor:
-        clients = [Client(_CLIENT, nginx, certificate, tmp_path, libraries)]
+        clients = [Client(CLIENT, nginx, certificate, tmp_path, libraries)]
         try:
             wait_until(lambda: attached() == 1, WAIT_S, "the old library to be attached")
             paths = [f"/upgrade/{n}" for n in range(20)]
@@ -179,7 +188,7 @@ def test_a_library_that_is_replaced_while_it_runs(
                 shutil.copy(file, new)
                 new.rename(file)
             assert "(deleted)" in clients[0].libssl()
-            clients.append(Client(_CLIENT, nginx, certificate, tmp_path, libraries))
+            clients.append(Client(CLIENT, nginx, certificate, tmp_path, libraries))
             assert "(deleted)" not in clients[1].libssl()
             wait_until(lambda: attached() == 2, WAIT_S, "the new library to be attached")
             for path in paths[10:]:
@@ -200,7 +209,7 @@ def test_a_library_that_is_replaced_while_it_runs(
                 client.peer.stop()
 
 
-@pytest.mark.parametrize("program", [_CLIENT, _ASYNC_CLIENT], ids=["socket", "memory"])
+@pytest.mark.parametrize("program", [CLIENT, ASYNC_CLIENT], ids=["socket", "memory"])
 def test_connections_older_than_the_sensor_are_seen_from_their_next_request(
     program: str, nginx: Nginx, certificate: Certificate, tmp_path: Path
 ) -> None:
@@ -223,7 +232,7 @@ def test_connections_older_than_the_sensor_are_seen_from_their_next_request(
             # In memory, the socket is known from the first record on that is sent after the process is observed: until
             # then a call says that it is unbound.
             assert {t["incomplete_reason"] for t in calls if not t["binding"]} <= {"unbound"}
-            if program is _CLIENT:
+            if program is CLIENT:
                 assert all(t["binding"] for t in calls)
             number = iter(range(1000))
 

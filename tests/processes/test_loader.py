@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from apisensor import loader
+from apisensor import loader, program_cache
 from apisensor.events.decode import LayoutError, check_layouts
 from apisensor.processes.loading import LOADER_PYTHON, MAX_WORKERS, SKIP_SLOTS
 from tests.peers.process import ROOT
@@ -146,5 +146,30 @@ def test_without_unix_sockets_in_the_kernel_s_types(capsys: pytest.CaptureFixtur
 
 
 def test_it_runs_on_the_standard_library_alone() -> None:
-    imported = set(re.findall(r"^(?:import|from) (\w+)", Path(loader.__file__).read_text(), re.MULTILINE))
-    assert imported <= set(sys.stdlib_module_names)
+    for module in (loader, program_cache):
+        imported = set(re.findall(r"^(?:import|from) ([\w ]+)", Path(str(module.__file__)).read_text(), re.MULTILINE))
+        others = {name.split(" ")[0] for name in imported} - set(sys.stdlib_module_names)
+        assert others == ({"apisensor"} if module is loader else set())
+    assert re.findall(r"^from apisensor.*", Path(loader.__file__).read_text(), re.MULTILINE) == [
+        "from apisensor import program_cache"
+    ]
+
+
+def test_the_second_time_no_compiler_is_needed(tmp_path: Path) -> None:
+    """The same programs and maps, in a process that does not import bcc; a damaged file is said and written anew."""
+    python = [LOADER_PYTHON, "-I", loader.__file__]
+    kept = tmp_path / "programs"
+    parameters: dict[str, Any] = {**PARAMETERS, "cache": str(kept)}
+    first, count, _, _ = ask(python, parameters=parameters)
+    assert first.pop("programs") == "compiled"
+    second, again, status, errors = ask(python, parameters=parameters)
+    assert second.pop("programs") == "from the cache"
+    assert (second, again, status, errors) == (first, count, 0, "")
+    kept.write_bytes(kept.read_bytes()[:-9])
+    third, count, _, _ = ask(python, parameters=parameters)
+    assert re.fullmatch(r"compiled, as the cache cannot be used \(.* is damaged\)", third["programs"])
+    assert count == again
+    # Other settings make other maps.
+    macros: dict[str, int] = parameters["macros"]
+    other = {**parameters, "macros": {**macros, "MAX_CONNECTIONS": 2048}}
+    assert ask(python, parameters=other)[0]["programs"] == "compiled"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from apisensor.cli.doctor import kernel_checks, node_checks
+from apisensor.cli.doctor import kernel_checks, node_checks, sensor_checks
 from apisensor.cli.doctor.check import Check
 from apisensor.cli.doctor.facts import Facts
 
@@ -33,7 +33,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     node_checks.directories,
     node_checks.otlp,
     node_checks.page,
-    node_checks.sensor,
+    sensor_checks.sensor,
 )
 
 

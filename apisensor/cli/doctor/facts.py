@@ -88,6 +88,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Why it cannot be served there; None: it can, or a running sensor does."""
     sensor: str | None = None
     """Version of a running sensor; None: none runs."""
+    lost: dict[str, int] = {}
+    """What it has lost since its start: the counters of its status that say so, without those that are 0."""
     settings_error: str | None = None
     unknown: dict[str, str] = {}
     """Name of a field above: why it is not known."""

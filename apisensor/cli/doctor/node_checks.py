@@ -196,8 +196,3 @@ def page(f: Facts) -> Iterator[Check]:
         yield Check("page", "ok", f"{f.page}: {'free' if f.sensor is None else 'the running sensor serves it'}")
     else:
         yield Check("page", "fail", f.page_error, "set web.address or web.port, or web.enabled=false")
-
-
-def sensor(f: Facts) -> Iterator[Check]:
-    found = "none is running" if f.sensor is None else f"version {f.sensor} is running: `apisensor status`"
-    yield Check("sensor", "ok", found)

@@ -21,6 +21,7 @@ from apisensor.cli.doctor import bpf
 from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
 from apisensor.live.client import LiveClient
 from apisensor.live.listening import LiveError
+from apisensor.live.status import Status
 from apisensor.sections import Settings
 from apisensor.web.listening import ListenError, authority, listen
 
@@ -111,7 +112,8 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
         otlp_error=_unreachable(endpoint) if endpoint else None,
         page=authority(settings.web.address, settings.web.port) if settings.web.enabled else None,
         page_error=_page_error(settings) if settings.web.enabled and running is None else None,
-        sensor=running,
+        sensor=running.version if running is not None else None,
+        lost=_lost(running.counters) if running is not None else {},
         settings_error=settings_error,
         unknown=unknown.reasons,
     )
@@ -283,9 +285,13 @@ def _unreachable(endpoint: str) -> str | None:
     return None
 
 
-def _running_sensor(path: str) -> str | None:
+def _running_sensor(path: str) -> Status | None:
     try:
         with LiveClient(path) as client:
-            return client.status().version
+            return client.status()
     except LiveError:
         return None
+
+
+def _lost(counters: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counters.items() if ".lost." in name and count}

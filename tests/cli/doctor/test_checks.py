@@ -106,6 +106,15 @@ ALL_BUT = frozenset(CAPABILITY_BITS)
         ),
         ({"page": "127.0.0.1:8090", "page_error": "port 8090 is taken"}, "page", "fail", "is taken", "web.port"),
         ({"otlp_error": "Connection refused"}, "OTLP", "warn", "127.0.0.1:4317: Connection refused", "collector"),
+        (
+            {"sensor": "1.0", "lost": {"kernel.lost.ring_full": 1234}},
+            "losses", "warn", "kernel.lost.ring_full 1,234", "capture.ring_bytes",
+        ),
+        (
+            {"sensor": "1.0", "lost": {"kernel.lost.shed_connections": 2, "worker.lost.shed_flows": 3}},
+            "losses", "warn", "shed_connections 2, worker.lost.shed_flows 3", "governor.cpu_share",
+        ),
+        ({"sensor": "1.0", "lost": {"core.lost.rows": 2}}, "losses", "warn", "core.lost.rows 2", "docs/metrics.md"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named_with_its_remedy(

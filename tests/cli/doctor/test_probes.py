@@ -118,6 +118,7 @@ def test_as_a_table_with_a_running_sensor_and_a_wrong_setting(tmp_path: Path) ->
     with Sensor(str(tmp_path / "live.sock")):
         done = apisensor("doctor", "--set", f"general.runtime_directory={tmp_path}")
     assert "version 1.2.3 is running" in done.stdout
+    assert "kernel.lost.ring_full 17" in done.stdout
     assert "\x1b" not in done.stdout
     wrong = apisensor("doctor", "--set", "worker.count=0")
     assert wrong.returncode == 1
