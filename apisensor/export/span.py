@@ -72,7 +72,8 @@ PEER_ADDRESS = StringAttribute("network.peer.address")
 PEER_PORT = IntAttribute("network.peer.port")
 LOCAL_ADDRESS = StringAttribute("network.local.address")
 LOCAL_PORT = IntAttribute("network.local.port")
-UNIX = StringAttribute("network.transport")("unix")
+TRANSPORT = StringAttribute("network.transport")
+_UNIX = TRANSPORT("unix")
 PROTOCOL_NAME = StringAttribute("network.protocol.name")
 PROTOCOL_VERSION = StringAttribute("network.protocol.version")
 ERROR_TYPE = StringAttribute("error.type")
@@ -316,7 +317,7 @@ def _encode_ends(client: Address | None, server: Address | None, client_side: bo
         if not client_side:
             encoded += _encode_end(peer, CLIENT_ADDRESS, CLIENT_PORT)
         if peer.port is None:
-            encoded += UNIX
+            encoded += _UNIX
     if local is not None:
         encoded += _encode_end(local, LOCAL_ADDRESS, LOCAL_PORT)
     return encoded
