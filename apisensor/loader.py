@@ -38,9 +38,18 @@ MOST_THREADS = 4
 """Programs loaded at once: there are three long ones."""
 
 BPF_SYSCALL = 321
-BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_LINK_CREATE = 0, 2, 28
-BPF_MAP_TYPE_RINGBUF, BPF_TRACE_UPROBE_MULTI = 27, 48
-BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_RAW_TRACEPOINT = 2, 17
+BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE = 0, 2, 17, 28
+BPF_MAP_TYPE_RINGBUF, BPF_TRACE_FEXIT, BPF_TRACE_UPROBE_MULTI = 27, 25, 48
+BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_TRACING = 2, 17, 26
+KINDS = {
+    "tracepoint": (BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+    "kprobe": (BPF_PROG_TYPE_KPROBE, 0),
+    "fexit": (BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT),
+}
+"""What programs with a place in the kernel are loaded as: type, and how they are to be attached."""
+RETURN_ZERO = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
+"""The smallest program: r0 = 0; exit."""
+KPROBES = "/sys/bus/event_source/devices/kprobe"
 
 OFFSETS = {
     "SOCK_FAMILY": ("sock", "__sk_common.skc_family"),
@@ -58,6 +67,8 @@ OFFSETS = {
     "SOCK_TYPE": ("sock", "sk_type"),
     "SOCK_SOCKET": ("sock", "sk_socket"),
     "SOCKET_FILE": ("socket", "file"),
+    "SOCK_UPPER_PROTOCOL": ("inet_connection_sock", "icsk_ulp_ops"),
+    "UPPER_PROTOCOL_NAME": ("tcp_ulp_ops", "name"),
     "TASK_FILES": ("task_struct", "files"),
     "TASK_TGID": ("task_struct", "tgid"),
     "TASK_PID": ("task_struct", "pid"),
@@ -103,9 +114,16 @@ TRACEPOINTS = (
     "sched_process_exit",
 )
 BACK_ENDS = {
-    "sock": ("sock_send_length", "sock_recv_length", "tcp_rcv_space_adjust"),
-    "syscall": ("sys_exit",),
+    "sock": ("tracepoint:sock_send_length", "tracepoint:sock_recv_length", "tracepoint:tcp_rcv_space_adjust"),
+    "kprobe": (
+        *("kprobe:tcp_sendmsg", "kprobe:tcp_recvmsg"),
+        *("fexit:tcp_sendmsg", "fexit:tcp_recvmsg", "fexit:tcp_sendpage", "fexit:tcp_splice_read"),
+    ),
+    "syscall": ("tracepoint:sys_exit",),
 }
+"""Back end: its programs by what they are attached to, in the order of attaching; `auto` takes the first back end that
+the kernel offers. "sock" is one program a call and no trap; "kprobe" two, for socket calls only; "syscall" has every
+system call of the machine pay."""
 UPROBES = (
     *(f"openssl_{role}" for role in ("read", "write", "read_counted", "write_counted", "write_flags_counted")),
     *(f"openssl_{role}" for role in ("write_elsewhere", "quiet", "set_fd", "set_bio", "free", "clear", "bio_write")),
@@ -158,7 +176,7 @@ class LoaderError(Exception):
 class Btf:
     """Offsets of the running kernel's structures, read through libbpf (a dependency of the distribution's bcc)."""
 
-    _STRUCT, _UNION, _TYPEDEF = 4, 5, 8
+    _STRUCT, _UNION, _ENUM, _TYPEDEF, _FUNCTION = 4, 5, 6, 8, 12
     _QUALIFIERS = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag
 
     def __init__(self) -> None:
@@ -172,11 +190,14 @@ class Btf:
         self._lib.btf__type_by_id.argtypes = [ctypes.c_void_p, ctypes.c_uint]
         self._lib.btf__name_by_offset.restype = ctypes.c_char_p
         self._lib.btf__name_by_offset.argtypes = [ctypes.c_void_p, ctypes.c_uint]
+        self._btf = self._load()
+
+    def _load(self) -> int:
         if not os.path.exists("/sys/kernel/btf/vmlinux"):
             raise LoaderError(
                 "the kernel has no BTF (/sys/kernel/btf/vmlinux): a kernel with CONFIG_DEBUG_INFO_BTF is needed"
             )
-        self._btf = self._lib.btf__load_vmlinux_btf()
+        return int(self._lib.btf__load_vmlinux_btf())
 
     def _type(self, number: int) -> tuple[int, int, int, int, int]:
         address = self._lib.btf__type_by_id(self._btf, number)
@@ -203,9 +224,43 @@ class Btf:
                     return offset + inner[0], inner[1]
         return None
 
+    def _number(self, name: str, kind: int) -> int:
+        """The type's number; 0: there is none."""
+        return max(0, int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), kind)))
+
+    def _names(self, address: int, count: int) -> list[tuple[str, int]]:
+        """(name, number) of an enumeration's constants or a function's parameters, which follow their type."""
+        rows = struct.iter_unpack("Ii", ctypes.string_at(address + 12, 8 * count))
+        return [(self._lib.btf__name_by_offset(self._btf, name).decode(), value) for name, value in rows]
+
     def has_tracepoint(self, name: str) -> bool:
         """Does the kernel have this raw tracepoint?"""
-        return int(self._lib.btf__find_by_name_kind(self._btf, f"btf_trace_{name}".encode(), self._TYPEDEF)) > 0
+        return self._number(f"btf_trace_{name}", self._TYPEDEF) > 0
+
+    def function(self, name: str) -> tuple[int, list[str]] | None:
+        """(type number, names of its parameters) of a function of the kernel; None if there is none."""
+        number = self._number(name, self._FUNCTION)
+        if not number:
+            return None
+        address, _, count, _, _ = self._type(self._type(number)[4])
+        return number, [parameter for parameter, _ in self._names(address, count)]
+
+    def constants(self, enumeration: str) -> dict[str, int]:
+        """The constants of an enumeration; none if there is no such."""
+        number = self._number(enumeration, self._ENUM)
+        if not number:
+            return {}
+        address, _, count, _, _ = self._type(number)
+        return dict(self._names(address, count))
+
+    def first(self, structure: str, *paths: str) -> int:
+        """Byte offset of the first of these that the structure has: a field's name may be another in later kernels."""
+        for path in paths[:-1]:
+            try:
+                return self.offset(structure, path)
+            except LoaderError:
+                continue
+        return self.offset(structure, paths[-1])
 
     def offset(self, structure: str, path: str) -> int:
         """Byte offset of a dotted path in a structure."""
@@ -304,13 +359,96 @@ def bpf(command: int, attributes: bytes) -> int:
     return int(result)
 
 
+def has_fexit(btf: Btf) -> bool:
+    """Does the kernel have BPF trampolines? Tried on tcp_sendmsg: some load such a program and refuse to attach it."""
+    function = btf.function("tcp_sendmsg")
+    if function is None:
+        return False
+    try:
+        program = program_cache.load_program("nothing", RETURN_ZERO, *KINDS["fexit"], function[0])
+        link = bpf(BPF_RAW_TRACEPOINT_OPEN, struct.pack("QI", 0, program))
+    except OSError:
+        return False
+    os.close(link)
+    os.close(program)
+    return True
+
+
+def lacking(back_end: str, btf: Btf) -> str | None:
+    """What this kernel lacks for a back end; None: nothing."""
+    if back_end == "sock" and not btf.has_tracepoint("sock_send_length"):
+        return "the tracepoint sock:sock_send_length (kernel 6.3 and later)"
+    if back_end == "kprobe" and not os.path.exists(KPROBES):
+        return f"kprobes (CONFIG_KPROBE_EVENTS; no {KPROBES})"
+    if back_end == "kprobe" and not has_fexit(btf):
+        return "BPF trampolines (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), or lockdown forbids them"
+    return None
+
+
+def choose_back_end(wanted: str, btf: Btf) -> str:
+    """The back end of the setting capture.backend. Raises LoaderError where this kernel does not offer it."""
+    if wanted == "auto":
+        return next(name for name in BACK_ENDS if lacking(name, btf) is None)
+    reason = lacking(wanted, btf)
+    if reason is not None:
+        raise LoaderError(f"capture.backend {wanted}: this kernel ({platform.release()}) lacks {reason}: take auto")
+    return wanted
+
+
+def programs_in_kernel(back_end: str, btf: Btf) -> dict[str, int]:
+    """The programs with a place in the kernel, in the order of attaching: what each is attached to, and for a BPF
+    trampoline the number of the function's type. Which functions there are is the kernel's version's."""
+    found = {f"tracepoint:{name}": 0 for name in TRACEPOINTS}
+    for label in BACK_ENDS[back_end]:
+        kind, _, place = label.partition(":")
+        function = btf.function(place) if kind == "fexit" else (0, [])
+        if function is not None:
+            found[label] = function[0]
+    return found
+
+
+def function_of(label: str) -> str:
+    """The C function that is attached there: in bpf/ one kernel function may have a program at its entry and another at
+    its return."""
+    kind, _, place = label.partition(":")
+    return f"{kind}_{place}" if kind in ("kprobe", "fexit") else place
+
+
+def kernel_function_macros(btf: Btf) -> dict[str, int]:
+    """What bpf/kernel_probes.h has to know of this kernel: struct iov_iter, arguments of functions."""
+    types = btf.constants("iter_type")
+    macros = {
+        "MESSAGE_ITERATOR": btf.offset("msghdr", "msg_iter"),
+        "ITERATOR_TYPE": btf.first("iov_iter", "iter_type", "type"),
+        "ITERATOR_COUNT": btf.offset("iov_iter", "count"),
+        "ITERATOR_OFFSET": btf.offset("iov_iter", "iov_offset"),
+        "ITERATOR_VECTORS": btf.first("iov_iter", "__iov", "iov"),
+        "ITERATOR_VECTOR_COUNT": btf.offset("iov_iter", "nr_segs"),
+        "ITERATOR_IS_VECTORS": types["ITER_IOVEC"],
+        # Until kernel 5.13 the lowest bit of the type is the direction, and types are powers of two from 4 on.
+        "ITERATOR_TYPE_MASK": 0xFE if types["ITER_IOVEC"] == 4 else 0xFF,
+        "TASK_STACK": btf.offset("task_struct", "stack"),
+    }
+    if "ITER_UBUF" in types:  # kernel 6.0
+        macros |= {"ITERATOR_IS_BUFFER": types["ITER_UBUF"], "ITERATOR_BUFFER": btf.offset("iov_iter", "ubuf")}
+    if "BPF_FUNC_task_pt_regs" in btf.constants("bpf_func_id"):
+        macros["HAVE_TASK_PT_REGS"] = 1
+    for program in BACK_ENDS["kprobe"]:
+        name = program.partition(":")[2]
+        function = btf.function(name)
+        if function is not None:
+            macros[f"{name.upper()}_RESULT"] = len(function[1])
+            if name == "tcp_recvmsg":
+                macros["TCP_RECVMSG_FLAGS"] = function[1].index("flags")
+    return macros
+
+
 def has_uprobe_multi() -> bool:
     """Does the kernel have uprobe_multi links (6.6+)? Tried on the first byte of this program's file, which nothing
     executes: older kernels accept the program and refuse the link."""
     path, offsets = ctypes.create_string_buffer(b"/proc/self/exe"), (ctypes.c_uint64 * 1)(0)
-    nothing = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
     try:
-        program = program_cache.load_program("nothing", nothing, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI)
+        program = program_cache.load_program("nothing", RETURN_ZERO, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI)
         # prog_fd, target_fd, attach_type, flags; uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid
         target = (ctypes.addressof(path), ctypes.addressof(offsets))
         attributes = struct.pack("IIIIQQQQIII", program, 0, BPF_TRACE_UPROBE_MULTI, 0, *target, 0, 0, 1, 0, 0)
@@ -333,10 +471,10 @@ def make_rings(table: int, template: int, count: int, size: int) -> list[int]:
     return rings
 
 
-def load_function(code: bytes, name: str, kind: int, attach: int = 0) -> int:
+def load_function(code: bytes, name: str, kind: int, attach: int, function: int) -> int:
     """The descriptor of one loaded program; the verifier's own words are on standard error when it refuses."""
     try:
-        return program_cache.load_program(name, code, kind, attach)
+        return program_cache.load_program(name, code, kind, attach, function)
     except OSError as error:
         why, _, words = (error.strerror or "").partition("\n")
         print(words, file=sys.stderr)
@@ -385,6 +523,18 @@ class Source(NamedTuple):
     text: str
     flags: list[str]
     functions: list[str]
+
+
+def source_of(macros: dict[str, int], directory: str, back_end: str, btf: Btf) -> Source:
+    """What is to be compiled for the kernel whose BTF this is."""
+    flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
+    given = {**macros, **unix_macros(btf, macros["MAX_UNIX_CONNECTIONS"])}
+    flags += [f"-D{name}={value}" for name, value in given.items()]
+    flags += ["-Wno-macro-redefined", "-Wno-unused-function", f"-DBACK_END_{back_end.upper()}"]
+    if back_end == "kprobe":
+        flags += [f"-D{macro}={value}" for macro, value in kernel_function_macros(btf).items()]
+    functions = [*(function_of(label) for label in programs_in_kernel(back_end, btf)), *UPROBES]
+    return Source(flatten(directory), flags, functions)
 
 
 def compile_with_bcc(source: Source) -> tuple[program_cache.Compiled, list[int], Any]:
@@ -443,16 +593,9 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
     if platform.machine() != "x86_64":
         raise LoaderError(f"this processor ({platform.machine()}) is not supported yet: only x86-64 is")
     btf = Btf()
-    flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
-    macros = {**parameters["macros"], **unix_macros(btf, parameters["macros"]["MAX_UNIX_CONNECTIONS"])}
-    flags += [f"-D{name}={value}" for name, value in macros.items()]
-    flags += ["-Wno-macro-redefined", "-Wno-unused-function"]
-    back_end = parameters["back_end"]
-    if back_end == "auto":
-        back_end = "sock" if btf.has_tracepoint("sock_send_length") else "syscall"
-    flags += [f"-DBACK_END_{back_end.upper()}"]
-    tracepoints = TRACEPOINTS + BACK_ENDS[back_end]
-    source = Source(flatten(directory), flags, [*tracepoints, *UPROBES])
+    back_end = choose_back_end(parameters["back_end"], btf)
+    in_kernel = programs_in_kernel(back_end, btf)
+    source = source_of(parameters["macros"], directory, back_end, btf)
     made, map_descriptors, owner, said = compiled(source, parameters.get("cache"))
     maps = {one.name: descriptor for one, descriptor in zip(made.maps, map_descriptors, strict=True)}
     places = dict(enumerate(map_descriptors))
@@ -465,15 +608,16 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
         descriptors.append(descriptor)
 
     multi = has_uprobe_multi()
-    kinds = {f"tracepoint:{name}": (BPF_PROG_TYPE_RAW_TRACEPOINT, 0) for name in tracepoints}
-    kinds |= {f"uprobe:{name}": (BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI if multi else 0) for name in UPROBES}
+    kinds = {label: (*KINDS[label.partition(":")[0]], in_kernel[label]) for label in in_kernel}
+    attach = BPF_TRACE_UPROBE_MULTI if multi else 0
+    kinds |= {f"uprobe:{name}": (BPF_PROG_TYPE_KPROBE, attach, 0) for name in UPROBES}
 
     def load_kind(label: str) -> int:
-        name = label.partition(":")[2]
+        name = function_of(label)
         return load_function(code[name], name, *kinds[label])
 
     # The verifier needs a second of processor time, most of it for three programs: longest first, side by side.
-    longest = sorted(kinds, key=lambda label: -len(code[label.partition(":")[2]]))
+    longest = sorted(kinds, key=lambda label: -len(code[function_of(label)]))
     with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as threads:
         loaded = dict(zip(longest, threads.map(load_kind, longest), strict=True))
     for label in kinds:

@@ -200,8 +200,12 @@ def create_maps(definitions: list[Definition]) -> list[int]:
     return made
 
 
-def load_program(name: str, code: bytes, kind: int, attach: int = 0) -> int:
-    """Loads one program; where the kernel refuses it, the verifier's words are in the error. Raises OSError."""
+def load_program(name: str, code: bytes, kind: int, attach: int = 0, function: int = 0) -> int:
+    """Loads one program; where the kernel refuses it, the verifier's words are in the error. Raises OSError.
+
+    Args:
+        function: Number of the BTF type of the function that a BPF trampoline is for.
+    """
     at = ctypes.addressof
     instructions, license_ = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(_LOG_BYTES)
@@ -209,11 +213,13 @@ def load_program(name: str, code: bytes, kind: int, attach: int = 0) -> int:
 
     def attempt(level: int) -> int:
         # prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, prog_name,
-        # prog_ifindex, expected_attach_type
+        # prog_ifindex, expected_attach_type, prog_btf_fd, func_info_rec_size, func_info, func_info_cnt,
+        # line_info_rec_size, line_info, line_info_cnt, attach_btf_id
         attributes = struct.pack(
-            "IIQQIIQII16sII",
+            "IIQQIIQII16sIIIIQIIQII",
             *(kind, len(code) // 8, at(instructions), at(license_), level, _LOG_BYTES if level else 0),
             *(at(log) if level else 0, 0, 0, label, 0, attach),
+            *(0, 0, 0, 0, 0, 0, 0, function),
         )
         return _bpf(_PROG_LOAD, attributes)
 

@@ -37,10 +37,11 @@ class General(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: Annotated[
-        Literal["auto", "sock", "syscall"],
+        Literal["auto", "sock", "kprobe", "syscall"],
         Meta(
-            description="How sockets are observed: the sock:sock_send_length tracepoints (kernel 6.3 and later), or "
-            "system calls with a walk of the descriptor table; auto takes the first that the kernel offers."
+            description="How sockets are observed: the sock:sock_send_length tracepoints (kernel 6.3 and later), the "
+            "kernel's TCP functions (kprobes and BPF trampolines), or system calls with a walk of the descriptor "
+            "table; auto takes the first that the kernel offers."
         ),
     ] = "auto"
     ring_bytes: Annotated[

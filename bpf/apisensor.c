@@ -11,6 +11,7 @@
 #include "syscall.h"
 #include "unix_connections.h"
 #include "socket_probes.h"
+#include "kernel_probes.h"
 #include "tls_probes.h"
 #include "go_probes.h"
 #include "process_probes.h"

@@ -148,6 +148,11 @@ struct batch {
     u32 next; /* the message whose turn it is */
 };
 BPF_TABLE("lru_hash", u64, struct batch, batches, 4096);
+#ifdef BACK_END_KPROBE
+/* Socket calls in progress. Key: thread id. From a call's entry, where its iterator still points to its beginning, to
+ * its return: the next call of the thread replaces what is left. Full: the bytes are counted (COUNT_MAP_FULL_BYTES). */
+BPF_HASH(transfers, u64, struct source, 65536);
+#endif
 
 /* How far the copying of a call has come. Key: thread id; only while a program copies. It lies in a map and not on the
  * stack because the verifier follows values on the stack through every turn of the loop and would never finish. */

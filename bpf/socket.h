@@ -182,6 +182,15 @@ static __always_inline int is_stale(u64 sk, struct connection *known) {
            (local_port != known->ends.local_port || bpf_ntohs(remote_port) != known->ends.remote_port);
 }
 
+/* TLS in the kernel (kTLS): the socket calls of such a socket carry plaintext, which the TLS library's calls tell. */
+static __always_inline int is_kernel_tls(u64 sk) {
+    u64 protocol = kernel_pointer(sk + SOCK_UPPER_PROTOCOL);
+    char name[4] = {};
+    if (protocol)
+        bpf_probe_read_kernel(name, sizeof(name), (void *)(protocol + UPPER_PROTOCOL_NAME));
+    return name[0] == 't' && name[1] == 'l' && name[2] == 's' && !name[3];
+}
+
 /* Whether the kernel talks through the socket itself (NFS and its like), perhaps inside a system call about a file. */
 static __always_inline int is_kernels(u64 sk) {
     u64 socket = kernel_pointer(sk + SOCK_SOCKET);
@@ -197,6 +206,8 @@ static __always_inline struct connection *connection_of(u64 sk, u32 pid) {
     fresh.id = identity();
     fresh.pid = pid;
     read_ends(sk, fresh.id, &fresh.ends);
+    if (is_kernel_tls(sk)) /* joined late: no handshake was seen on it */
+        fresh.flags |= CONNECTION_TLS;
     u16 local = fresh.ends.local_port, remote = fresh.ends.remote_port;
     if (never_ports.lookup(&local) || never_ports.lookup(&remote))
         fresh.flags |= CONNECTION_NEVER;

@@ -28,22 +28,23 @@ from typing import Any
 
 import msgspec
 
+from tests.patience import PATIENCE
 from tests.peers.process import ROOT
 from tests.truth import Call, Transaction, Verdict, compare
 
 READY = "apisensor: ready"
 """How the line begins that `run` writes to standard error once its probes are attached."""
-READY_SECONDS = 60.0
+READY_SECONDS = 60.0 * PATIENCE
 """Compiling the probes takes a few seconds of an idle core, and tests share two."""
-STOP_SECONDS = 20.0
-REPORT_SECONDS = 20.0
+STOP_SECONDS = 20.0 * PATIENCE
+REPORT_SECONDS = 20.0 * PATIENCE
 """For the last transactions to come out after the last call was made."""
-EXTRA_SECONDS = 0.5
+EXTRA_SECONDS = 0.5 * PATIENCE
 """How long to go on listening once all expected ones are there: what is reported twice comes late."""
-KERNEL_REPORT_SECONDS = 2.5
+KERNEL_REPORT_SECONDS = 2.5 * PATIENCE
 """Twice the time after which capture reads the kernel's counters again, and half a second to tell core."""
-ATTACH_SECONDS = 10.0
-PREPARE_SECONDS = 0.3
+ATTACH_SECONDS = 10.0 * PATIENCE
+PREPARE_SECONDS = 0.3 * PATIENCE
 """For the probes of single processes with memory BIOs, which no command tells of: several times what they take."""
 _POLL_SECONDS = 0.05
 _COMMAND = [sys.executable, "-m", "apisensor.cli.main"]
@@ -203,7 +204,7 @@ class Sensor:
         """
         done = subprocess.run(
             [*_COMMAND, *arguments, *self._settings],
-            cwd=ROOT, env=self._environment, input=input, capture_output=True, timeout=60, check=False,
+            cwd=ROOT, env=self._environment, input=input, capture_output=True, timeout=60 * PATIENCE, check=False,
         )  # fmt: skip
         if done.returncode != 0:
             raise SensorError(f"{' '.join(arguments)}: {done.stderr.decode(errors='replace')}")

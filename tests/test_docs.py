@@ -150,7 +150,7 @@ def test_privileges() -> None:
     for name in modules - {"run", "loader"}:
         code = (Path(capture.__file__).parent / f"{name.removesuffix('-N')}.py").read_text()
         user = parts[name][0].strip("`").removeprefix("general.")
-        kept = ", CAPABILITIES" if name == "capture" else ""
+        kept = ", kept_capabilities(parameters)" if name == "capture" else ""
         assert f"become(parameters.settings.general.{user}{kept})" in code, name
         assert ("seal()" in code) == (parts[name][2] == "sandbox"), name
 

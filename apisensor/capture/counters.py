@@ -39,6 +39,9 @@ SOCKET_LIFE = ("tracepoint:inet_sock_set_state", "tracepoint:tcp_destroy_sock")
 """Programs that run in softirqs, too, and so may meet themselves on a processor. They carry no payload: where one is
 skipped, a connection's end is told late, when its table entry is used again or its flow has been idle."""
 
+RUN = ("tracepoint:", "kprobe:", "fexit:", "uprobe:")
+"""Beginnings of the names of programs; other descriptors are maps and rings."""
+
 MOST_READ = 2000
 """Processes whose bytes are read each time: two system calls each."""
 MOST_REPORTED = 200
@@ -51,7 +54,7 @@ class KernelCounters:
     def __init__(self, descriptors: Mapping[str, int], traffic: Map) -> None:
         self._counts = descriptors["map:counts"]
         self._traffic = traffic
-        programs = {name: one for name, one in descriptors.items() if name.startswith(("tracepoint:", "uprobe:"))}
+        programs = {name: one for name, one in descriptors.items() if name.startswith(RUN)}
         self._socket_life = [programs.pop(name) for name in SOCKET_LIFE if name in programs]
         self._programs = list(programs.values())
 

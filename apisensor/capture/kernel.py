@@ -117,14 +117,29 @@ def attach_uprobe_multi(program: int, path: str, offsets: list[int], *, on_retur
 
 def attach_uprobe(program: int, path: str, offset: int, *, on_return: bool, pid: int = 0) -> int:
     """One uprobe or uretprobe through perf (4.17+), for kernels without uprobe_multi; `pid` 0 is every process."""
-    kind = int(Path("/sys/bus/event_source/devices/uprobe/type").read_text(encoding="ascii"))
-    text = ctypes.create_string_buffer(path.encode())
+    return _attach_probe("uprobe", program, path, offset, on_return=on_return, pid=pid)
+
+
+def attach_kprobe(program: int, function: str) -> int:
+    """A kprobe at the entry of a function of the kernel, through perf (4.17+)."""
+    return _attach_probe("kprobe", program, function, 0, on_return=False, pid=0)
+
+
+def open_fexit(program: int, function: str) -> int:
+    """Attaches a program to the return of the function of the kernel that it was loaded for (5.5+)."""
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("QI", 0, program), f"attaching to the return of {function}")
+
+
+def _attach_probe(kind: str, program: int, place: str, offset: int, *, on_return: bool, pid: int) -> int:
+    """`place`: a file for a uprobe, a function for a kprobe."""
+    number = int(Path(f"/sys/bus/event_source/devices/{kind}/type").read_text(encoding="ascii"))
+    text = ctypes.create_string_buffer(place.encode())
     # type, size, config (bit 0: on return), sample_period, sample_type, read_format, flags, wakeup, bp_type,
-    # path, offset
+    # path or function, offset
     attributes = ctypes.create_string_buffer(
-        struct.pack("IIQQQQQIIQQ", kind, 112, int(on_return), 1, 0, 0, 0, 1, 0, _at(text), offset), 112
+        struct.pack("IIQQQQQIIQQ", number, 112, int(on_return), 1, 0, 0, 0, 1, 0, _at(text), offset), 112
     )
-    what = f"attaching to {path}"
+    what = f"attaching to {place}"
     descriptor = _check(
         _libc.syscall(_SYS_PERF_EVENT_OPEN, attributes, pid or -1, -1 if pid else 0, -1, _PERF_FLAG_CLOEXEC), what
     )

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 from apisensor.capture.uretprobe import affected_version, passes_seccomp
+
+PERF_CLOSED = 3
+"""kernel.perf_event_paranoid from which Debian's and Ubuntu's kernels let nobody but an administrator open perf events,
+whatever CAP_PERFMON says; mainline knows -1 to 2."""
+
+
+def perf_is_closed() -> bool:
+    """Does this kernel want CAP_SYS_ADMIN for perf events?"""
+    return int(Path("/proc/sys/kernel/perf_event_paranoid").read_text(encoding="ascii")) >= PERF_CLOSED
 
 
 def uretprobe_hazard() -> str | None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from apisensor.capture.kernel import Map, attach_uprobe, attach_uprobe_multi, open_raw_tracepoint
+from apisensor.capture.kernel import (
+    Map,
+    attach_kprobe,
+    attach_uprobe,
+    attach_uprobe_multi,
+    open_fexit,
+    open_raw_tracepoint,
+)
 from apisensor.finder.answer import Found
 from apisensor.finder.functions import LIBRARIES, ROLES, Role
 
@@ -16,6 +23,12 @@ ENTRY = {function: f"{library.name}_{role}" for library in LIBRARIES for functio
 ENTRY_ONLY = frozenset({Role.SET_FD, Role.SET_BIO, Role.FREE, Role.CLEAR, Role.BIO_WRITE})
 RETURN = {function: "tls_return" for function, role in ROLES.items() if role not in ENTRY_ONLY}
 """Function: program at its return."""
+IN_KERNEL: dict[str, Callable[[int, str], int]] = {
+    "tracepoint": open_raw_tracepoint,
+    "kprobe": attach_kprobe,
+    "fexit": open_fexit,
+}
+"""Kind of a program whose place is in the kernel: how it is attached."""
 PER_PROCESS = frozenset(function for function, role in ROLES.items() if role is Role.BIO_WRITE)
 """Observed in processes with memory BIOs only: others would pay a trap for each TLS record."""
 
@@ -65,13 +78,14 @@ class Programs:
         self._attaching.set(bytes(4), bytes(4))  # a predecessor may have died meanwhile
         self._multi = uprobe_multi
 
-    def attach_tracepoints(self) -> list[int]:
-        """Attaches every tracepoint program that was loaded; returns the descriptors that hold the attachments."""
+    def attach_in_kernel(self) -> list[int]:
+        """Attaches every program whose place is in the kernel, in the order of loading; returns the descriptors that
+        hold the attachments."""
         held = []
         for name, program in self._descriptors.items():
             kind, _, place = name.partition(":")
-            if kind == "tracepoint":
-                held.append(open_raw_tracepoint(program, place))
+            if kind in IN_KERNEL:
+                held.append(IN_KERNEL[kind](program, place))
         return held
 
     def attach_library(self, descriptor: int, found: Found) -> list[int]:

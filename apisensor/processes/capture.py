@@ -23,7 +23,7 @@ from apisensor.capture.libraries import Libraries, Library, Question
 from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.observer import NOTICE_MEMORY_BIO, NeverCapture, Observer, decode_notice, inode_of
 from apisensor.capture.pauses import RULE_BYTES, PauseError, Pauses
-from apisensor.capture.preflight import uretprobe_hazard
+from apisensor.capture.preflight import perf_is_closed, uretprobe_hazard
 from apisensor.capture.probes import Programs
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.ring import Ring
@@ -48,7 +48,7 @@ from apisensor.processes.messages import (
     encode,
     parameters_from,
 )
-from apisensor.processes.privileges import become, die_with_parent
+from apisensor.processes.privileges import FATAL, become, die_with_parent
 
 CAPABILITIES = (
     "CAP_BPF",  # maps and links
@@ -57,6 +57,9 @@ CAPABILITIES = (
     "CAP_DAC_READ_SEARCH",  # libraries in folders of other users
     "CAP_CHECKPOINT_RESTORE",  # /proc/PID/map_files: exactly the file that is mapped, even deleted
 )
+
+PERF_ADMINISTRATOR = "CAP_SYS_ADMIN"
+"""Kept besides where the distribution's kernel wants it for perf events, and probes are attached by these."""
 
 NOTICES_BYTES = 256 * 4096
 """Size of the notices ring, as bpf/maps.h has it."""
@@ -72,7 +75,7 @@ BATCH = 256
 class CaptureProcess:
     """Everything of this process, wired up."""
 
-    def __init__(self, parameters: PartParameters) -> None:
+    def __init__(self, parameters: PartParameters, mappings: MappingWatch) -> None:
         self._parameters = parameters
         self._capture = parameters.settings.capture
         descriptors = parameters.descriptors
@@ -119,7 +122,7 @@ class CaptureProcess:
             self._pauses.policy,
         )
         self._notices = Ring(descriptors["map:notices"], NOTICES_BYTES)
-        self._mappings = MappingWatch(possible_processors())
+        self._mappings = mappings
         self._mappings_lost = 0
         self.undelivered = 0
         """Messages that core had no room for."""
@@ -128,8 +131,8 @@ class CaptureProcess:
         """Fills the kernel's tables, attaches, and looks at the processes that are there."""
         held = self._take_over()
         self._fill_tables()
-        if "tracepoints" not in held:
-            self._send_run(Keep("tracepoints", None), self._programs.attach_tracepoints())
+        if "kernel" not in held:
+            self._send_run(Keep("kernel", None), self._programs.attach_in_kernel())
         if self._hazard is not None:
             self._tell(Note(self._hazard))
         self._libraries.attach_host()
@@ -321,13 +324,25 @@ def _library(state: LibraryState | None) -> Library | None:
     )
 
 
+def kept_capabilities(parameters: PartParameters) -> tuple[str, ...]:
+    """With the one for perf events where the kernel is closed and probes need them while it runs."""
+    by_perf = not parameters.uprobe_multi or any(name.startswith("kprobe:") for name in parameters.descriptors)
+    return (*CAPABILITIES, PERF_ADMINISTRATOR) if by_perf and perf_is_closed() else CAPABILITIES
+
+
 def main() -> int:
     """Captures until its parent ends."""
     parameters = parameters_from(sys.argv[1])
     parent = os.getppid()
-    become(parameters.settings.general.user, CAPABILITIES)
+    try:
+        mappings = MappingWatch(possible_processors())
+    except PermissionError as error:
+        remedy = "sysctl kernel.perf_event_paranoid=2, or CAP_SYS_ADMIN" if perf_is_closed() else "CAP_PERFMON"
+        print(f"apisensor: capture: {error}: it needs {remedy}", file=sys.stderr)
+        return FATAL
+    become(parameters.settings.general.user, kept_capabilities(parameters))
     die_with_parent(parent)
-    capture = CaptureProcess(parameters)
+    capture = CaptureProcess(parameters, mappings)
     capture.start()
     capture.loop()
     return 0

@@ -18,8 +18,8 @@ from apisensor.sections import Settings
 
 LOADER_PYTHON = "/usr/bin/python3"
 """The distribution's Python: the only one that its bcc package can be imported by."""
-LOAD_WAIT_S = 120
-"""Compiling takes a second or two; on an emulated processor a minute."""
+LOAD_WAIT_S = 300
+"""Compiling takes a second or two; on an emulated processor, beside others, some minutes."""
 END_WAIT_S = 2.0
 """For its end, once it has answered."""
 SKIP_SLOTS = 1 << 16
@@ -54,17 +54,10 @@ class Loading:
         if not os.access(LOADER_PYTHON, os.X_OK):
             raise LoadError(f"{LOADER_PYTHON} is missing: install the packages python3 and python3-bpfcc")
         parameters = {
-            "macros": {
-                "RING_PAGES": settings.capture.ring_bytes // PAGE,
-                "MAX_WORKERS": MAX_WORKERS,
-                "MAX_CONNECTIONS": settings.capture.max_connections,
-                "MAX_UNIX_CONNECTIONS": settings.capture.max_unix_connections,
-                "MAX_TLS_SESSIONS": settings.capture.max_tls_sessions,
-                "SKIP_SLOTS": SKIP_SLOTS,
-            },
+            "macros": macros(settings),
             "workers": settings.worker.count,
             "back_end": settings.capture.backend,
-            "cache": _cache(settings),
+            "cache": cache(settings),
         }
         self._ours, theirs = socket.socketpair()
         self._ours.setblocking(False)
@@ -123,7 +116,19 @@ class Loading:
             self._process.wait()
 
 
-def _cache(settings: Settings) -> str | None:
+def macros(settings: Settings) -> dict[str, int]:
+    """What bpf/ is compiled with, beside what the kernel says."""
+    return {
+        "RING_PAGES": settings.capture.ring_bytes // PAGE,
+        "MAX_WORKERS": MAX_WORKERS,
+        "MAX_CONNECTIONS": settings.capture.max_connections,
+        "MAX_UNIX_CONNECTIONS": settings.capture.max_unix_connections,
+        "MAX_TLS_SESSIONS": settings.capture.max_tls_sessions,
+        "SKIP_SLOTS": SKIP_SLOTS,
+    }
+
+
+def cache(settings: Settings) -> str | None:
     """Where the compiled programs are kept; None: a recording on a node where no sensor has run."""
     directory = settings.general.state_directory
     return f"{directory}/programs" if os.path.isdir(directory) else None

@@ -122,8 +122,8 @@ def test_unit_grants_what_doctor_asks_for_and_no_more() -> None:
     granted = set(" ".join(re.findall(r"^CapabilityBoundingSet=(.*)", unit, re.MULTILINE)).split())
     listed = {capability.name for capability in CAPABILITIES}
     assert granted >= {capability.name for capability in CAPABILITIES if capability.needed}
-    # CAP_SYS_ADMIN only helps kernels before 5.9, too little for what it allows.
-    assert listed - granted == {"CAP_SYS_ADMIN"}
+    # CAP_SYS_ADMIN is what Debian's own kernel wants for perf events; capture keeps it only there.
+    assert granted >= listed
     # Of its own: the socket buffers between the parts.
     assert granted - listed <= {"CAP_NET_ADMIN"}
 

@@ -56,9 +56,10 @@ http {
     client_body_buffer_size 512k;
     client_max_body_size 16m;
     keepalive_requests 1000000;
-    keepalive_timeout 120s;
+    keepalive_timeout 3600s;
     sendfile $sendfile;
     default_type application/octet-stream;
+    $ktls
     ssl_certificate $certificate;
     ssl_certificate_key $key;
     map $$arg_piece $$piece { default "$piece"; }
@@ -181,6 +182,7 @@ def write_configuration(
     workers: int = 1,
     sendfile: bool = False,
     unix: str = "",
+    ktls: bool = False,
 ) -> Path:
     """Writes nginx.conf, the certificate and the files it serves into `directory`; returns the configuration's path."""
     files = directory / "files"
@@ -200,6 +202,7 @@ def write_configuration(
         workers=workers,
         log_format=LOG_FORMAT,
         sendfile="on" if sendfile else "off",
+        ktls="ssl_conf_command Options KTLS;" if ktls else "",
         certificate=directory / "certificate.pem",
         key=directory / "key.pem",
         plain=ports.plain,
@@ -230,13 +233,14 @@ class Nginx:
         workers: int = 1,
         sendfile: bool = False,
         unix: str = "",
+        ktls: bool = False,
     ) -> None:
         """`unix`: path of a unix socket that it listens on besides, with HTTP/1.1 in plaintext."""
         self.directory = directory
         self.ports = Ports.free()
         directory.mkdir(parents=True, exist_ok=True)
         configuration = write_configuration(
-            directory, certificate, self.ports, workers=workers, sendfile=sendfile, unix=unix
+            directory, certificate, self.ports, workers=workers, sendfile=sendfile, unix=unix, ktls=ktls
         )
         executable = program("nginx", "APISENSOR_TEST_NGINX")
         command = [executable, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import msgspec
 
+from tests.patience import PATIENCE
 from tests.truth import Call
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 20.0
+START_SECONDS = 20.0 * PATIENCE
 """A peer that is not ready by then never will be; generous, because the machine may be busy."""
-CALLS_SECONDS = 120.0
+CALLS_SECONDS = 120.0 * PATIENCE
 """For all calls of a scenario; a hang is reported instead of waited for."""
 _POLL_SECONDS = 0.02
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from tests.patience import PATIENCE
 from tests.peers import certificates
 from tests.peers.certificates import Certificate
 from tests.peers.containers import ContainerCurl, ContainerNginx
@@ -35,7 +36,7 @@ from tests.peers.wget import Wget
 from tests.truth import Call
 
 PROGRAMS = Path(__file__).parent / "programs"
-LOGGED_SECONDS = 20.0
+LOGGED_SECONDS = 20.0 * PATIENCE
 """A server writes its log after the client has the last byte; this is how long it may take."""
 
 
@@ -106,6 +107,8 @@ class Scenario:
     """What is asked how often."""
     before: int = 0
     """Go's clients only: calls that are made before the client is ready; the connections wait on from then."""
+    ktls: bool = False
+    """nginx only: TLS in the kernel, where it has it."""
     sizes: tuple[int, ...] = ()
     """One request of each of these sizes instead of the mix. Not for nginx, whose contents are made ahead."""
     library: Literal["openssl", "openssl-1.1.1", "gnutls", "none", "sockets"] = "openssl"
@@ -352,7 +355,9 @@ def _json(options: dict[str, Any]) -> str:
 
 def _nginx(scenario: Scenario, directory: Path, certificate: Certificate) -> Server:
     unix = scenario.address if scenario.address.startswith("/") else ""
-    return Nginx(directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile, unix=unix)
+    return Nginx(
+        directory, certificate, workers=scenario.workers, sendfile=scenario.sendfile, unix=unix, ktls=scenario.ktls
+    )
 
 
 def _curl(scenario: Scenario, directory: Path, certificate: Certificate, base: str) -> Curl:

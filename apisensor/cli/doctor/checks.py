@@ -17,6 +17,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     kernel_checks.btf,
     kernel_checks.lockdown,
     kernel_checks.uprobes,
+    kernel_checks.perf_events,
     kernel_checks.back_ends,
     kernel_checks.ring,
     kernel_checks.memlock,

@@ -50,11 +50,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     lockdown: str | None
     """"none", "integrity", "confidentiality"; None: the kernel has no lockdown, or it cannot be read."""
     uprobe_pmu: bool
-    kprobe_pmu: bool
+    kprobe_lacks: str | None
+    """What the back end "kprobe" would need and is missing; empty: nothing."""
     sock_length_tracepoints: bool | None
     syscall_tracepoints: bool | None
     ring_buffer: bool | None
     uprobe_multi: bool | None
+    perf_event_paranoid: int | None
     memlock_bytes: int | None
     """Soft limit; None: unlimited."""
     seccomp_actions: list[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from apisensor.capture.preflight import PERF_CLOSED
 from apisensor.capture.uretprobe import affected_version
 from apisensor.cli.doctor.check import Check, not_seen
 from apisensor.cli.doctor.facts import Facts
@@ -73,6 +74,21 @@ def uprobes(f: Facts) -> Iterator[Check]:
         yield Check("uprobe_multi", "warn", found)
 
 
+def perf_events(f: Facts) -> Iterator[Check]:
+    if f.perf_event_paranoid is None:
+        yield not_seen(f, "perf events", "perf_event_paranoid")
+        return
+    found = f"kernel.perf_event_paranoid {f.perf_event_paranoid}"
+    if f.perf_event_paranoid < PERF_CLOSED:
+        yield Check("perf events", "ok", found)
+    elif f.capabilities is None or "CAP_SYS_ADMIN" in f.capabilities:
+        kept = "" if f.uprobe_multi and f.sock_length_tracepoints else ": capture keeps CAP_SYS_ADMIN, which it wants"
+        yield Check("perf events", "ok", f"{found}{kept}")
+    else:
+        remedy = "sysctl kernel.perf_event_paranoid=2, or CAP_SYS_ADMIN"
+        yield Check("perf events", "fail", f"{found}: closed to all but CAP_SYS_ADMIN", remedy)
+
+
 def back_ends(f: Facts) -> Iterator[Check]:
     if f.sock_length_tracepoints is None and f.syscall_tracepoints is None:
         yield not_seen(f, "socket tracepoints", "sock_length_tracepoints")
@@ -85,8 +101,13 @@ def back_ends(f: Facts) -> Iterator[Check]:
         yield Check(
             "socket tracepoints", "fail", "none in BTF", "a kernel built with CONFIG_HAVE_SYSCALL_TRACEPOINTS and BTF"
         )
-    found = "available (not used yet)" if f.kprobe_pmu else "not available: not needed"
-    yield Check("kprobes", "ok", found)
+    if f.kprobe_lacks is None:
+        yield not_seen(f, "kprobes", "kprobe_lacks")
+    elif f.kprobe_lacks:
+        yield Check("kprobes", "ok", f"not needed; capture.backend kprobe would lack {f.kprobe_lacks}")
+    else:
+        taken = "" if f.sock_length_tracepoints else ", which auto takes here"
+        yield Check("kprobes", "ok", f"kprobes and BPF trampolines: capture.backend kprobe{taken}")
 
 
 def ring(f: Facts) -> Iterator[Check]:

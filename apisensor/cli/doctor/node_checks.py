@@ -35,7 +35,9 @@ CAPABILITIES = (
     Capability(
         "CAP_SYS_RESOURCE", "raise the locked-memory limit, against which kernels before 5.11 count maps", False
     ),
-    Capability("CAP_SYS_ADMIN", "open libraries that were replaced on disk, on kernels before 5.9", False),
+    Capability(
+        "CAP_SYS_ADMIN", "open replaced libraries before kernel 5.9; perf events where the kernel closes them", False
+    ),
 )
 
 

@@ -22,6 +22,7 @@ from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
 from apisensor.live.client import LiveClient
 from apisensor.live.listening import LiveError
 from apisensor.live.status import Status
+from apisensor.loader import Btf, LoaderError, lacking
 from apisensor.sections import Settings
 from apisensor.web.listening import ListenError, authority, listen
 
@@ -87,11 +88,12 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
         btf=os.path.exists(BTF),
         lockdown=ask("lockdown", _lockdown),
         uprobe_pmu=os.path.exists("/sys/bus/event_source/devices/uprobe"),
-        kprobe_pmu=os.path.exists("/sys/bus/event_source/devices/kprobe"),
+        kprobe_lacks=ask("kprobe_lacks", _kprobe_lacks),
         sock_length_tracepoints=ask("sock_length_tracepoints", lambda: _in_btf("sock_send_length")),
         syscall_tracepoints=ask("syscall_tracepoints", lambda: _in_btf("sys_exit")),
         ring_buffer=ask("ring_buffer", bpf.has_ring_buffer),
         uprobe_multi=ask("uprobe_multi", bpf.has_uprobe_multi),
+        perf_event_paranoid=ask("perf_event_paranoid", lambda: int(_text("/proc/sys/kernel/perf_event_paranoid"))),
         memlock_bytes=_memlock(),
         seccomp_actions=(ask("seccomp_actions", lambda: _text("/proc/sys/kernel/seccomp/actions_avail")) or "").split(),
         libseccomp=_loads("libseccomp.so.2"),
@@ -164,6 +166,17 @@ def _lockdown() -> str | None:
 def _in_btf(tracepoint: str) -> bool:
     """Does the kernel have this raw tracepoint? Each has a type of its own in BTF."""
     return f"\0btf_trace_{tracepoint}\0".encode() in Path(BTF).read_bytes()
+
+
+def _kprobe_lacks() -> str:
+    """What the loader would say."""
+    try:
+        lacks = lacking("kprobe", Btf())
+    except LoaderError as error:
+        return str(error)
+    if lacks is not None and os.geteuid() != 0:
+        raise PermissionError(errno.EPERM, "not permitted")
+    return lacks or ""
 
 
 def _memlock() -> int | None:

@@ -1,0 +1,47 @@
+"""Compiles bpf/ for another kernel into the loader's cache: what takes seconds here takes minutes in its machine.
+
+    /usr/bin/python3 compile.py BACK_END BTF RELEASE VERSION CACHE  < the loader's macros as JSON
+
+Run by the distribution's Python, as the loader is.
+"""
+
+import ctypes
+import json
+import platform
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+from apisensor import loader  # noqa: E402 - it is no installed package of this Python
+
+
+class TypesOfFile(loader.Btf):
+    """The BTF of a kernel that is not running."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        super().__init__()
+
+    def _load(self) -> int:
+        parse = self._lib.btf__parse
+        parse.restype, parse.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_void_p]
+        found = parse(self._file.encode(), None)
+        if not found:
+            raise loader.LoaderError(f"{self._file} has no BTF")
+        return int(found)
+
+
+def main() -> None:
+    back_end, types, release, version, cache = sys.argv[1:]
+    # The cache is for one kernel: the key has its names.
+    platform.release = lambda: release
+    platform.version = lambda: version
+    source = loader.source_of(json.load(sys.stdin), str(ROOT / "bpf"), back_end, TypesOfFile(types))
+    _, _, owner, said = loader.compiled(source, cache)
+    print(said)
+    del owner
+
+
+if __name__ == "__main__":
+    main()
