@@ -1,8 +1,8 @@
 """Looks at what the sensor uses and puts the governor's word into force. `run` does it: it knows every part.
 
 What counts: the parts, from the moment each is ready (that it starts is no traffic's doing), and the run time of the
-BPF programs, which the kernel measures meanwhile where `run` has CAP_SYS_ADMIN. What the traps into them cost the kernel
-does not tell: that is left out.
+BPF programs, which the kernel measures meanwhile where `run` has CAP_SYS_ADMIN. What the traps into them cost the
+kernel does not tell: that is left out.
 """
 
 from __future__ import annotations
