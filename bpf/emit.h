@@ -160,8 +160,12 @@ struct user_iovec {
 
 /* One call is copied in at most this many chunks. A TLS call has one buffer: 1 MiB. A socket call may have an iovec
  * array, as event loops use it: a chunk for each element. */
-#define TLS_STEPS    64
+#define TLS_STEPS 64
+#ifdef BACK_END_SYSCALL
+#define SOCKET_STEPS 64 /* both directions are in one program: the verifier's million instructions (6.1) */
+#else
 #define SOCKET_STEPS 128
+#endif
 
 static __always_inline void lose(struct half *half, u64 from, u32 cause) {
     if (!half->lost) {
@@ -210,7 +214,7 @@ static __always_inline int left_out(u32 *flags, u32 bit, u64 flow, struct half *
     if (!(*flags & bit))
         return 0;
     if (!is_shed(flow)) {
-        *flags &= ~bit;
+        *flags &= ~(bit | CONNECTION_ORIGIN);         /* which stands for a position */
         half[0].position = half[1].position = joined; /* nothing of it was told: as at first sight */
         half[0].lost = half[1].lost = 0;
         return 0;

@@ -293,6 +293,12 @@ int tcp_rcv_space_adjust(struct bpf_raw_tracepoint_args *ctx) {
     }
     if (t)
         __sync_fetch_and_add(&t->plain, moved);
+    if (is_paused(pid, c)) {
+        pass_over(c->half, DIRECTION_RECEIVE, moved);
+        return 0;
+    }
+    if (left_out(&c->flags, CONNECTION_SHED, c->id, c->half, DIRECTION_RECEIVE, moved, 0))
+        return 0;
     announce(ring, pid, sk, c);
     miss(ring, pid, c, DIRECTION_RECEIVE, half, moved, CAUSE_NOT_IN_USER_MEMORY);
     return 0;

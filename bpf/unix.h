@@ -35,13 +35,14 @@ static __always_inline u32 unix_peer_process(u64 sk) {
 static __always_inline u32 unix_name(u64 sk, u8 *name) {
     u64 address = kernel_pointer(sk + UNIX_ADDRESS);
     u32 whole = 0;
-    if (!address)
-        return 0;
-    bpf_probe_read_kernel(&whole, sizeof(whole), (void *)(address + UNIX_ADDRESS_LENGTH));
-    u64 length = (u64)whole - 2;
-    asm volatile("" : "+r"(length));
-    if (length > UNIX_NAME)
+    if (address)
+        bpf_probe_read_kernel(&whole, sizeof(whole), (void *)(address + UNIX_ADDRESS_LENGTH));
+    if (whole <= 2)
         return 0; /* no name: only the family, or nothing */
+    u64 length = whole - 2;
+    /* In one piece, or the compiler uses a copy from before the comparison, of which the verifier (6.1) knows nothing.
+     */
+    asm volatile("if %0 <= %1 goto +1\n%0 = %1" : "+r"(length) : "i"(UNIX_NAME));
     return bpf_probe_read_kernel(name, length, (void *)(address + UNIX_ADDRESS_NAME + 2)) ? 0 : length;
 }
 

@@ -58,6 +58,8 @@ static __always_inline struct connection *unix_connection_of(u64 sk, u32 pid) {
     unix_identity(&fresh)->inode = inode;
     if (is_own(unix_peer_process(sk)) || is_kernels(sk))
         fresh.flags |= CONNECTION_NEVER;
+    if (is_shed(fresh.id))
+        fresh.flags |= CONNECTION_SHED;
     if (connections.update(&sk, &fresh)) {
         count(COUNT_MAP_FULL_CONNECTIONS, 1);
         return 0;
@@ -79,7 +81,7 @@ static __always_inline void unix_stream_ended(u64 sk) {
         if (!c || !is_unix_of(c, pair))
             continue;
         void *ring = ring_of(c->pid);
-        if (ring && c->announced && !(c->flags & CONNECTION_TLS))
+        if (ring && c->announced && !(c->flags & (CONNECTION_TLS | CONNECTION_SHED)))
             emit(ring, KIND_END, c->pid, c->id, i ? DIRECTION_RECEIVE : DIRECTION_SEND, c->half[i ? 1 : 0].position, 0,
                  0, 0);
         if (closed)
