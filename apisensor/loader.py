@@ -37,7 +37,6 @@ MAX_DESCRIPTORS = 250
 MOST_THREADS = 4
 """Programs loaded at once: there are three long ones."""
 
-BPF_SYSCALL = 321
 BPF_MAP_CREATE, BPF_MAP_UPDATE, BPF_RAW_TRACEPOINT_OPEN, BPF_LINK_CREATE = 0, 2, 17, 28
 BPF_MAP_TYPE_RINGBUF, BPF_TRACE_FEXIT, BPF_TRACE_UPROBE_MULTI = 27, 25, 48
 BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_RAW_TRACEPOINT, BPF_PROG_TYPE_TRACING = 2, 17, 26
@@ -349,16 +348,6 @@ def flatten(directory: str, name: str = "apisensor.c") -> str:
     return "".join(lines)
 
 
-def bpf(command: int, attributes: bytes) -> int:
-    """bpf(2). Returns the result; raises OSError."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 160))
-    result = libc.syscall(BPF_SYSCALL, command, buffer, len(buffer))
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(result)
-
-
 def has_fexit(btf: Btf) -> bool:
     """Does the kernel have BPF trampolines? Tried on tcp_sendmsg: some load such a program and refuse to attach it."""
     function = btf.function("tcp_sendmsg")
@@ -366,7 +355,7 @@ def has_fexit(btf: Btf) -> bool:
         return False
     try:
         program = program_cache.load_program("nothing", RETURN_ZERO, *KINDS["fexit"], function[0])
-        link = bpf(BPF_RAW_TRACEPOINT_OPEN, struct.pack("QI", 0, program))
+        link = program_cache.bpf(BPF_RAW_TRACEPOINT_OPEN, struct.pack("QI", 0, program))
     except OSError:
         return False
     os.close(link)
@@ -452,7 +441,7 @@ def has_uprobe_multi() -> bool:
         # prog_fd, target_fd, attach_type, flags; uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid
         target = (ctypes.addressof(path), ctypes.addressof(offsets))
         attributes = struct.pack("IIIIQQQQIII", program, 0, BPF_TRACE_UPROBE_MULTI, 0, *target, 0, 0, 1, 0, 0)
-        link = bpf(BPF_LINK_CREATE, attributes)
+        link = program_cache.bpf(BPF_LINK_CREATE, attributes)
     except OSError:
         return False
     os.close(link)
@@ -464,10 +453,12 @@ def make_rings(table: int, template: int, count: int, size: int) -> list[int]:
     """Creates the workers' rings, ring 0 being the template, and enters them in the array of maps."""
     rings = [template]
     for _ in range(1, count):
-        rings.append(bpf(BPF_MAP_CREATE, struct.pack("IIIII", BPF_MAP_TYPE_RINGBUF, 0, 0, size, 0)))
+        rings.append(program_cache.bpf(BPF_MAP_CREATE, struct.pack("IIIII", BPF_MAP_TYPE_RINGBUF, 0, 0, size, 0)))
     for index, ring in enumerate(rings):
         key, value = ctypes.c_uint32(index), ctypes.c_uint32(ring)
-        bpf(BPF_MAP_UPDATE, struct.pack("IIQQQ", table, 0, ctypes.addressof(key), ctypes.addressof(value), 0))
+        program_cache.bpf(
+            BPF_MAP_UPDATE, struct.pack("IIQQQ", table, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
+        )
     return rings
 
 

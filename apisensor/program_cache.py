@@ -95,7 +95,7 @@ def gather(
 def _describe(descriptor: int, name: str | None) -> Definition:
     info = ctypes.create_string_buffer(_MAP_INFO.size)
     try:
-        _bpf(_OBJECT_INFO, struct.pack("IIQ", descriptor, _MAP_INFO.size, ctypes.addressof(info)))
+        bpf(_OBJECT_INFO, struct.pack("IIQ", descriptor, _MAP_INFO.size, ctypes.addressof(info)))
     except OSError as error:
         raise CacheError(f"the kernel does not tell what the map {name} is made of: {error.strerror}") from error
     kind, _, key_size, value_size, entries, flags, own_name = _MAP_INFO.unpack(info.raw)
@@ -196,7 +196,7 @@ def create_maps(definitions: list[Definition]) -> list[int]:
         # map_type, key_size, value_size, max_entries, map_flags, inner_map_fd, numa_node, map_name
         sizes = (one.kind, one.key_size, one.value_size, one.entries, one.flags)
         attributes = struct.pack("IIIIIII16s", *sizes, inner, 0, one.name[:15].encode())
-        made.append(_bpf(_MAP_CREATE, attributes))
+        made.append(bpf(_MAP_CREATE, attributes))
     return made
 
 
@@ -221,7 +221,7 @@ def load_program(name: str, code: bytes, kind: int, attach: int = 0, function: i
             *(at(log) if level else 0, 0, 0, label, 0, attach),
             *(0, 0, 0, 0, 0, 0, 0, function),
         )
-        return _bpf(_PROG_LOAD, attributes)
+        return bpf(_PROG_LOAD, attributes)
 
     try:
         return attempt(0)
@@ -233,7 +233,8 @@ def load_program(name: str, code: bytes, kind: int, attach: int = 0, function: i
             raise OSError(error.errno, f"{os.strerror(error.errno or 0)}\n{words}") from error
 
 
-def _bpf(command: int, attributes: bytes) -> int:
+def bpf(command: int, attributes: bytes) -> int:
+    """bpf(2). Returns the result; raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     buffer = ctypes.create_string_buffer(attributes, max(len(attributes), 160))
     result = libc.syscall(_SYS_BPF, command, buffer, len(buffer))

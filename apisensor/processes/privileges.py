@@ -11,6 +11,8 @@ import struct
 
 import pyseccomp
 
+from apisensor.processes.capabilities import NUMBERS
+
 FATAL = 2
 """Exit status of a part that would end the same way if it were started again; it has said why."""
 WRITE_FAILED = 100
@@ -20,16 +22,6 @@ _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1,
 _SYS_CAPGET, _SYS_CAPSET = 125, 126
 _CAPABILITY_VERSION_3 = 0x20080522
 _PROT_EXEC = 4
-
-CAPABILITIES = {
-    "CAP_DAC_READ_SEARCH": 2,
-    "CAP_SYS_PTRACE": 19,
-    "CAP_SYS_ADMIN": 21,
-    "CAP_PERFMON": 38,
-    "CAP_BPF": 39,
-    "CAP_CHECKPOINT_RESTORE": 40,
-}
-"""Numbers from include/uapi/linux/capability.h."""
 
 SANDBOX = (
     # memory and threads of the interpreter
@@ -80,7 +72,7 @@ def _set_capabilities(names: tuple[str, ...]) -> None:
     if libc.syscall(_SYS_CAPGET, header, sets):
         raise OSError(ctypes.get_errno(), f"capget: {os.strerror(ctypes.get_errno())}")
     _, low, _, _, high, _ = struct.unpack("IIIIII", sets.raw)  # effective, permitted, inheritable; twice
-    bits = sum(1 << CAPABILITIES[name] for name in names) & (high << 32 | low)
+    bits = sum(1 << NUMBERS[name] for name in names) & (high << 32 | low)
     low, high = bits & 0xFFFFFFFF, bits >> 32
     sets = ctypes.create_string_buffer(struct.pack("IIIIII", low, low, 0, high, high, 0))
     if libc.syscall(_SYS_CAPSET, header, sets):

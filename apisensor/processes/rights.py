@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NEEDED = {
-    "CAP_DAC_READ_SEARCH": 2,
-    "CAP_KILL": 5,
-    "CAP_SETGID": 6,
-    "CAP_SETUID": 7,
-    "CAP_SETPCAP": 8,
-    "CAP_SYS_PTRACE": 19,
-    "CAP_PERFMON": 38,
-    "CAP_BPF": 39,
-}
-"""Those without which no node can be observed, or no part can give up the others (doctor says what each is for).
-Numbers from include/uapi/linux/capability.h."""
+from apisensor.processes.capabilities import NUMBERS
+
+NEEDED = (
+    *("CAP_DAC_READ_SEARCH", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_SYS_PTRACE", "CAP_PERFMON"),
+    "CAP_BPF",
+)
+"""Those without which no node can be observed, or no part can give up the others (doctor says what each is for)."""
 
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 STATUS = Path("/proc/self/status")
@@ -24,7 +19,7 @@ STATUS = Path("/proc/self/status")
 def refusal() -> str | None:
     """Why this process cannot observe the node, in one line; None: nothing is known against it."""
     held = _effective(STATUS.read_text(encoding="ascii", errors="replace"))
-    missing = [name for name, number in NEEDED.items() if not held >> number & 1]
+    missing = [name for name in NEEDED if not held >> NUMBERS[name] & 1]
     if missing:
         return (
             f"this needs {', '.join(missing)}: grant it to the container or the unit (`apisensor doctor` says what is "

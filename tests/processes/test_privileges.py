@@ -14,8 +14,8 @@ import pytest
 
 from apisensor.capture.preflight import perf_is_closed
 from apisensor.cli.doctor.kernel_checks import kernel_version
+from apisensor.processes.capabilities import NUMBERS
 from apisensor.processes.capture import CAPABILITIES as CAPTURE_CAPABILITIES
-from apisensor.processes.privileges import CAPABILITIES
 from tests.peers.process import ROOT
 from tests.sensor import Sensor
 
@@ -66,9 +66,9 @@ def test_what_talks_to_the_network_has_no_capability(parts: dict[str, dict[str, 
 def test_capture_has_exactly_the_named_capabilities(parts: dict[str, dict[str, str]]) -> None:
     status = parts["capture"]
     assert 0 not in _uids(status)
-    expected = sum(1 << CAPABILITIES[name] for name in CAPTURE_CAPABILITIES)
+    expected = sum(1 << NUMBERS[name] for name in CAPTURE_CAPABILITIES)
     if perf_is_closed() and (kernel_version(platform.release()) or (0, 0)) < (6, 6):
-        expected |= 1 << CAPABILITIES["CAP_SYS_ADMIN"]
+        expected |= 1 << NUMBERS["CAP_SYS_ADMIN"]
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == expected
     assert int(status["CapBnd"], 16) == int(status["CapAmb"], 16) == 0
     assert status["NoNewPrivs"] == "1"

@@ -16,8 +16,8 @@ from tests.peers import certificates
 from tests.peers.curl import Curl
 from tests.peers.plan import new_run
 from tests.peers.process import unix_path, wait_until
-from tests.peers.proxy import unix_proxy
 from tests.peers.scenario import Scenario
+from tests.peers.unix_proxy import unix_proxy
 from tests.sensor import Sensor
 from tests.truth import Transaction, compare
 

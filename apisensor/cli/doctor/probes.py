@@ -23,6 +23,7 @@ from apisensor.live.client import LiveClient
 from apisensor.live.listening import LiveError
 from apisensor.live.status import Status
 from apisensor.loader import Btf, LoaderError, lacking
+from apisensor.processes.capabilities import NUMBERS
 from apisensor.sections import Settings
 from apisensor.web.listening import ListenError, authority, listen
 
@@ -38,21 +39,6 @@ CONNECT_SECONDS = 2.0
 CLOCKSOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 SECURITYFS = "/sys/kernel/security"
 BTF = "/sys/kernel/btf/vmlinux"
-
-CAPABILITY_BITS = {
-    "CAP_CHOWN": 0,
-    "CAP_DAC_READ_SEARCH": 2,
-    "CAP_KILL": 5,
-    "CAP_SETGID": 6,
-    "CAP_SETUID": 7,
-    "CAP_SETPCAP": 8,
-    "CAP_SYS_PTRACE": 19,
-    "CAP_SYS_ADMIN": 21,
-    "CAP_SYS_RESOURCE": 24,
-    "CAP_PERFMON": 38,
-    "CAP_BPF": 39,
-    "CAP_CHECKPOINT_RESTORE": 40,
-}
 
 
 class _Unknown:
@@ -145,7 +131,7 @@ def _capabilities() -> frozenset[str]:
     for line in _text("/proc/self/status").splitlines():
         if line.startswith("CapEff:"):
             mask = int(line.split()[1], 16)
-            return frozenset(name for name, bit in CAPABILITY_BITS.items() if mask >> bit & 1)
+            return frozenset(name for name, bit in NUMBERS.items() if mask >> bit & 1)
     raise OSError(errno.ENOENT, "/proc/self/status has no CapEff")
 
 

@@ -12,11 +12,11 @@ from apisensor.cli.doctor.checks import CHECKS, examine
 from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
 from apisensor.cli.doctor.kernel_checks import kernel_version
 from apisensor.cli.doctor.node_checks import CAPABILITIES
-from apisensor.cli.doctor.probes import CAPABILITY_BITS
+from apisensor.processes.capabilities import NUMBERS
 
 GOOD = Facts(
     euid=0,
-    capabilities=frozenset(CAPABILITY_BITS),
+    capabilities=frozenset(NUMBERS),
     initial_pid_namespace=True,
     initial_user_namespace=True,
     kernel="6.18.4",
@@ -59,7 +59,7 @@ def test_a_good_node_has_nothing_to_complain_about() -> None:
     assert len(examine(GOOD)) >= len(CHECKS)
 
 
-ALL_BUT = frozenset(CAPABILITY_BITS)
+ALL_BUT = frozenset(NUMBERS)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_every_failure_has_a_remedy_and_every_capability_a_reason() -> None:
         GOOD, capabilities=frozenset(), btf=False, uprobe_pmu=False, ring_buffer=False, libseccomp=False
     )
     assert all(check.remedy for check in examine(bad) if check.state == "fail")
-    assert {capability.name for capability in CAPABILITIES} == set(CAPABILITY_BITS)
+    assert {capability.name for capability in CAPABILITIES} == set(NUMBERS)
     assert all(capability.reason for capability in CAPABILITIES)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from apisensor.cli.doctor import probes
 from apisensor.cli.doctor.facts import Account, Facts
+from apisensor.processes.capabilities import NUMBERS
 from apisensor.settings import load_settings
 from tests.cli.invoke import apisensor
 from tests.live.sensor import Sensor
@@ -45,13 +46,13 @@ def test_capabilities_are_the_kernels(facts: Facts) -> None:
         ["sh", "-c", "grep CapEff /proc/self/status"], capture_output=True, text=True, check=True
     ).stdout
     mask = int(text.split()[1], 16)
-    assert facts.capabilities == frozenset(name for name, bit in probes.CAPABILITY_BITS.items() if mask & (1 << bit))
+    assert facts.capabilities == frozenset(name for name, bit in NUMBERS.items() if mask & (1 << bit))
     header = Path("/usr/include/linux/capability.h")
     if header.exists():
         defined = {
             line.split()[1]: line.split()[2] for line in header.read_text().splitlines() if "#define CAP_" in line
         }
-        assert {name: str(bit) for name, bit in probes.CAPABILITY_BITS.items()}.items() <= defined.items()
+        assert {name: str(bit) for name, bit in NUMBERS.items()}.items() <= defined.items()
 
 
 def test_bcc_is_asked_of_the_distributions_python(facts: Facts) -> None:
