@@ -69,6 +69,8 @@ class Link:
     def __init__(self, text: str) -> None:
         self.holders: set[str] = set()
         """Processes that have a descriptor of it."""
+        self.pid = int((re.search(r"^pid:\t(\d+)$", text, re.MULTILINE) or ["", "0"])[1])
+        """The one process that it is for; 0: all."""
         self.offsets = {int(offset, 16) for offset in re.findall(r"^\d+\t (0x[0-9a-f]+)\t", text, re.MULTILINE)}
 
 

@@ -10,13 +10,15 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.peers.process import ROOT, program, wait_until
+from tests.peers.process import ROOT, node, program, wait_until
+from tests.peers.scenario import Run
 from tests.peers.scenarios import BY_NAME
+from tests.peers.witness import links_on
 from tests.sensor import Sensor, _user
 from tests.truth import Transaction, Verdict, compare
 
@@ -70,6 +72,16 @@ def recording(file: Path, *arguments: str) -> Iterator[Recording]:
         made.kill()
 
 
+def event_loops(runs: Sequence[Run]) -> set[int]:
+    """The processes of Node.js: the last that is attached to are functions of their own."""
+    return {pid for run in runs for pid in run.pids if Path(f"/proc/{pid}/exe").resolve().name == "node"}
+
+
+def observed(recorded: Recording) -> set[int]:
+    """Processes that have a link of their own of the recording."""
+    return {link.pid for link in links_on(Path(node()).resolve()) if str(recorded.process.pid) in link.holders}
+
+
 def replay(file: Path) -> list[Transaction]:
     done = subprocess.run(
         [*_COMMAND, "replay", str(file), "--format", "jsonl"], cwd=ROOT, capture_output=True, timeout=120, check=False
@@ -93,6 +105,9 @@ def test_a_recording_replays_as_the_peers_logged(names: tuple[str, ...], tmp_pat
         assert recorded.process.poll() is None, recorded.log()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         runs = [before, *(stack.enter_context(BY_NAME[name].start(tmp_path / name)) for name in names[1:])]
+        loops = event_loops(runs)
+        assert loops
+        wait_until(lambda: loops <= observed(recorded), WAIT_S, "Node.js to be attached to")
         for run in runs:
             programs |= {pid: os.readlink(f"/proc/{pid}/exe") for pid in run.pids}
             calls += run.drive().calls
