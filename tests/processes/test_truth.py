@@ -61,9 +61,10 @@ def test_every_call_in_containers_is_reported(scenario: Scenario, sensor: Sensor
 
 
 def test_containers_of_one_image_share_what_is_attached(tmp_path: Path) -> None:
-    """Each has the image's library in a mount of its own: one file more than before, however many run.
+    """Each has the image's library in a mount of its own: one file more than before at most, however many run.
 
-    A sensor of its own: others have met these files, and the node may have more that are called so.
+    A sensor of its own: others have met these files. The node may have more that are called so, and a container of an
+    earlier scenario may still be ending.
     """
     with Sensor() as fresh:
 
@@ -78,7 +79,10 @@ def test_containers_of_one_image_share_what_is_attached(tmp_path: Path) -> None:
             (path,) = {line.split()[5] for line in lines}
             verdict = fresh.verdict(run.drive().calls)
             assert verdict.passes(), verdict.report() + fresh.log()
-        assert called(path) == [True] * (before[path] + 1)
+        found = called(path)
+        assert found
+        assert all(found)
+        assert len(found) - before[path] <= 1
 
 
 def test_nothing_was_lost(sensor: Sensor) -> None:
