@@ -32,7 +32,7 @@ from bench import sslsniff
 from bench.floor import Floor
 from bench.nginx_wrk import Load, Nginx, captured_of, cpu_us, pinned, read_wrk
 from bench.paced import Latencies, paced
-from tests.peers.process import ROOT, program
+from tests.peers.process import ROOT, PeerError, program
 from tests.sensor import Sensor
 
 GOVERNED_PERCENT = 20
@@ -220,7 +220,10 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], choices=["every", "governed", "sslsniff"])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the sensor")
     options = parser.parse_args()
-    sniff = None if "sslsniff" in options.without else sslsniff.find(options.sslsniff)
+    try:
+        sniff = None if "sslsniff" in options.without else sslsniff.find(options.sslsniff)
+    except PeerError as error:
+        parser.error(f"{error}; or leave it out: --without sslsniff")
     with tempfile.TemporaryDirectory(prefix="apisensor-bench-") as folder:
         directory = Path(folder)
         os.chmod(directory, 0o755)

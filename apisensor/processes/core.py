@@ -59,6 +59,7 @@ from apisensor.processes.node_status import NodeStatus
 from apisensor.processes.pages import CoreCount, Packet, account, core_counters, map_page, worker_counters
 from apisensor.processes.pausing import Pausing
 from apisensor.processes.privileges import FATAL, become, die_with_parent
+from apisensor.processes.scheduling import give_way
 from apisensor.settings import SettingsError
 from apisensor.store.service import StoreService
 from apisensor.transactions.model import Transaction
@@ -328,6 +329,7 @@ def main() -> int:
             _import_senders()
         become(parameters.settings.general.user)
         die_with_parent(parent)
+        give_way()
         if settings.export.enabled:
             exporter = Exporter.from_environment(os.environ, host_name=socket.gethostname())
             metric_exporter = MetricExporter.from_environment(os.environ, host_name=socket.gethostname())

@@ -31,6 +31,7 @@ from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
 from apisensor.processes.pages import Packet, WorkerCount, map_page
 from apisensor.processes.privileges import WRITE_FAILED, become, die_with_parent, seal
+from apisensor.processes.scheduling import give_way
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.recording import RecordingWriter
@@ -241,6 +242,7 @@ def main() -> int:
     os.close(parameters.descriptors["key"])
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
+    give_way()
     worker = Worker(parameters, key, _descriptions(parameters.descriptors.get("descriptions")))
     settle()
 
