@@ -38,6 +38,8 @@ class QuietFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Cause: events or bytes lost."""
     dead_parts: list[str] = []
     """Names of parts that are not running just now."""
+    starting_parts: list[str] = []
+    """Names of parts that were not started yet: the loader is at work."""
 
 
 def quiet_note(facts: QuietFacts) -> list[str]:
@@ -45,6 +47,8 @@ def quiet_note(facts: QuietFacts) -> list[str]:
     lines = [_seen(facts)]
     if facts.dead_parts:
         lines.append(f"not running just now: {', '.join(facts.dead_parts)}; see `apisensor status`")
+    if facts.starting_parts:
+        lines.append(f"still starting: {', '.join(facts.starting_parts)}; until it says ready nothing is seen")
     if facts.lost and sum(facts.lost.values()):
         causes = ", ".join(f"{cause} {count:,}" for cause, count in sorted(facts.lost.items()) if count)
         lines.append(f"events were lost ({causes}): a larger capture.ring_bytes helps against ring_full")

@@ -182,7 +182,8 @@ class NodeStatus:
             late_flows=counters.get("worker.flows_joined_late", 0),
             not_http_flows=counters.get("worker.flows_not_http", 0),
             lost={name.rsplit(".", 1)[1]: count for name, count in counters.items() if ".lost." in name and count},
-            dead_parts=[part.name for part in self.parts.parts if part.pid is None],
+            dead_parts=[part.name for part in self.parts.parts if part.pid is None and part.last_exit],
+            starting_parts=[part.name for part in self.parts.parts if part.pid is None and not part.last_exit],
         )
         return quiet_note(facts)
 

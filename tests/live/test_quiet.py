@@ -33,6 +33,7 @@ def test_nothing_happens_on_the_node() -> None:
         ({"lost": {"ring_full": 1200, "copy_fault": 0}}, "ring_full 1,200", "copy_fault"),
         ({"lost": {"ring_full": 0}}, "no finished", "lost"),
         ({"dead_parts": ["worker-0"]}, "not running just now: worker-0", "finished"),
+        ({"starting_parts": ["worker-0", "capture"]}, "still starting: worker-0, capture; until", "not running"),
     ],
 )
 def test_each_reason_is_said(facts: dict[str, Any], said: str, not_said: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from apisensor.enrich.processes import ProcessTable
-from apisensor.processes.messages import KernelReport, ProcessTraffic
+from apisensor.processes.messages import KernelReport, Parts, PartState, ProcessTraffic
 from apisensor.processes.node_status import UNSEEN_BYTES, NodeStatus
 
 SSL = "/usr/lib/libssl.so.3"
@@ -33,3 +33,12 @@ def test_tls(row: tuple[int, int, int, int, int, str | None, str | None], blind:
     assert (said.encrypted_bytes, said.decrypted_bytes, said.captured_bytes, said.unseen_bytes) == row[1:5]
     assert said.plaintext_bytes == row[0] + row[2]
     assert (said.note is None) if note is None else (said.note or "").startswith(note)
+
+
+def test_a_part_that_was_not_started_yet_is_not_called_dead() -> None:
+    node = NodeStatus(dict, ProcessTable(), None, None)
+    states = {"core": (12, None), "capture": (None, None), "worker-0": (None, "signal 9")}
+    node.parts = Parts([PartState(name, pid, "", 0, 0, ended, None) for name, (pid, ended) in states.items()])
+    said = "\n".join(node.quiet(10.0))
+    assert "still starting: capture;" in said
+    assert "not running just now: worker-0;" in said
