@@ -11,10 +11,15 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from apisensor import program_cache
 from apisensor.capture.kernel import Map, attach_uprobe_multi
 from apisensor.finder.symbols import find_functions
-from apisensor.loader import BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI
+from apisensor.loader.kernel import (
+    BPF_PROG_TYPE_KPROBE,
+    BPF_TRACE_UPROBE_MULTI,
+    Definition,
+    create_maps,
+    load_program,
+)
 
 _ARRAY = 2  # BPF_MAP_TYPE_ARRAY
 FUNCTIONS = ("SSL_read", "SSL_write")
@@ -50,13 +55,13 @@ class Floor:
         with Path(library).open("rb") as file:
             offsets = find_functions(file).offsets
         places = [offsets[name] for name in FUNCTIONS]
-        definition = program_cache.Definition(_ARRAY, 4, 8, 2, 0, None, "floor")
-        (counter,) = program_cache.create_maps([definition])
+        definition = Definition(_ARRAY, 4, 8, 2, 0, None, "floor")
+        (counter,) = create_maps([definition])
         self._counts = Map(counter, 4, 8)
         self._open = [counter]
         for place in range(2):
             code = _program(counter, place)
-            program = program_cache.load_program("floor", code, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI)
+            program = load_program("floor", code, BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI)
             self._open.append(program)
             self._open += [
                 attach_uprobe_multi(program, library, places, on_return=bool(place), pid=pid) for pid in pids

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from apisensor.loader import make_headers
+from apisensor.loader.headers import make_headers
 from tests.peers.process import program, wait_until
 
 START_SECONDS = 60.0

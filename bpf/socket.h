@@ -1,5 +1,5 @@
 /* Sockets: the table of connections, their addresses, and which process may be seen. Offsets of kernel structures come
- * from the running kernel's BTF (loader.py). */
+ * from the running kernel's BTF (apisensor/loader/macros.py). */
 
 #define AF_UNIX     1
 #define AF_INET     2

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "apisensor"
 ORDER: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "sections secret_file spreadsheet program_cache",
+        "sections secret_file spreadsheet",
         "loader",
         "settings",
         "events finder",
@@ -131,9 +131,9 @@ def test_pure_stages_know_no_clock_and_no_outside(path: Path) -> None:
 
 def test_only_the_loader_imports_bcc_and_it_nothing_but_the_standard_library() -> None:
     users = {name for name, path in NAMES.items() if any(m.partition(".")[0] == "bcc" for m in imports(path))}
-    assert users == {"apisensor.loader"}
-    modules = {module for name in ("loader.py", "program_cache.py") for module in imports(PACKAGE / name)}
-    assert {module for module in modules if module.startswith("apisensor")} == {"apisensor.program_cache"}
+    assert users == {"apisensor.loader.compiler"}
+    modules = {module for path in (PACKAGE / "loader").glob("*.py") for module in imports(path)}
+    assert {stage_of(module) for module in modules} == {None, "loader"}
     assert {module.partition(".")[0] for module in modules} <= STANDARD_LIBRARY | {"bcc", "apisensor"}
 
 

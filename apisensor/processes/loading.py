@@ -62,7 +62,8 @@ class Loading:
         self._ours, theirs = socket.socketpair()
         self._ours.setblocking(False)
         with theirs:
-            command = [LOADER_PYTHON, "-I", str(package / "loader.py"), str(theirs.fileno()), str(package / "bpf")]
+            command = [LOADER_PYTHON, "-I", str(package / "loader/__main__.py")]
+            command += [str(theirs.fileno()), str(package / "bpf")]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, pass_fds=[theirs.fileno()], env={"PATH": "/usr/bin:/bin"}
             )

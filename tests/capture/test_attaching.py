@@ -18,7 +18,7 @@ from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.probes import ENTRY, RETURN, Places, Programs
 from apisensor.finder.answer import Found
 from apisensor.finder.functions import LIBRARIES, ROLES, Role
-from apisensor.loader import UPROBES
+from apisensor.loader.source import UPROBES
 
 
 class Attaching(Programs):

@@ -13,10 +13,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT))
-from apisensor import loader  # noqa: E402 - it is no installed package of this Python
+# It is no installed package of this Python.
+from apisensor.loader.btf import Btf  # noqa: E402
+from apisensor.loader.errors import LoaderError  # noqa: E402
+from apisensor.loader.load import compiled  # noqa: E402
+from apisensor.loader.source import source_of  # noqa: E402
 
 
-class TypesOfFile(loader.Btf):
+class TypesOfFile(Btf):
     """The BTF of a kernel that is not running."""
 
     def __init__(self, file: str) -> None:
@@ -28,7 +32,7 @@ class TypesOfFile(loader.Btf):
         parse.restype, parse.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_void_p]
         found = parse(self._file.encode(), None)
         if not found:
-            raise loader.LoaderError(f"{self._file} has no BTF")
+            raise LoaderError(f"{self._file} has no BTF")
         return int(found)
 
 
@@ -37,8 +41,8 @@ def main() -> None:
     # The cache is for one kernel: the key has its names.
     platform.release = lambda: release
     platform.version = lambda: version
-    source = loader.source_of(json.load(sys.stdin), str(ROOT / "bpf"), back_end, TypesOfFile(types))
-    _, _, owner, said = loader.compiled(source, cache)
+    source = source_of(json.load(sys.stdin), str(ROOT / "bpf"), back_end, TypesOfFile(types))
+    _, _, owner, said = compiled(source, cache)
     print(said)
     del owner
 

@@ -22,7 +22,9 @@ from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
 from apisensor.live.client import LiveClient
 from apisensor.live.listening import LiveError
 from apisensor.live.status import Status
-from apisensor.loader import Btf, LoaderError, lacking
+from apisensor.loader.back_ends import lacking
+from apisensor.loader.btf import Btf
+from apisensor.loader.errors import LoaderError
 from apisensor.processes.capabilities import NUMBERS
 from apisensor.sections import Settings
 from apisensor.web.listening import ListenError, authority, listen

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from apisensor import program_cache
-from apisensor.program_cache import CacheError, Compiled, Definition, read, relocate, write
+from apisensor.loader.cache import key, read, write
+from apisensor.loader.errors import CacheError
+from apisensor.loader.kernel import Definition
+from apisensor.loader.programs import Compiled, relocate
 
 COMPILED = Compiled(
     [Definition(27, 0, 0, 4096, 0, None, "ring_template"), Definition(12, 4, 4, 16, 0, 0, "rings")],
@@ -40,11 +42,11 @@ def test_another_key_finds_nothing(path: str) -> None:
 
 
 def test_the_key_is_of_everything_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {program_cache.key("text", "flags"), program_cache.key("text", "flags2"), program_cache.key("textflags")}
+    keys = {key("text", "flags"), key("text", "flags2"), key("textflags")}
     monkeypatch.setattr("platform.release", lambda: "5.8.0")
-    keys.add(program_cache.key("text", "flags"))
+    keys.add(key("text", "flags"))
     monkeypatch.setattr("platform.version", lambda: "#2")
-    keys.add(program_cache.key("text", "flags"))
+    keys.add(key("text", "flags"))
     assert len(keys) == 5
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from apisensor import loader
+from apisensor.loader import back_ends
+from apisensor.loader.back_ends import choose_back_end
+from apisensor.loader.btf import Btf
+from apisensor.loader.errors import LoaderError
+from apisensor.loader.macros import kernel_function_macros
 
 
-class Types(loader.Btf):
+class Types(Btf):
     """A kernel's BTF: these fields, functions, constants and tracepoints."""
 
     def __init__(
@@ -35,7 +39,7 @@ class Types(loader.Btf):
         try:
             return self.fields[f"{structure}.{path}"]
         except KeyError:
-            raise loader.LoaderError(f"no {structure}.{path}") from None
+            raise LoaderError(f"no {structure}.{path}") from None
 
 
 COMMON = {"msghdr.msg_iter": 16, "iov_iter.iov_offset": 8, "iov_iter.nr_segs": 32, "task_struct.stack": 32}
@@ -62,7 +66,7 @@ NEW = Types(
 
 
 def test_layouts_of_other_kernels() -> None:
-    assert loader.kernel_function_macros(OLD) == {
+    assert kernel_function_macros(OLD) == {
         "MESSAGE_ITERATOR": 16,
         "ITERATOR_TYPE": 0,
         "ITERATOR_COUNT": 16,
@@ -78,7 +82,7 @@ def test_layouts_of_other_kernels() -> None:
         "TCP_SENDPAGE_RESULT": 5,
         "TCP_SPLICE_READ_RESULT": 5,
     }
-    macros = loader.kernel_function_macros(NEW)
+    macros = kernel_function_macros(NEW)
     assert (macros["ITERATOR_IS_VECTORS"], macros["ITERATOR_TYPE_MASK"], macros["ITERATOR_VECTORS"]) == (1, 0xFF, 16)
     assert (macros["ITERATOR_IS_BUFFER"], macros["ITERATOR_BUFFER"], macros["HAVE_TASK_PT_REGS"]) == (0, 16, 1)
     assert (macros["TCP_RECVMSG_RESULT"], macros["TCP_RECVMSG_FLAGS"]) == (5, 3)
@@ -98,10 +102,10 @@ def test_layouts_of_other_kernels() -> None:
 def test_auto_takes_the_first_that_the_kernel_offers(
     types: Types, kprobes: bool, trampolines: bool, taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "KPROBES", str(tmp_path) if kprobes else str(tmp_path / "none"))
-    monkeypatch.setattr(loader, "has_fexit", lambda _: trampolines)
-    assert loader.choose_back_end("auto", types) == taken
-    assert loader.choose_back_end("syscall", types) == "syscall"
+    monkeypatch.setattr(back_ends, "KPROBES", str(tmp_path) if kprobes else str(tmp_path / "none"))
+    monkeypatch.setattr(back_ends, "has_fexit", lambda _: trampolines)
+    assert choose_back_end("auto", types) == taken
+    assert choose_back_end("syscall", types) == "syscall"
 
 
 @pytest.mark.parametrize(
@@ -115,8 +119,8 @@ def test_auto_takes_the_first_that_the_kernel_offers(
 def test_one_that_it_does_not_offer_is_refused_in_one_line(
     wanted: str, kprobes: bool, trampolines: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "KPROBES", str(tmp_path) if kprobes else str(tmp_path / "none"))
-    monkeypatch.setattr(loader, "has_fexit", lambda _: trampolines)
-    with pytest.raises(loader.LoaderError, match=rf"capture.backend {wanted}: .*lacks.*{said}.*take auto") as caught:
-        loader.choose_back_end(wanted, OLD)
+    monkeypatch.setattr(back_ends, "KPROBES", str(tmp_path) if kprobes else str(tmp_path / "none"))
+    monkeypatch.setattr(back_ends, "has_fexit", lambda _: trampolines)
+    with pytest.raises(LoaderError, match=rf"capture.backend {wanted}: .*lacks.*{said}.*take auto") as caught:
+        choose_back_end(wanted, OLD)
     assert "\n" not in str(caught.value)

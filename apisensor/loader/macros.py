@@ -1,0 +1,103 @@
+"""What bpf/ has to know of the running kernel: macro by macro, from its BTF."""
+
+import secrets
+import sys
+
+from apisensor.loader.back_ends import BACK_ENDS
+from apisensor.loader.btf import Btf
+from apisensor.loader.errors import LoaderError
+
+OFFSETS = {
+    "SOCK_FAMILY": ("sock", "__sk_common.skc_family"),
+    "SOCK_PROTOCOL": ("sock", "sk_protocol"),
+    "SOCK_LOCAL_PORT": ("sock", "__sk_common.skc_num"),
+    "SOCK_REMOTE_PORT": ("sock", "__sk_common.skc_dport"),
+    "SOCK_LOCAL_ADDRESS": ("sock", "__sk_common.skc_rcv_saddr"),
+    "SOCK_REMOTE_ADDRESS": ("sock", "__sk_common.skc_daddr"),
+    "SOCK_LOCAL_ADDRESS6": ("sock", "__sk_common.skc_v6_rcv_saddr"),
+    "SOCK_REMOTE_ADDRESS6": ("sock", "__sk_common.skc_v6_daddr"),
+    "TCP_UNACKNOWLEDGED": ("tcp_sock", "snd_una"),
+    "TCP_BYTES_ACKED": ("tcp_sock", "bytes_acked"),
+    "TCP_NEXT": ("tcp_sock", "rcv_nxt"),
+    "TCP_BYTES_RECEIVED": ("tcp_sock", "bytes_received"),
+    "SOCK_TYPE": ("sock", "sk_type"),
+    "SOCK_SOCKET": ("sock", "sk_socket"),
+    "SOCKET_FILE": ("socket", "file"),
+    "SOCK_UPPER_PROTOCOL": ("inet_connection_sock", "icsk_ulp_ops"),
+    "UPPER_PROTOCOL_NAME": ("tcp_ulp_ops", "name"),
+    "TASK_FILES": ("task_struct", "files"),
+    "TASK_TGID": ("task_struct", "tgid"),
+    "TASK_PID": ("task_struct", "pid"),
+    "TASK_PARENT": ("task_struct", "real_parent"),
+    "TASK_MM": ("task_struct", "mm"),
+    "TASK_SIGNAL": ("task_struct", "signal"),
+    "SIGNAL_LIVE": ("signal_struct", "live"),
+    "MM_ARGUMENTS": ("mm_struct", "arg_start"),
+    "MM_ARGUMENTS_END": ("mm_struct", "arg_end"),
+    "FILES_TABLE": ("files_struct", "fdt"),
+    "TABLE_FILES": ("fdtable", "fd"),
+    "TABLE_SIZE": ("fdtable", "max_fds"),
+    "FILE_INODE": ("file", "f_inode"),
+    "FILE_PRIVATE": ("file", "private_data"),
+    "INODE_MODE": ("inode", "i_mode"),
+    "INODE_NUMBER": ("inode", "i_ino"),
+    "INODE_SUPER": ("inode", "i_sb"),
+    "SUPER_DEVICE": ("super_block", "s_dev"),
+    "SOCKET_SOCK": ("socket", "sk"),
+    "TCP_COPIED_SEQUENCE": ("tcp_sock", "copied_seq"),
+    "TCP_NEXT_SEQUENCE": ("tcp_sock", "rcv_nxt"),
+    "SOCK_SHUTDOWN": ("sock", "sk_shutdown"),
+    "BPRM_FILE": ("linux_binprm", "file"),
+}
+"""Macro in bpf/: (structure, field) whose byte offset in the running kernel it is."""
+UNIX_OFFSETS = {
+    "SOCK_PEER_PID": ("sock", "sk_peer_pid"),
+    "SOCKET_INODE": ("socket_alloc", "vfs_inode"),
+    "PID_NUMBERS": ("pid", "numbers"),
+    "UPID_NUMBER": ("upid", "nr"),
+    "UNIX_PEER": ("unix_sock", "peer"),
+    "UNIX_ADDRESS": ("unix_sock", "addr"),
+    "UNIX_ADDRESS_LENGTH": ("unix_address", "len"),
+    "UNIX_ADDRESS_NAME": ("unix_address", "name"),
+}
+"""The same for unix sockets: absent where they are a module of the kernel (CONFIG_UNIX=m)."""
+
+
+def kernel_function_macros(btf: Btf) -> dict[str, int]:
+    """What bpf/kernel_probes.h has to know of this kernel: struct iov_iter, arguments of functions."""
+    types = btf.constants("iter_type")
+    macros = {
+        "MESSAGE_ITERATOR": btf.offset("msghdr", "msg_iter"),
+        "ITERATOR_TYPE": btf.first("iov_iter", "iter_type", "type"),
+        "ITERATOR_COUNT": btf.offset("iov_iter", "count"),
+        "ITERATOR_OFFSET": btf.offset("iov_iter", "iov_offset"),
+        "ITERATOR_VECTORS": btf.first("iov_iter", "__iov", "iov"),
+        "ITERATOR_VECTOR_COUNT": btf.offset("iov_iter", "nr_segs"),
+        "ITERATOR_IS_VECTORS": types["ITER_IOVEC"],
+        # Until kernel 5.13 the lowest bit of the type is the direction, and types are powers of two from 4 on.
+        "ITERATOR_TYPE_MASK": 0xFE if types["ITER_IOVEC"] == 4 else 0xFF,
+        "TASK_STACK": btf.offset("task_struct", "stack"),
+    }
+    if "ITER_UBUF" in types:  # kernel 6.0
+        macros |= {"ITERATOR_IS_BUFFER": types["ITER_UBUF"], "ITERATOR_BUFFER": btf.offset("iov_iter", "ubuf")}
+    if "BPF_FUNC_task_pt_regs" in btf.constants("bpf_func_id"):
+        macros["HAVE_TASK_PT_REGS"] = 1
+    for program in BACK_ENDS["kprobe"]:
+        name = program.partition(":")[2]
+        function = btf.function(name)
+        if function is not None:
+            macros[f"{name.upper()}_RESULT"] = len(function[1])
+            if name == "tcp_recvmsg":
+                macros["TCP_RECVMSG_FLAGS"] = function[1].index("flags")
+    return macros
+
+
+def unix_macros(btf: Btf, connections: int) -> dict[str, object]:
+    """What bpf/unix.h has to know; 0 connections where the setting says so, or where the kernel's BTF lacks a field."""
+    try:
+        offsets = {macro: btf.offset(*field) for macro, field in UNIX_OFFSETS.items()} if connections else {}
+    except LoaderError as error:
+        print(f"apisensor: unix sockets are not captured: {error}", file=sys.stderr)
+        connections = 0
+        offsets = {}
+    return {**offsets, "MAX_UNIX_CONNECTIONS": connections, "PAIR_SALT": f"{secrets.randbits(64)}ULL"}
