@@ -28,8 +28,9 @@ from apisensor.live.listening import LiveError, listen
 from apisensor.metrics import configuration as metrics_configuration
 from apisensor.processes.describing import describe
 from apisensor.processes.loading import LoadError, Loading
+from apisensor.processes.parts import Page
 from apisensor.processes.rights import refusal
-from apisensor.processes.supervisor import Page, Supervisor
+from apisensor.processes.supervisor import Supervisor
 from apisensor.redact.key import identity_key
 from apisensor.replay.model import RecordingHeader
 from apisensor.secret_file import SecretFileError

@@ -1,10 +1,4 @@
-"""Starts the parts of the sensor, restarts what dies, and holds what must survive a part.
-
-capture --- finder        each pair is a link of which `run` keeps both ends,
-   |  \\                    so what was sent to a dead part waits for its successor
-   |   core - - - web       web asks core through its socket, as `apisensor tail` does
-workers -'
-"""
+"""Starts the parts of the sensor, restarts what dies, and holds what must survive a part."""
 
 from __future__ import annotations
 
@@ -17,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -27,7 +21,6 @@ from apisensor.capture.procfs import memory_bytes
 from apisensor.events.model import Address
 from apisensor.processes import log
 from apisensor.processes.governing import Governing
-from apisensor.processes.link import Link, pair
 from apisensor.processes.loading import SKIP_SLOTS, Kernel, LoadError, Loading
 from apisensor.processes.messages import (
     Drop,
@@ -40,7 +33,7 @@ from apisensor.processes.messages import (
     decode_to_run,
     encode,
 )
-from apisensor.processes.pages import make
+from apisensor.processes.parts import NEED_KERNEL, Page, Part, make_parts, needed
 from apisensor.processes.privileges import FATAL, WRITE_FAILED
 from apisensor.replay.model import RecordingHeader
 from apisensor.sections import Settings
@@ -53,36 +46,6 @@ REPORT_S = 2.0
 """How often core is told how the parts are."""
 START_TRIES = 3
 """A part that dies so often before it was ever ready ends the sensor."""
-
-
-NEED_KERNEL = frozenset({"worker", "capture"})
-"""Modules of the parts that start when the loader is done; the others start beside it."""
-
-
-class Page(NamedTuple):
-    """What the web part serves with: kept by `run`, so that a restarted one has the same address and token."""
-
-    listening: socket.socket
-    token: str
-
-
-class Part:
-    """One part: how it is started, and how it is."""
-
-    def __init__(self, name: str, module: str, user: str, descriptors: dict[str, int], index: int = 0) -> None:
-        self.name, self.module, self.user, self.index = name, module, user, index
-        self.descriptors = descriptors
-        self.ours, self.theirs = pair()
-        self.link = Link(self.ours)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.handle = -1
-        self.ready = False
-        self.was_ready = False
-        self.restarts = 0
-        self.failures = 0
-        self.started_ns = 0
-        self.again_at = 0.0
-        self.last_exit: str | None = None
 
 
 class Supervisor:
@@ -122,52 +85,8 @@ class Supervisor:
         self._governing: Governing | None = None
         self._selector: selectors.BaseSelector | None = None
         self._page = None if page is None else Address(*page.listening.getsockname()[:2])
-        self._parts = self._make_parts(key, described, live, page)
-
-    def _make_parts(
-        self, key: bytes, described: bytes | None, live: socket.socket | None, page: Page | None
-    ) -> list[Part]:
-        general = self._settings.general
-        finder_link, core_link = pair(), pair()
-        self._sockets = [*finder_link, *core_link]
-        count = self._settings.worker.count
-        worker_links = [pair() for _ in range(count)]
-        pages = [make(f"worker-{index}") for index in range(count)]
-        core_page = make("core")
-        recording = {"recording": self._recording[0]} if self._recording else {}
-        descriptions = {} if described is None else {"descriptions": _in_memory(described)}
-        sink: dict[str, int] = {"capture": core_link[1].fileno(), "page": core_page, **recording}
-        workers = []
-        for index, (ours, theirs) in enumerate(worker_links):
-            self._sockets += [ours, theirs]
-            sink[f"worker:{index}"] = ours.fileno()
-            sink[f"page:{index}"] = pages[index]
-            given = {
-                "page": pages[index],
-                "core": theirs.fileno(),
-                "key": _in_memory(key),
-                **descriptions,
-                **recording,
-            }
-            workers.append(Part(f"worker-{index}", "worker", general.sandbox_user, given, index))
-        if live is not None:
-            self._sockets.append(live)
-            sink["live"] = live.fileno()
-        capture = {"finder": finder_link[0].fileno(), "core": core_link[0].fileno()}
-        return [
-            Part("finder", "finder", general.sandbox_user, {"capture": finder_link[1].fileno()}),
-            Part("recorder", "recorder", general.user, sink)
-            if self._recording
-            else Part("core", "core", general.user, sink),
-            *workers,
-            Part("capture", "capture", general.user, capture),
-            *([] if page is None else [self._web(page)]),
-        ]
-
-    def _web(self, page: Page) -> Part:
-        self._sockets.append(page.listening)
-        given = {"web": page.listening.fileno(), "token": _in_memory(page.token.encode())}
-        return Part("web", "web", self._settings.general.user, given)
+        file = None if recording is None else recording[0]
+        self._parts, self._sockets = make_parts(settings, key, described, live, page, file)
 
     @property
     def ready(self) -> bool:
@@ -215,7 +134,7 @@ class Supervisor:
             self._notes.append(self._governing.note)
         for part in self._parts:
             if part.module in NEED_KERNEL:
-                part.descriptors |= _needed(kernel.descriptors, part)
+                part.descriptors |= needed(kernel.descriptors, part)
                 self._start(part)
 
     def disown(self, pid: int) -> None:
@@ -377,20 +296,3 @@ class Supervisor:
         for _, links in self._held.values():
             for descriptor in links:
                 os.close(descriptor)
-
-
-def _needed(descriptors: dict[str, int], part: Part) -> dict[str, int]:
-    """Programs and maps that a part works with."""
-    if part.module == "worker":
-        return {
-            "ring": descriptors[f"ring:{part.index}"],
-            **{name: descriptors[name] for name in ("map:skips", "map:governor")},
-        }
-    return {name: descriptor for name, descriptor in descriptors.items() if not name.startswith("ring:")}
-
-
-def _in_memory(content: bytes) -> int:
-    """A descriptor from which the bytes can be read: nothing secret goes into an argument list or a file."""
-    descriptor = os.memfd_create("apisensor-input", os.MFD_CLOEXEC)
-    os.write(descriptor, content)
-    return descriptor
