@@ -21,6 +21,7 @@ from apisensor.enrich.waiting import Waiting
 from apisensor.events.model import Event
 from apisensor.processes.calls import Calls
 from apisensor.processes.describing import read_sets
+from apisensor.processes.replay_summary import ReplaySummary, analysis_losses, flows_not_examined, recorded_losses
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.replay.counters import LOSSES, NOTES
@@ -44,89 +45,6 @@ EXPIRE_NS = 250_000_000
 PROCESS_WAIT_NS = 5_000_000_000
 """Event time that a transaction waits for its process. In a recording the processes are written by another part than
 the events, each when its buffer is full or a second is over."""
-
-_ANALYSIS_LOSSES = {
-    Count.FLOWS_EVICTED,
-    Count.FLOWS_FAILED,
-    Count.FLOWS_OVER_MEMORY,
-    Count.FLOWS_REJECTED,
-    Count.GAPS_OF_UNKNOWN_LENGTH,
-    Count.HELD_OVER,
-    Count.HPACK_ERRORS,
-    Count.LIMIT_HITS,
-    Count.ORPHAN_RESPONSES,
-    Count.PARSE_ERRORS,
-    Count.UNBOUND,
-    Count.UNREAD_BYTES,
-}
-"""Counters of the analysis that say that something of the traffic is missing from the transactions."""
-
-_NOT_EXAMINED_FLOWS = {
-    Count.FLOWS_NOT_HTTP: "connections that are not HTTP",
-    Count.FLOWS_CIPHERTEXT: "connections that are encrypted",
-    Count.FLOWS_SWITCHED: "connections that switched to another protocol",
-}
-
-
-class ReplaySummary(msgspec.Struct, frozen=True):
-    """What a file held, and what is missing."""
-
-    path: str
-    format: str
-    """"pcap", "pcapng", "recording"."""
-    packets: int
-    """0 for recordings."""
-    events: int
-    """Records that the analysis was fed with."""
-    flows: int
-    """Flows that carried bytes."""
-    transactions: int
-    findings: int
-    incomplete: dict[str, int]
-    """incomplete_reason: transactions."""
-    losses: dict[str, int]
-    """Counter: count. Of packet captures replay/counters.py, of recordings those of the recording sensor
-    (`recorded.NAME`), of the analysis transactions/counts.py."""
-    not_examined: dict[str, int]
-    """What was not looked into: packets by what they carry, and flows that are not HTTP (Count, lower case)."""
-    notes: dict[str, int]
-    """Oddities for which nothing is missing (replay/counters.py)."""
-    error: str | None
-    """Where and why the file could not be read further, one line; None: it was read to its end."""
-
-    def lines(self) -> list[str]:
-        """A few lines for a person."""
-        read = f"{self.packets} packets" if self.format != "recording" else f"{self.events} events"
-        complete = self.transactions - sum(self.incomplete.values())
-        out = [
-            f"{self.path} ({self.format}): {read}, {self.flows} flows, {self.transactions} transactions, "
-            f"{complete} of them complete"
-        ]
-        if self.findings:
-            out.append(f"findings: {self.findings}")
-        for title, counted in (
-            ("incomplete", self.incomplete),
-            ("lost", self.losses),
-            ("not looked into", self.not_examined),
-            ("noticed", self.notes),
-        ):
-            if counted:
-                words = _packets if title == "not looked into" else _words
-                out.append(f"{title}: " + ", ".join(f"{count} {words(name)}" for name, count in counted.items()))
-        if self.error is not None:
-            out.append(self.error)
-        return out
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _packets(name: str) -> str:
-    return _FLOW_WORDS.get(name) or f"packets ({_words(name)})"
-
-
-_FLOW_WORDS = {count.name.lower(): words for count, words in _NOT_EXAMINED_FLOWS.items()}
 
 
 def replay(
@@ -323,25 +241,15 @@ class _Replay:
         self._on_finding(finding)
 
     def summary(self, path: str, form: str, capture: PacketCapture | None, error: str | None) -> ReplaySummary:
-        counts = {count: self._counts[count] for count in Count if self._counts[count]}
-        losses: dict[str, int] = {}
-        for counters in self._recorded_losses.values():
-            for cause, value in sorted(counters.items()):
-                if value:
-                    losses[f"recorded.{cause}"] = losses.get(f"recorded.{cause}", 0) + value
+        losses = analysis_losses(self._counts, of_packets=capture is not None)
+        not_examined = flows_not_examined(self._counts)
         notes: dict[str, int] = {}
-        not_examined: dict[str, int] = {}
-        if capture is not None:
-            losses |= {name: capture.counts[name] for name in LOSSES if capture.counts.get(name)}
-            notes |= {name: capture.counts[name] for name in NOTES if capture.counts.get(name)}
-            not_examined |= dict(sorted(capture.not_examined.items()))
-        for count, value in counts.items():
-            name = count.name.lower()
-            lost = name.startswith("bytes_lost_") and count is not Count.BYTES_LOST_SKIPPED and capture is None
-            if lost or count in _ANALYSIS_LOSSES:  # the bytes that a capture lacks are counted by cause above
-                losses[name] = value
-            elif count in _NOT_EXAMINED_FLOWS:
-                not_examined[name] = value
+        if capture is None:
+            losses = recorded_losses(self._recorded_losses.values()) | losses
+        else:
+            losses = {name: capture.counts[name] for name in LOSSES if capture.counts.get(name)} | losses
+            notes = {name: capture.counts[name] for name in NOTES if capture.counts.get(name)}
+            not_examined = dict(sorted(capture.not_examined.items())) | not_examined
         if self._failed:
             losses["failed_exchanges"] = self._failed
         if self._waiting.unattributed:

@@ -13,7 +13,8 @@ import pytest
 
 from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary
 from apisensor.events.model import Address, Bind, Binding, Chunk, Close, Direction, Event, Open
-from apisensor.processes.replay import ReplaySummary, replay
+from apisensor.processes.replay import replay
+from apisensor.processes.replay_summary import ReplaySummary
 from apisensor.replay.errors import ReplayError
 from apisensor.replay.model import ClockSample, LossCounters, RecordingHeader
 from apisensor.replay.recording import RecordingWriter
