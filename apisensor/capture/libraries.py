@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import glob
 import os
 import time
@@ -13,9 +12,10 @@ import msgspec
 
 from apisensor.capture import procfs
 from apisensor.capture.blind import LAST, UNKNOWN, by_hint, by_name
+from apisensor.capture.library import Library
 from apisensor.capture.memory_bio import MemoryBios
 from apisensor.capture.probes import PER_PROCESS, Programs
-from apisensor.finder.answer import Found
+from apisensor.finder.answer import Found, Question
 from apisensor.finder.functions import library_named, library_of
 
 MOST_LIBRARIES = 4096
@@ -33,28 +33,6 @@ HOST_LIBRARIES = (
     "/usr/local/bin/node",
 )
 """Attached before any process maps them, so that the host's first process that does is seen from its first byte."""
-
-
-class Question(enum.Enum):
-    """What the finder is asked about an open file."""
-
-    FUNCTIONS = b"f"
-    VERSION = b"v"
-    HINT = b"h"
-
-
-class Library(msgspec.Struct, frozen=True):
-    """A file with TLS functions."""
-
-    identity: str
-    path: str
-    library: str
-    """Which one it is, by its functions, else by its name."""
-    offsets: dict[str, int]
-    version: str | None
-    attached: bool
-    reason: str | None
-    delay_ms: float
 
 
 def identity_of(descriptor: int) -> str:
@@ -78,10 +56,14 @@ class Libraries:
         report: Callable[[Library], None],
         hazard: str | None = None,
     ) -> None:
-        """`ask` sends an open file to the finder, and waits for the answer,
-        None where none came. `keep` hands the
-        descriptors that hold an attachment over under a label, `drop` lets a label go. `hazard` is why nothing may be
-        attached on this kernel."""
+        """
+        Args:
+            ask: sends an open file to the finder, and waits for the answer; None where none came.
+            keep: hands the descriptors that hold an attachment over under a label.
+            drop: lets a label go.
+            report: tells core what is known of a file.
+            hazard: why nothing may be attached on this kernel.
+        """
         self._hazard = hazard
         self._programs, self._ask, self._keep, self._report = programs, ask, keep, report
         self.known: dict[str, Library] = {}

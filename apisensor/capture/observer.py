@@ -12,7 +12,8 @@ import msgspec
 
 from apisensor.capture import procfs
 from apisensor.capture.kernel import Map
-from apisensor.capture.libraries import Libraries, Library
+from apisensor.capture.libraries import Libraries
+from apisensor.capture.library import Library
 from apisensor.capture.pauses import POLICY_ADMITTED, may_be_paused
 from apisensor.enrich.cgroup import membership
 from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary

@@ -1,8 +1,18 @@
-"""The finder's answer. Apart from what finds it: parts that only read it load no ELF parser and no disassembler."""
+"""What the finder is asked, and its answer. Apart from what finds it: who asks loads no ELF parser."""
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
+
+
+class Question(enum.Enum):
+    """What the finder is asked about an open file; behind the question's number (8 bytes, little endian)."""
+
+    FUNCTIONS = b"f"
+    VERSION = b"v"
+    HINT = b"h"
 
 
 class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,19 +7,17 @@ It starts as root, opens nothing but /proc and what processes have mapped, and k
 
 from __future__ import annotations
 
-import itertools
 import os
 import select
 import struct
 import sys
 import time
 
-import msgspec
-
 from apisensor.capture import procfs
 from apisensor.capture.counters import KernelCounters
 from apisensor.capture.kernel import Map, possible_processors
-from apisensor.capture.libraries import Libraries, Library, Question
+from apisensor.capture.libraries import Libraries
+from apisensor.capture.library import Library
 from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.observer import NOTICE_MEMORY_BIO, NeverCapture, Observer, decode_notice, inode_of
 from apisensor.capture.pauses import RULE_BYTES, PauseError, Pauses
@@ -27,22 +25,20 @@ from apisensor.capture.preflight import perf_is_closed, uretprobe_hazard
 from apisensor.capture.probes import Programs
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.ring import Ring
-from apisensor.finder.answer import Found
 from apisensor.live.pauses import Resume
+from apisensor.processes.asking import Asking
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     Drop,
     FromCapture,
     Keep,
     KernelReport,
-    LibraryState,
     Note,
     PartParameters,
     PauseAnswer,
     PauseOrder,
     ProcessTraffic,
     Ready,
-    decode_found,
     decode_from_run,
     decode_to_capture,
     encode,
@@ -63,8 +59,6 @@ PERF_ADMINISTRATOR = "CAP_SYS_ADMIN"
 
 NOTICES_BYTES = 256 * 4096
 """Size of the notices ring, as bpf/maps.h has it."""
-FINDER_WAIT_S = 2.0
-"""How long one answer of the finder may take; Node.js, 100 MB, takes 0.2 s."""
 REPORT_S = 1.0
 SWEEP_S = 60.0
 """How often TLS sessions and calls of processes that have ended are removed from the kernel's tables."""
@@ -81,8 +75,7 @@ class CaptureProcess:
         descriptors = parameters.descriptors
         self._run = Link.of(parameters.run)
         self._core = Link.of(descriptors["core"])
-        self._finder = Link.of(descriptors["finder"])
-        self._question = 0
+        finder = Asking(Link.of(descriptors["finder"]))
         self._programs = Programs(descriptors, uprobe_multi=parameters.uprobe_multi)
         self._maps = {
             name: Map(descriptors[f"map:{name}"], key, value)
@@ -102,9 +95,7 @@ class CaptureProcess:
         }
         self._counters = KernelCounters(descriptors, self._maps["traffic"])
         self._hazard = uretprobe_hazard()
-        self._libraries = Libraries(
-            self._programs, self._ask, self._keep, self._drop, self._report_library, self._hazard
-        )
+        self._libraries = Libraries(self._programs, finder.ask, self._keep, self._drop, self._tell, self._hazard)
         never = NeverCapture(
             self._capture.never_pids,
             self._capture.never_executables,
@@ -153,7 +144,7 @@ class CaptureProcess:
             message = decode_from_run(received[0])
             if isinstance(message, Keep):
                 labels.add(message.label)
-                self._libraries.restore(message.label, _library(message.state))
+                self._libraries.restore(message.label, message.library)
         return labels
 
     def _fill_tables(self) -> None:
@@ -196,7 +187,7 @@ class CaptureProcess:
                     continue
                 self._observer.resend()
                 for library in self._libraries.known.values():
-                    self._report_library(library)
+                    self._tell(library)
             now = time.monotonic()
             if now >= next_report:
                 next_report = now + REPORT_S
@@ -252,31 +243,8 @@ class CaptureProcess:
                 if pid and not os.path.exists(f"/proc/{pid}"):
                     table.delete(key)
 
-    def _ask(self, descriptor: int, question: Question) -> Found | None:
-        """Asks the finder about an open file. It may die meanwhile: then there is no answer."""
-        self._question += 1
-        message = self._question.to_bytes(8, "little") + question.value
-        deadline = time.monotonic() + FINDER_WAIT_S
-        if not self._finder.send(message, [descriptor]):
-            return None
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([self._finder], [], [], left)[0]:
-                break
-            received = self._finder.receive()
-            if received is None:
-                continue
-            try:
-                found = decode_found(received[0])
-            except msgspec.MsgspecError:
-                return None  # whoever took the finder over may say anything
-            if found.question == self._question:
-                size = os.fstat(descriptor).st_size
-                places = [*found.offsets.values(), *itertools.chain(*found.returns.values())]
-                return found if all(0 < offset < size for offset in places) else None
-        return None
-
     def _keep(self, label: str, library: Library | None, links: list[int]) -> None:
-        self._send_run(Keep(label, _state(library) if library is not None else None), links)
+        self._send_run(Keep(label, library), links)
 
     def _drop(self, label: str) -> None:
         self._send_run(Drop(label))
@@ -288,40 +256,9 @@ class CaptureProcess:
         for link in links or []:
             os.close(link)
 
-    def _report_library(self, library: Library) -> None:
-        self._tell(_state(library))
-
     def _tell(self, message: FromCapture | ProcessSeen | ProcessGone) -> None:
         if not self._core.send(encode(message)):
             self.undelivered += 1
-
-
-def _state(library: Library) -> LibraryState:
-    return LibraryState(
-        library.identity,
-        library.path,
-        library.library,
-        library.offsets,
-        library.version,
-        library.attached,
-        library.reason,
-        library.delay_ms,
-    )
-
-
-def _library(state: LibraryState | None) -> Library | None:
-    if state is None:
-        return None
-    return Library(
-        state.identity,
-        state.path,
-        state.library,
-        state.offsets,
-        state.version,
-        state.attached,
-        state.reason,
-        state.delay_ms,
-    )
 
 
 def kept_capabilities(parameters: PartParameters) -> tuple[str, ...]:

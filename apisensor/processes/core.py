@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from apisensor.capture.library import Library
 from apisensor.detect import json_form
 from apisensor.detect.detection import UnknownDetectorError
 from apisensor.detect.model import Finding
@@ -43,7 +44,6 @@ from apisensor.processes.commands import Commands
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     KernelReport,
-    LibraryState,
     Note,
     PartParameters,
     Parts,
@@ -222,7 +222,7 @@ class Core:
                     self._node.mark()
             elif isinstance(message, PauseAnswer):
                 self._pausing.answered(message)
-            elif isinstance(message, LibraryState):
+            elif isinstance(message, Library):
                 self._node.libraries[message.identity] = message
             elif isinstance(message, Note):
                 self._log.warning(message.text)

@@ -13,13 +13,13 @@ import sys
 
 import msgspec
 
+from apisensor.finder.answer import Question
 from apisensor.finder.symbols import find_functions, find_hints, find_version
 from apisensor.processes.link import Link
 from apisensor.processes.messages import Ready, encode, parameters_from
 from apisensor.processes.privileges import become, die_with_parent, seal
 
-QUESTIONS = {b"f": find_functions, b"v": find_version, b"h": find_hints}
-"""What follows the question's number (8 bytes, little endian)."""
+FINDERS = {Question.FUNCTIONS: find_functions, Question.VERSION: find_version, Question.HINT: find_hints}
 ANSWER_S = 1.5
 """Time for one file; capture waits a little longer. Node.js, 100 MB, takes 0.2 s."""
 MEMORY_BYTES = 1 << 30
@@ -46,9 +46,9 @@ def main() -> int:
         for descriptor in received[1]:
             # A file made to keep the finder busy ends it (SIGALRM): run starts another.
             signal.setitimer(signal.ITIMER_REAL, ANSWER_S)
-            number, asked = received[0][:8], received[0][8:]
+            number, asked = received[0][:8], Question(received[0][8:])
             with os.fdopen(descriptor, "rb") as file:
-                found = QUESTIONS[asked](file)
+                found = FINDERS[asked](file)
             signal.setitimer(signal.ITIMER_REAL, 0)
             link.send(encode(msgspec.structs.replace(found, question=int.from_bytes(number, "little"))))
 

@@ -6,30 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from apisensor.capture.library import Library
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.model import Address
-from apisensor.finder.answer import Found
 from apisensor.live.pauses import Pause, Resume
 from apisensor.replay.model import RecordingHeader
 from apisensor.sections import Settings
-
-
-class LibraryState(msgspec.Struct, frozen=True, tag="library"):
-    """A file with TLS functions that the capture process knows."""
-
-    identity: str
-    """Of the inode: the same for every path and mount that leads to it."""
-    path: str
-    """Where it was first seen."""
-    library: str
-    """"openssl", "gnutls", ..."""
-    offsets: dict[str, int]
-    version: str | None
-    attached: bool
-    reason: str | None = None
-    """Why it is not attached, one line."""
-    delay_ms: float = 0.0
-    """From the moment it was first seen mapped to its probes being in place."""
 
 
 class ProcessTraffic(msgspec.Struct, frozen=True, array_like=True):
@@ -134,7 +116,7 @@ class Keep(msgspec.Struct, frozen=True, tag="keep"):
     """
 
     label: str
-    state: LibraryState | None
+    library: Library | None
     """None: the tracepoints."""
 
 
@@ -144,7 +126,7 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
     label: str
 
 
-FromCapture = ProcessSeen | ProcessGone | LibraryState | KernelReport | Note | PauseAnswer
+FromCapture = ProcessSeen | ProcessGone | Library | KernelReport | Note | PauseAnswer
 """capture -> core."""
 ToCapture = Resend | PauseOrder
 """core -> capture."""
@@ -158,7 +140,6 @@ decode_from_capture = msgspec.msgpack.Decoder(FromCapture).decode
 decode_to_run = msgspec.msgpack.Decoder(ToRun).decode
 decode_from_run = msgspec.msgpack.Decoder(FromRun).decode
 decode_to_capture = msgspec.msgpack.Decoder(ToCapture).decode
-decode_found = msgspec.msgpack.Decoder(Found).decode
 
 
 class PartParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

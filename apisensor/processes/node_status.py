@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import apisensor
 from apisensor.capture.blind import UNKNOWN
+from apisensor.capture.library import Library
 from apisensor.enrich.processes import ProcessTable
 from apisensor.export.exporter import Exporter
 from apisensor.live.quiet import QuietFacts, quiet_note
 from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
 from apisensor.live.text import size
-from apisensor.processes.messages import KernelReport, LibraryState, Parts, ProcessTraffic
+from apisensor.processes.messages import KernelReport, Parts, ProcessTraffic
 from apisensor.store.service import StoreService
 from apisensor.transactions.model import Transaction
 
@@ -39,7 +40,7 @@ class NodeStatus:
         self._started = time.time()
         self.kernel = KernelReport({}, [])
         self.parts = Parts([])
-        self.libraries: dict[str, LibraryState] = {}
+        self.libraries: dict[str, Library] = {}
         self._transactions: OrderedDict[int, int] = OrderedDict()
         self._mark: tuple[dict[str, int], dict[int, ProcessTraffic]] = ({}, {})
 

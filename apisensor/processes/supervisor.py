@@ -95,7 +95,7 @@ class Supervisor:
 
     def describe(self) -> str:
         """What is running, for one line."""
-        attached = sum(keep.state is not None for keep, _ in self._held.values())
+        attached = sum(keep.library is not None for keep, _ in self._held.values())
         return f"{len(self._parts)} parts, {attached} TLS libraries attached; {self._notes[0]}"
 
     def start(self, selector: selectors.BaseSelector) -> None:

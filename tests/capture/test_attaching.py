@@ -13,10 +13,11 @@ import pytest
 
 from apisensor.capture import procfs
 from apisensor.capture.kernel import possible_processors
-from apisensor.capture.libraries import Libraries, Library, Question, identity_of
+from apisensor.capture.libraries import Libraries, identity_of
+from apisensor.capture.library import Library
 from apisensor.capture.mappings import MappingWatch
 from apisensor.capture.probes import ENTRY, RETURN, Places, Programs
-from apisensor.finder.answer import Found
+from apisensor.finder.answer import Found, Question
 from apisensor.finder.functions import LIBRARIES, ROLES, Role
 from apisensor.loader.source import UPROBES
 

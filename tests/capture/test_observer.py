@@ -12,7 +12,8 @@ import pytest
 
 from apisensor.capture import procfs
 from apisensor.capture.kernel import Map
-from apisensor.capture.libraries import Libraries, Library
+from apisensor.capture.libraries import Libraries
+from apisensor.capture.library import Library
 from apisensor.capture.observer import (
     NOTICE_ENCRYPTED,
     NOTICE_EXEC,
