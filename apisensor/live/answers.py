@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from apisensor.live.server import Answer, Asker, Reply
+from apisensor.live.connection import Asker
+from apisensor.live.server import Answer, Reply
 from apisensor.live.status import Status
 
 

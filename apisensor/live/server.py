@@ -23,15 +23,13 @@ import functools
 import os
 import selectors
 import socket
-import struct
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from apisensor.live import filters
+from apisensor.live.connection import Asker, Connection, line_of
 from apisensor.live.listening import LiveError
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import SCHEMA, Transaction
@@ -39,22 +37,8 @@ from apisensor.transactions.model import SCHEMA, Transaction
 REQUEST_BYTES = 64 * 1024
 """A request line: the largest filter, and no more."""
 READ_BYTES = 16 * 1024
-SEND_BUFFERS = 64
-"""Lines handed to the kernel at once."""
-SEND_ROUNDS = 8
-"""sendmsg calls for one client before the others have their turn."""
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_UCRED = struct.Struct("iII")
-"""struct ucred: pid, uid, gid."""
-
-
-class Asker(msgspec.Struct, frozen=True):
-    """Who asks, as the kernel says (SO_PEERCRED, unix(7))."""
-
-    pid: int
-    uid: int
 
 
 Reply = Callable[[dict[str, Any]], None]
@@ -68,45 +52,6 @@ msgspec.MsgspecError, what it cannot do as LiveError."""
 def error(message: str) -> dict[str, Any]:
     """The answer that says why there is none: one line."""
     return {"kind": "error", "message": message[:500]}
-
-
-class _Client:
-    """One connection: what it asked for and what waits for it."""
-
-    __slots__ = (
-        "asked",
-        "dropped",
-        "leaving",
-        "offset",
-        "queue",
-        "queued",
-        "ready",
-        "sock",
-        "waiting",
-        "wanted",
-        "writing",
-    )
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.asked = bytearray()
-        self.wanted: filters.Predicate | None = None
-        """Set once it has subscribed."""
-        self.waiting = False
-        """Has asked; its answer may come later."""
-        self.leaving = False
-        """Answered; goes when the answer is written."""
-        self.writing = False
-        """Registered for writing."""
-        self.queue: deque[bytes] = deque()
-        self.queued = 0
-        """Bytes in queue, those already sent of its first line included."""
-        self.offset = 0
-        """Bytes of queue[0] that are sent."""
-        self.dropped = 0
-        """Lines dropped and not yet told."""
-        self.ready: Callable[[int], None]
-        """What the selector calls."""
 
 
 class LiveServer:
@@ -134,8 +79,8 @@ class LiveServer:
         self._answers = answers
         self._queue_bytes = queue_bytes
         self._max_clients = max_clients
-        self._clients: dict[int, _Client] = {}
-        self._subscribers: list[_Client] = []
+        self._clients: dict[int, Connection] = {}
+        self._subscribers: list[Connection] = []
         self._sent = self._dropped = self._refused = 0
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         listening.setblocking(False)
@@ -157,15 +102,15 @@ class LiveServer:
         for client in tuple(self._subscribers):
             self._offer(client, line)
 
-    def _offer(self, client: _Client, line: bytes) -> None:
+    def _offer(self, client: Connection, line: bytes) -> None:
         """Queues a line for a subscriber that reads fast enough."""
-        if client.queued + len(line) > self._queue_bytes:
-            client.dropped += 1
+        watched = client.writing
+        if not client.offer(line, self._queue_bytes):
             self._dropped += 1
             return
-        self._tell_dropped(client)
-        self._queue(client, line)
         self._sent += 1
+        if not watched:
+            self._watch(client)
 
     def counters(self) -> dict[str, int]:
         """For the status and the metrics: what is served, dropped and refused since the start."""
@@ -203,7 +148,7 @@ class LiveServer:
             self._refuse(sock)
             return
         sock.setblocking(False)
-        client = _Client(sock)
+        client = Connection(sock)
         self._clients[sock.fileno()] = client
         client.ready = functools.partial(self._ready, client)
         self._watch(client)
@@ -234,11 +179,11 @@ class LiveServer:
         with sock:
             sock.setblocking(False)
             try:
-                sock.send(_line(error("too many subscribers (settings live.max_clients)")))
+                sock.send(line_of(error("too many subscribers (settings live.max_clients)")))
             except OSError:
                 return
 
-    def _ready(self, client: _Client, mask: int) -> None:
+    def _ready(self, client: Connection, mask: int) -> None:
         try:
             if mask & selectors.EVENT_READ:
                 self._read(client)
@@ -249,7 +194,7 @@ class LiveServer:
         except OSError:  # reset, broken pipe: the client is gone
             self._end(client)
 
-    def _read(self, client: _Client) -> None:
+    def _read(self, client: Connection) -> None:
         received = client.sock.recv(READ_BYTES)
         if client.wanted is not None:
             if not received:
@@ -264,7 +209,7 @@ class LiveServer:
         elif len(client.asked) > REQUEST_BYTES:
             self._leave(client, error(f"the request is longer than {REQUEST_BYTES} bytes"))
 
-    def _answer(self, client: _Client, line: bytes) -> None:
+    def _answer(self, client: Connection, line: bytes) -> None:
         client.asked = bytearray()
         try:
             asked = _decode(line)
@@ -272,10 +217,10 @@ class LiveServer:
             if name == "subscribe":
                 client.wanted = filters.compile_filter(filters.decode(bytes(asked[name])))
                 self._subscribers.append(client)
-                self._queue(client, _line({"kind": "subscribed", "schema": SCHEMA}))
+                self._queue(client, line_of({"kind": "subscribed", "schema": SCHEMA}))
             elif name in self._answers:
                 client.waiting = True
-                self._answers[name](bytes(asked[name]), _asker(client.sock), lambda answer: self._leave(client, answer))
+                self._answers[name](bytes(asked[name]), client.asker(), lambda answer: self._leave(client, answer))
                 self._watch(client)
             else:
                 known = ", ".join(f'{{"{known}": ...}}' for known in ("subscribe", *self._answers))
@@ -285,26 +230,18 @@ class LiveServer:
         except (filters.FilterError, LiveError) as wrong:
             self._leave(client, error(str(wrong)))
 
-    def _leave(self, client: _Client, answer: dict[str, Any]) -> None:
+    def _leave(self, client: Connection, answer: dict[str, Any]) -> None:
         """Answers, which is all that this client gets; it may have gone meanwhile."""
         if client.sock.fileno() < 0 or client.leaving:
             return
         client.leaving = True
-        self._queue(client, _line(answer))
+        self._queue(client, line_of(answer))
 
-    def _tell_dropped(self, client: _Client) -> None:
-        if client.dropped:
-            count, client.dropped = client.dropped, 0
-            self._queue(client, _line({"kind": "dropped", "count": count}))
+    def _queue(self, client: Connection, line: bytes) -> None:
+        client.queue(line)
+        self._watch(client)
 
-    def _queue(self, client: _Client, line: bytes) -> None:
-        client.queue.append(line)
-        client.queued += len(line)
-        if not client.writing:
-            client.writing = True
-            self._watch(client)
-
-    def _watch(self, client: _Client) -> None:
+    def _watch(self, client: Connection) -> None:
         """Registers for what there is to wait for.
 
         One that has asked is not read any more: a half-closed end is common (echo ... | nc -U), its answer still goes
@@ -321,47 +258,19 @@ class LiveServer:
         else:
             self._selector.register(client.sock, events, client.ready)
 
-    def _write(self, client: _Client) -> None:
-        for _ in range(SEND_ROUNDS):
-            sent = client.sock.sendmsg(self._buffers(client), (), socket.MSG_NOSIGNAL)
-            client.offset += sent
-            while client.queue and client.offset >= len(client.queue[0]):
-                line = client.queue.popleft()
-                client.offset -= len(line)
-                client.queued -= len(line)
-            if not client.queue:
-                break
-        if client.queue:
-            return
-        self._tell_dropped(client)
-        if client.queue:
+    def _write(self, client: Connection) -> None:
+        if not client.write():
             return
         if client.leaving:
             self._end(client)
-            return
-        client.writing = False
-        self._watch(client)
+        else:
+            self._watch(client)
 
-    @staticmethod
-    def _buffers(client: _Client) -> Iterator[bytes | memoryview]:
-        yield memoryview(client.queue[0])[client.offset :]
-        yield from islice(client.queue, 1, SEND_BUFFERS)
-
-    def _end(self, client: _Client) -> None:
+    def _end(self, client: Connection) -> None:
         if self._clients.pop(client.sock.fileno(), None) is None:
             return
         if client.sock in self._selector.get_map():
             self._selector.unregister(client.sock)
-        client.sock.close()
+        client.close()
         if client in self._subscribers:
             self._subscribers.remove(client)
-        client.queue.clear()
-
-
-def _line(document: dict[str, Any]) -> bytes:
-    return _encode(document) + b"\n"
-
-
-def _asker(sock: socket.socket) -> Asker:
-    pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return Asker(pid, uid)

@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from apisensor.live.connection import Asker
 from apisensor.live.listening import LiveError
 from apisensor.live.pauses import Pause, Resume
-from apisensor.live.server import Asker, Reply, error
+from apisensor.live.server import Reply, error
 from apisensor.processes.pausing import Pausing
 from apisensor.store.commands import Command, Done, Failed, Purge, SetState
 from apisensor.store.service import StoreService

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from apisensor.live import answers
 from apisensor.live import server as module
+from apisensor.live.connection import Asker
 from apisensor.live.listening import LiveError, listen
-from apisensor.live.server import Asker, LiveServer, Reply
+from apisensor.live.server import LiveServer, Reply
 from apisensor.live.status import Part, Status, decode
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Transaction
