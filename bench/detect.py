@@ -3,8 +3,7 @@
     python -m bench.detect [calls]
 
 Ordinary: one of 2,000 identities from one of 500 clients calls one of 50 endpoints over TLS, 97 of 100 with success; 1
-in 50 logs in. Runs are interleaved and the best of each is taken: the machine's speed changes within seconds, the ratio
-does not.
+in 50 logs in.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-import time
-from collections.abc import Callable
 
 from apisensor.detect.call import call_of
 from apisensor.detect.detection import Detection
@@ -21,9 +18,8 @@ from apisensor.detect.model import Call
 from apisensor.events.model import Address
 from apisensor.sections import Detect
 from apisensor.transactions.model import Auth, Transaction
+from bench.side_by_side import Steps, best_of, show
 from bench.transactions import transaction
-
-ROUNDS = 20
 
 
 def ordinary(number: int, chance: random.Random) -> Transaction:
@@ -46,32 +42,21 @@ def ordinary(number: int, chance: random.Random) -> Transaction:
     )
 
 
-def microseconds(step: Callable[[int], object], count: int) -> float:
-    """Mean per call, of the thread's CPU time."""
-    begin = time.thread_time_ns()
-    for number in range(count):
-        step(number)
-    return (time.thread_time_ns() - begin) / count / 1000
-
-
 def main(count: int) -> None:
     """Prints microseconds per call and the ratio to the baseline."""
     chance = random.Random(1)
     transactions = [ordinary(number, chance) for number in range(count)]
     endpoints = [f"{number % 50:016x}" for number in range(count)]
     calls: list[Call] = [call_of(t, endpoint, "api") for t, endpoint in zip(transactions, endpoints, strict=True)]
-    best = {"call_of (baseline)": float("inf"), "all detectors": float("inf")}
-    for _ in range(ROUNDS):
+
+    def steps() -> Steps:
         detection = Detection(Detect())
-        steps: dict[str, Callable[[int], object]] = {
+        return {
             "call_of (baseline)": lambda number: call_of(transactions[number], endpoints[number], "api"),
-            "all detectors": lambda number, observe=detection.observe: observe(calls[number]),  # type: ignore[misc]
+            "all detectors": lambda number: detection.observe(calls[number]),
         }
-        for name, step in steps.items():
-            best[name] = min(best[name], microseconds(step, count))
-    baseline = best["call_of (baseline)"]
-    for name, cost in best.items():
-        print(f"{name:20} {cost:6.2f} us  {cost / baseline:5.2f} x baseline")
+
+    show(best_of(steps, count))
 
 
 if __name__ == "__main__":

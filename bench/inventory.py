@@ -1,8 +1,6 @@
 """What the inventory costs per call, beside decoding the transaction, which core does anyway; and memory per endpoint.
 
-    python -m bench.inventory [calls]
-
-Runs are interleaved and the best of each is taken: the machine's speed changes within seconds, the ratio does not.
+python -m bench.inventory [calls]
 """
 
 from __future__ import annotations
@@ -11,16 +9,15 @@ import random
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
 
 import msgspec
 
 from apisensor.events.model import Address
 from apisensor.inventory.inventory import Inventory
 from apisensor.transactions.model import Auth, Process, Sensitive, Transaction
+from bench.side_by_side import Steps, best_of, show
 from bench.transactions import transaction
 
-ROUNDS = 20
 SERVICES, RESOURCES, OBJECTS, CALLERS = 5, 20, 2_000, 500
 ENDPOINTS = 20_000
 """Endpoints of which memory is measured."""
@@ -77,14 +74,6 @@ def scan(count: int, chance: random.Random) -> list[Transaction]:
     ]
 
 
-def microseconds(step: Callable[[int], object], count: int) -> float:
-    """Mean per call, of the thread's CPU time."""
-    begin = time.thread_time_ns()
-    for index in range(count):
-        step(index)
-    return (time.thread_time_ns() - begin) / count / 1000
-
-
 def bytes_per_endpoint() -> float:
     """Of an inventory that was flushed, its memory of paths included; each service has ten endpoints."""
     calls = [served(n, f"/api/v1/{'abcdefghij'[n % 10] * 12}/{n}/x", 200, f"s{n // 10}") for n in range(ENDPOINTS)]
@@ -110,23 +99,21 @@ def main(count: int) -> None:
         inventory.observe(t)
         inventory.route(t)
 
-    steps: dict[str, Callable[[int], object]] = {
-        "decode (baseline)": lambda index: decode(packed[index]),
-        "observe and route, known": lambda index: observe(calls[index]),
-        "observe and route, scan of 404": lambda index: observe(scanned[index]),
-    }
-    best = dict.fromkeys(steps, float("inf"))
-    flush = float("inf")
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            best[name] = min(best[name], microseconds(step, count))
+    flushes: list[tuple[float, int]] = []
+
+    def steps() -> Steps:
+        """The round before is flushed: its cost, and of how many endpoints."""
         begin = time.thread_time_ns()
         delta = inventory.flush()
-        flush = min(flush, (time.thread_time_ns() - begin) / 1000)
-        endpoints = len(delta.endpoints)
-    baseline = best["decode (baseline)"]
-    for name, cost in best.items():
-        print(f"{name:32} {cost:6.2f} us  {cost / baseline:5.2f} x baseline")
+        flushes.append(((time.thread_time_ns() - begin) / 1000, len(delta.endpoints)))
+        return {
+            "decode (baseline)": lambda index: decode(packed[index]),
+            "observe and route, known": lambda index: observe(calls[index]),
+            "observe and route, scan of 404": lambda index: observe(scanned[index]),
+        }
+
+    show(best_of(steps, count))
+    flush, endpoints = min(flushes[1:])
     print(f"{f'flush of {endpoints} endpoints':32} {flush:6.0f} us")
     print(f"{'memory per endpoint':32} {bytes_per_endpoint():6.0f} bytes")
 

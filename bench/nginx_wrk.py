@@ -126,7 +126,7 @@ class Nginx:
     @property
     def worker(self) -> int:
         """Pid of the process that serves."""
-        return int(Path(f"/proc/{self._peer.pid}/task/{self._peer.pid}/children").read_text().split()[0])
+        return self._peer.children()[0]
 
     @property
     def url(self) -> str:

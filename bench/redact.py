@@ -1,8 +1,6 @@
 """What content detection and redaction cost per exchange, beside the plain decoding of the same field lines.
 
-    python -m bench.redact [exchanges]
-
-Runs are interleaved and the best of each is taken: the machine's speed changes within seconds, the ratio does not.
+python -m bench.redact [exchanges]
 """
 
 from __future__ import annotations
@@ -10,15 +8,13 @@ from __future__ import annotations
 import json
 import random
 import sys
-import time
-from collections.abc import Callable
 
 from apisensor.content.inspector import Inspector
-from apisensor.content.model import Insight
 from apisensor.events.model import Address, Binding
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.transactions.model import Exchange, Request, Response
+from bench.side_by_side import Steps, best_of, show
 
 ROUNDS = 40
 
@@ -97,32 +93,18 @@ def decode_only(raw: Exchange) -> object:
     ]
 
 
-def microseconds(step: Callable[[Exchange], object], exchanges: list[Exchange]) -> float:
-    """Mean per exchange, of the thread's CPU time."""
-    begin = time.thread_time_ns()
-    for raw in exchanges:
-        step(raw)
-    return (time.thread_time_ns() - begin) / len(exchanges) / 1000
-
-
 def main(count: int) -> None:
     """Prints microseconds per exchange and the ratio to the baseline."""
     chance = random.Random(1)
     exchanges = [exchange(number, chance) for number in range(count)]
     inspector, redactor = Inspector(), Redactor(bytes(32), IdSource(b"bench"))
-    insights: dict[int, Insight] = {id(raw): inspector.inspect(raw) for raw in exchanges}
-    steps: dict[str, Callable[[Exchange], object]] = {
-        "decode only (baseline)": decode_only,
-        "content.inspect": inspector.inspect,
-        "redact.transaction": lambda raw: redactor.transaction(raw, insights[id(raw)]),
+    insights = [inspector.inspect(raw) for raw in exchanges]
+    steps: Steps = {
+        "decode only (baseline)": lambda number: decode_only(exchanges[number]),
+        "content.inspect": lambda number: inspector.inspect(exchanges[number]),
+        "redact.transaction": lambda number: redactor.transaction(exchanges[number], insights[number]),
     }
-    best = dict.fromkeys(steps, float("inf"))
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            best[name] = min(best[name], microseconds(step, exchanges))
-    baseline = best["decode only (baseline)"]
-    for name, cost in best.items():
-        print(f"{name:24} {cost:6.2f} us  {cost / baseline:5.2f} x baseline")
+    show(best_of(lambda: steps, count, ROUNDS))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ from msgspec.structs import replace
 
 from tests.peers.certificates import Certificate
 from tests.peers.curl import Curl
-from tests.peers.nginx import Ports, listens_on, read_log, url, write_configuration
+from tests.peers.nginx import Ports, read_log, url, write_configuration
+from tests.peers.nginx_process import command
 from tests.peers.plan import Request
-from tests.peers.process import START_SECONDS, Peer, PeerError, program, wait_until
+from tests.peers.process import START_SECONDS, Peer, PeerError, listens, program, wait_until
 from tests.truth import Call
 
 _PACKAGES = "ca-certificates,curl,nginx-light"
@@ -182,10 +183,9 @@ class ContainerNginx:
         self.directory = directory
         self.ports = Ports.free()
         configuration = write_configuration(directory, certificate, self.ports, workers=workers, sendfile=sendfile)
-        command = ["nginx", "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
-        self.container = Container(command, directory, directory / "container")
+        self.container = Container(command("nginx", configuration), directory, directory / "container")
         try:
-            wait_until(lambda: listens_on(self.ports), START_SECONDS, "nginx in its container")
+            wait_until(lambda: listens("127.0.0.1", self.ports.tls), START_SECONDS, "nginx in its container")
             # Translated while they run; a port is open before the last worker is there.
             wait_until(lambda: len(self.container.host_pids()) > workers, START_SECONDS, "nginx's workers")
             self._host_pids = self.container.host_pids()

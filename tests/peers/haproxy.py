@@ -14,7 +14,7 @@ import msgspec
 
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
-from tests.peers.process import START_SECONDS, Peer, PeerError, free_port, listens, program, wait_until
+from tests.peers.process import Peer, free_port, listens, program
 from tests.truth import Call, End
 
 _CONFIGURATION = Template(
@@ -90,19 +90,10 @@ class Haproxy:
             behind = self._behind.ports.plain
             configuration.write_text(_CONFIGURATION.substitute(port=self._port, files=both, behind=behind))
             self._peer = Peer([program("haproxy"), "-db", "-f", str(configuration)], directory / "haproxy.stderr")
+            self._peer.wait_until(lambda: listens("127.0.0.1", self._port), "haproxy")
         except BaseException:
             self._behind.stop()
             raise
-        try:
-            wait_until(self._ready, START_SECONDS, f"haproxy: {self._peer.last_words()}")
-        except BaseException:
-            self.stop()
-            raise
-
-    def _ready(self) -> bool:
-        if self._peer.process.poll() is not None:
-            raise PeerError(f"haproxy did not start: {self._peer.last_words()}")
-        return listens("127.0.0.1", self._port)
 
     @property
     def pids(self) -> list[int]:

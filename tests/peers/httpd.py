@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from tests.peers.certificates import Certificate
-from tests.peers.process import START_SECONDS, Peer, PeerError, free_port, listens, program, wait_until
+from tests.peers.process import Peer, free_port, listens, program
 from tests.truth import Call, End
 
 MODULES = Path("/usr/lib/apache2/modules")
@@ -129,21 +129,15 @@ class Httpd:
         command = [program("apache2"), "-DFOREGROUND", "-f", str(directory / "httpd.conf")]
         self._peer = Peer(command, directory / "httpd.stderr")
         try:
-            wait_until(self._ready, START_SECONDS, f"httpd: {self._peer.last_words()}")
+            self._peer.wait_until(lambda: bool(self.pids) and listens("127.0.0.1", self._tls), "httpd")
         except BaseException:
             self.stop()
             raise
 
-    def _ready(self) -> bool:
-        if self._peer.process.poll() is not None:
-            raise PeerError(f"httpd did not start: {self._peer.last_words()}")
-        return bool(self.pids) and listens("127.0.0.1", self._tls)
-
     @property
     def pids(self) -> list[int]:
         """The child, which serves and logs."""
-        children = Path(f"/proc/{self._peer.pid}/task/{self._peer.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return self._peer.children()
 
     def base(self, address: str, protocol: str, tls: bool) -> str:  # noqa: ARG002 - both protocols, by ALPN
         return f"https://{address}:{self._tls}" if tls else f"http://{address}:{self._plain}"

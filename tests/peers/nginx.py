@@ -8,7 +8,6 @@ user memory.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -17,8 +16,9 @@ from urllib.parse import quote
 import msgspec
 
 from tests.peers.certificates import Certificate
+from tests.peers.nginx_process import configure, start
 from tests.peers.plan import SIZES, STATUSES
-from tests.peers.process import START_SECONDS, Peer, PeerError, free_port, listens, program, wait_until
+from tests.peers.process import free_port
 from tests.truth import Call, End
 
 _CONTINUE = len("HTTP/1.1 100 Continue\r\n\r\n")
@@ -36,26 +36,12 @@ LOG_FORMAT = """map $remote_addr $client_port { default $remote_port; "unix:" ""
 """One line of JSON for each call; read by `read_log`. Ports of unix sockets, for which nginx writes what lies in memory
 there, are left out."""
 
-_CONFIGURATION = Template(
+_HTTP = Template(
     """\
-daemon off;
-$user
-worker_processes $workers;
-pid $prefix/nginx.pid;
-error_log $prefix/error.log warn;
-events { worker_connections 512; }
-http {
-    $log_format
+$log_format
     access_log $prefix/access.log call;
     log_not_found off;
-    client_body_temp_path $prefix/temporary;
-    proxy_temp_path $prefix/temporary;
-    fastcgi_temp_path $prefix/temporary;
-    uwsgi_temp_path $prefix/temporary;
-    scgi_temp_path $prefix/temporary;
     client_body_buffer_size 512k;
-    client_max_body_size 16m;
-    keepalive_requests 1000000;
     keepalive_timeout 3600s;
     sendfile $sendfile;
     default_type application/octet-stream;
@@ -90,9 +76,7 @@ http {
             $answers
             return 200 $$text;
         }
-    }
-}
-"""
+    }"""
 )
 
 
@@ -169,11 +153,6 @@ class Ports(msgspec.Struct, frozen=True):
         return self.tls if tls else self.h2c if protocol == "h2" else self.plain
 
 
-def listens_on(ports: Ports) -> bool:
-    """nginx opens all its ports before it accepts on any."""
-    return listens("127.0.0.1", ports.tls)
-
-
 def write_configuration(
     directory: Path,
     certificate: Certificate,
@@ -189,17 +168,13 @@ def write_configuration(
     files.mkdir(parents=True, exist_ok=True)
     for size in SIZES:
         (files / str(size)).write_bytes((b"%d " % size * (size // 2 + 1))[:size])
-    (directory / "temporary").mkdir(exist_ok=True)
     texts = [f'{size} "{"${piece}" * (size // _PIECE)}{"x" * (size % _PIECE)}";' for size in SIZES]
     answers = [
         f"if ($arg_status = {status}) {{ return {status} {'/elsewhere' if status == 301 else '$text'}; }}"
         for status in STATUSES
     ]
-    configuration = _CONFIGURATION.substitute(
-        # Started by root, workers would lose the right to read what the tests keep for root.
-        user="user root;" if os.geteuid() == 0 else "",
+    http = _HTTP.substitute(
         prefix=directory,
-        workers=workers,
         log_format=LOG_FORMAT,
         sendfile="on" if sendfile else "off",
         ktls="ssl_conf_command Options KTLS;" if ktls else "",
@@ -217,9 +192,7 @@ def write_configuration(
     key = directory / "key.pem"
     key.touch(0o600)
     key.write_bytes(certificate.key.read_bytes())
-    file = directory / "nginx.conf"
-    file.write_text(configuration)
-    return file
+    return configure(directory, http, workers=workers)
 
 
 class Nginx:
@@ -242,25 +215,12 @@ class Nginx:
         configuration = write_configuration(
             directory, certificate, self.ports, workers=workers, sendfile=sendfile, unix=unix, ktls=ktls
         )
-        executable = program("nginx", "APISENSOR_TEST_NGINX")
-        command = [executable, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
-        self._peer = Peer(command, directory / "nginx.stderr")
-        try:
-            wait_until(self._ready, START_SECONDS, f"nginx: {self._peer.last_words()}")
-        except BaseException:
-            self.stop()
-            raise
-
-    def _ready(self) -> bool:
-        if self._peer.process.poll() is not None:
-            raise PeerError(f"nginx did not start: {self._peer.last_words()}")
-        return listens_on(self.ports)
+        self._peer = start(configuration, self.ports.tls)
 
     @property
     def pids(self) -> list[int]:
         """The workers, which serve and log; the master does neither."""
-        children = Path(f"/proc/{self._peer.pid}/task/{self._peer.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return self._peer.children()
 
     def base(self, address: str, protocol: str, tls: bool) -> str:
         """The URL that planned paths are appended to."""

@@ -120,6 +120,27 @@ class Peer:
     def last_words(self) -> str:
         return self.errors.read_text(errors="replace")[-2000:]
 
+    def children(self) -> list[int]:
+        """Its children, as long as it runs."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def wait_until(self, ready: Callable[[], bool], what: str, seconds: float = START_SECONDS) -> None:
+        """Waits until it is ready. Raises PeerError with its last words, and ends it, where it never will be."""
+
+        def ready_or_ended() -> bool:
+            if self.process.poll() is not None:
+                raise PeerError(f"{what} ended with status {self.process.returncode}")
+            return ready()
+
+        try:
+            wait_until(ready_or_ended, seconds, what)
+        except PeerError as error:
+            self.stop()
+            raise PeerError(f"{error}: {self.last_words()}") from None
+        except BaseException:
+            self.stop()
+            raise
+
     def wait_ready(self) -> list[str]:
         """Waits for the line that starts with "ready" and returns its other words."""
         if self.process.stdout is None:

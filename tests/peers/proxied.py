@@ -5,7 +5,6 @@ Both legs carry the same method and path: only process, side and connection tell
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from string import Template
 from typing import Protocol
@@ -14,28 +13,15 @@ from msgspec.structs import replace
 
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import LOG_FORMAT, read_log, url
-from tests.peers.process import START_SECONDS, Peer, PeerError, free_port, listens, program, wait_until
+from tests.peers.nginx_process import configure, start
+from tests.peers.process import free_port
 from tests.truth import Call
 
 WORKERS = 2
-_CONFIGURATION = Template(
+_HTTP = Template(
     """\
-daemon off;
-$user
-worker_processes $workers;
-pid $prefix/nginx.pid;
-error_log $prefix/error.log warn;
-events { worker_connections 512; }
-http {
-    $log_format
+$log_format
     access_log $prefix/access.log call;
-    client_body_temp_path $prefix/temporary;
-    proxy_temp_path $prefix/temporary;
-    fastcgi_temp_path $prefix/temporary;
-    uwsgi_temp_path $prefix/temporary;
-    scgi_temp_path $prefix/temporary;
-    client_max_body_size 16m;
-    keepalive_requests 1000000;
     ssl_certificate $certificate;
     ssl_certificate_key $key;
     upstream behind {
@@ -51,9 +37,7 @@ http {
             proxy_redirect off;
             proxy_next_upstream off;
         }
-    }
-}
-"""
+    }"""
 )
 
 
@@ -81,37 +65,23 @@ class NginxProxy:
     def __init__(self, directory: Path, certificate: Certificate, behind: Behind) -> None:
         self.directory, self.behind = directory, behind
         self._port = free_port("127.0.0.1")
-        (directory / "temporary").mkdir(parents=True, exist_ok=True)
-        configuration = directory / "nginx.conf"
-        configuration.write_text(
-            _CONFIGURATION.substitute(
-                user="user root;" if os.geteuid() == 0 else "",
-                prefix=directory,
-                workers=WORKERS,
-                log_format=LOG_FORMAT,
-                certificate=certificate.certificate,
-                key=certificate.key,
-                behind=behind.base("127.0.0.1", "http/1.1", True).removeprefix("https://"),
-                port=self._port,
-            )
+        http = _HTTP.substitute(
+            prefix=directory,
+            log_format=LOG_FORMAT,
+            certificate=certificate.certificate,
+            key=certificate.key,
+            behind=behind.base("127.0.0.1", "http/1.1", True).removeprefix("https://"),
+            port=self._port,
         )
-        command = [program("nginx", "APISENSOR_TEST_NGINX"), "-p", str(directory), "-c", str(configuration)]
-        self._peer = Peer([*command, "-e", str(directory / "error.log")], directory / "nginx.stderr")
         try:
-            wait_until(self._listens, START_SECONDS, "nginx as a proxy")
+            self._peer = start(configure(directory, http, workers=WORKERS), self._port, "nginx as a proxy")
         except BaseException:
-            self.stop()
+            behind.stop()
             raise
-
-    def _listens(self) -> bool:
-        if self._peer.process.poll() is not None:
-            raise PeerError(f"nginx did not start: {self._peer.last_words()}")
-        return listens("127.0.0.1", self._port)
 
     @property
     def pids(self) -> list[int]:
-        children = Path(f"/proc/{self._peer.pid}/task/{self._peer.pid}/children").read_text()
-        return [*map(int, children.split()), *self.behind.pids]
+        return [*self._peer.children(), *self.behind.pids]
 
     def base(self, address: str, protocol: str, tls: bool) -> str:  # noqa: ARG002 - it listens on one
         return url(address, self._port, tls)

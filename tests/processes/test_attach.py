@@ -6,33 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.peers import certificates
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
-from tests.peers.process import Peer, wait_until
+from tests.peers.process import wait_until
+from tests.processes.client import CLIENT, Client, seen
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
 
 WAIT_S = 10.0
-
-CLIENT = """
-import http.client, ssl, sys
-port, certificate = int(sys.argv[1]), sys.argv[2]
-connection = http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=certificate))
-connection.connect()
-print("ready", flush=True)
-for line in sys.stdin:
-    connection.request("GET", line.strip())
-    connection.getresponse().read()
-    print("done", flush=True)
-"""
-"""One kept connection, by the socket itself."""
 
 ASYNC_CLIENT = """
 import asyncio, ssl, sys
@@ -52,53 +38,6 @@ asyncio.run(main())
 """One kept connection, by buffers in memory."""
 
 
-class Client:
-    """A process with one connection that asks for a path whenever it is told to."""
-
-    def __init__(
-        self,
-        program: str,
-        nginx: Nginx,
-        certificate: Certificate,
-        directory: Path,
-        libraries: Path | None,
-        port: int | None = None,
-    ) -> None:
-        prefix = ["env", f"LD_LIBRARY_PATH={libraries}"] if libraries else []
-        port = port or nginx.ports.tls
-        command = [*prefix, sys.executable, "-c", program, str(port), str(certificate.certificate)]
-        self.peer = Peer(command, directory / "client.stderr")
-        self.peer.wait_ready()
-
-    @property
-    def pid(self) -> int:
-        return self.peer.pid
-
-    def get(self, path: str) -> None:
-        assert self.peer.process.stdin is not None
-        assert self.peer.process.stdout is not None
-        self.peer.process.stdin.write(f"{path}?status=200&size=400\n".encode())
-        self.peer.process.stdin.flush()
-        assert self.peer.process.stdout.readline() == b"done\n", self.peer.last_words()
-
-    def libssl(self) -> str:
-        """The line of its map that says which libssl it runs."""
-        maps = Path(f"/proc/{self.pid}/maps").read_text().splitlines()
-        return next(line for line in maps if "libssl" in line and "x" in line.split()[1])
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
-    return certificates.make(tmp_path / "certificate")
-
-
-@pytest.fixture
-def nginx(tmp_path: Path, certificate: Certificate) -> Iterator[Nginx]:
-    made = Nginx(tmp_path / "nginx", certificate)
-    yield made
-    made.stop()
-
-
 @pytest.fixture
 def libraries(tmp_path: Path) -> Path:
     """A copy of this Python's OpenSSL: inodes that no sensor knows."""
@@ -112,12 +51,6 @@ def libraries(tmp_path: Path) -> Path:
         path = next(line.split()[-1] for line in maps.splitlines() if f"/{name}" in line)
         shutil.copy(path, folder / os.path.basename(path))
     return folder
-
-
-def seen(sensor: Sensor, pid: int, prefix: str) -> list[str]:
-    """Paths of this process's calls, without their query."""
-    calls = [t for t in sensor.transactions if (t["process"] or {}).get("pid") == pid]
-    return [t["path"].partition("?")[0] for t in calls if t["path"].startswith(prefix)]
 
 
 def test_a_library_that_is_mapped_for_the_first_time(

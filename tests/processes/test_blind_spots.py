@@ -53,12 +53,6 @@ class Calls {
 """
 
 
-@pytest.fixture(scope="module")
-def sensor() -> Iterator[Sensor]:
-    with Sensor() as running:
-        yield running
-
-
 @pytest.fixture
 def silent() -> Iterator[int]:
     """The port of a server that accepts, and reads for ever."""

@@ -11,7 +11,7 @@ from apisensor.capture.procfs import pids
 from tests.peers import certificates
 from tests.peers.nginx import Nginx
 from tests.peers.process import wait_until
-from tests.processes.test_attach import CLIENT, Client
+from tests.processes.client import CLIENT, Client
 from tests.sensor import Sensor, SensorError
 
 pytestmark = pytest.mark.kernel

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,6 @@ PHASE_S = 3.0
 """How long calls are made under a sensor: some 900 by three clients, each seen from both ends."""
 SETTLE_S = 1.0
 """For what was under way to be printed, and logged."""
-
-
-@pytest.fixture(scope="module")
-def sensor() -> Iterator[Sensor]:
-    with Sensor() as running:
-        yield running
 
 
 @pytest.mark.parametrize("scenario", PROXY_SCENARIOS, ids=lambda scenario: scenario.name)

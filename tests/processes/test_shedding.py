@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,10 @@ from apisensor.capture.kernel import Map
 from apisensor.events.decode import GOVERNOR
 from bench.nginx_wrk import Nginx as BenchNginx
 from bench.nginx_wrk import load
-from tests.peers import certificates
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
 from tests.peers.process import wait_until
-from tests.processes.test_attach import CLIENT, Client, seen
+from tests.processes.client import CLIENT, Client, seen
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -66,18 +64,6 @@ def _fields(file: Path) -> dict[str, str]:
         return dict(line.split(":\t", 1) for line in file.read_text().splitlines() if ":\t" in line)
     except FileNotFoundError:
         return {}  # closed since it was listed
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Certificate:
-    return certificates.make(tmp_path / "certificate")
-
-
-@pytest.fixture
-def nginx(tmp_path: Path, certificate: Certificate) -> Iterator[Nginx]:
-    made = Nginx(tmp_path / "nginx", certificate)
-    yield made
-    made.stop()
 
 
 def counters(sensor: Sensor) -> dict[str, int]:

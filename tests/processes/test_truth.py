@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ pytestmark = pytest.mark.kernel
 
 LATE_LIBRARIES = 0.1
 """Share of calls whose TLS library may come too late, on a busy machine; on an idle one it is 0."""
-
-
-@pytest.fixture(scope="module")
-def sensor() -> Iterator[Sensor]:
-    """One sensor for all scenarios, as on a node."""
-    with Sensor() as running:
-        yield running
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

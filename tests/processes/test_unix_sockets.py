@@ -27,12 +27,6 @@ RUN = new_run()
 Pair = tuple[socket.socket, socket.socket]
 
 
-@pytest.fixture(scope="module")
-def sensor() -> Iterator[Sensor]:
-    with Sensor() as running:
-        yield running
-
-
 @pytest.fixture
 def listening() -> Iterator[socket.socket]:
     path = unix_path()

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.peers.process import Peer, PeerError, free_port, wait_until
+from tests.peers.process import Peer, PeerError, free_port
 
 HERE = Path(__file__).parent
 PACKAGE = "github.com/jaegertracing/jaeger/cmd/jaeger"
@@ -121,19 +121,13 @@ class Jaeger:
         self._peer = Peer(
             ["env", *variables, str(executable), "--config", str(HERE / "config.yaml")], directory / "jaeger.log"
         )
-        try:
-            wait_until(self._answers, START_SECONDS, "Jaeger's query API")
-        except PeerError as error:
-            self.stop()
-            raise PeerError(f"{error}: {self._peer.last_words()}") from None
+        self._peer.wait_until(self._answers, "Jaeger's query API", START_SECONDS)
 
     @property
     def pid(self) -> int:
         return self._peer.pid
 
     def _answers(self) -> bool:
-        if self._peer.process.poll() is not None:
-            raise PeerError(f"Jaeger ended with status {self._peer.process.returncode}")
         try:
             self.services()
         except OSError:

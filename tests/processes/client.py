@@ -1,0 +1,65 @@
+"""A client whose calls are made one by one, over a connection that stays."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.peers.certificates import Certificate
+from tests.peers.nginx import Nginx
+from tests.peers.process import Peer
+from tests.sensor import Sensor
+
+CLIENT = """
+import http.client, ssl, sys
+port, certificate = int(sys.argv[1]), sys.argv[2]
+connection = http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=certificate))
+connection.connect()
+print("ready", flush=True)
+for line in sys.stdin:
+    connection.request("GET", line.strip())
+    connection.getresponse().read()
+    print("done", flush=True)
+"""
+"""One kept connection, by the socket itself."""
+
+
+class Client:
+    """A process with one connection that asks for a path whenever it is told to."""
+
+    def __init__(
+        self,
+        program: str,
+        nginx: Nginx,
+        certificate: Certificate,
+        directory: Path,
+        libraries: Path | None,
+        port: int | None = None,
+    ) -> None:
+        prefix = ["env", f"LD_LIBRARY_PATH={libraries}"] if libraries else []
+        port = port or nginx.ports.tls
+        command = [*prefix, sys.executable, "-c", program, str(port), str(certificate.certificate)]
+        self.peer = Peer(command, directory / "client.stderr")
+        self.peer.wait_ready()
+
+    @property
+    def pid(self) -> int:
+        return self.peer.pid
+
+    def get(self, path: str) -> None:
+        assert self.peer.process.stdin is not None
+        assert self.peer.process.stdout is not None
+        self.peer.process.stdin.write(f"{path}?status=200&size=400\n".encode())
+        self.peer.process.stdin.flush()
+        assert self.peer.process.stdout.readline() == b"done\n", self.peer.last_words()
+
+    def libssl(self) -> str:
+        """The line of its map that says which libssl it runs."""
+        maps = Path(f"/proc/{self.pid}/maps").read_text().splitlines()
+        return next(line for line in maps if "libssl" in line and "x" in line.split()[1])
+
+
+def seen(sensor: Sensor, pid: int, prefix: str) -> list[str]:
+    """Paths of this process's calls, without their query."""
+    calls = [t for t in sensor.transactions if (t["process"] or {}).get("pid") == pid]
+    return [t["path"].partition("?")[0] for t in calls if t["path"].startswith(prefix)]
