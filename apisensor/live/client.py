@@ -13,15 +13,10 @@ import msgspec
 
 from apisensor.live import status as status_document
 from apisensor.live.filters import Filter
+from apisensor.live.lines import ANSWER_SECONDS, LINE_BYTES, READ_BYTES, Lines
 from apisensor.live.listening import LiveError
 from apisensor.live.public import Dropped, PublicFinding, PublicTransaction, Refusal, decode_line
 from apisensor.live.status import Status
-
-LINE_BYTES = 16 << 20
-"""Longest line that is taken from a server; a transaction with all its headers is far below."""
-READ_BYTES = 64 * 1024
-ANSWER_SECONDS = 10.0
-"""How long the first answer may take: core answers between two batches of transactions."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -43,7 +38,7 @@ class LiveClient:
             LiveError: no sensor is running, or this user may not ask it.
         """
         self._path = path
-        self._rest = bytearray()
+        self._lines = Lines()
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self._sock.settimeout(ANSWER_SECONDS)
@@ -130,15 +125,13 @@ class LiveClient:
         try:
             self._sock.sendall(_encode(request) + b"\n")
         except OSError as error:
-            if self._rest or not isinstance(error, BrokenPipeError | ConnectionResetError):
+            if self._lines.waiting or not isinstance(error, BrokenPipeError | ConnectionResetError):
                 raise LiveError(f"{self._path}: {error.strerror or error}") from None
             # the sensor has closed already; what it said first says why, and is still there to be read
 
     def _line(self) -> bytes | None:
-        searched = 0
-        while (end := self._rest.find(b"\n", searched)) < 0:
-            searched = len(self._rest)
-            if searched > LINE_BYTES:
+        while (line := self._lines.next()) is None:
+            if self._lines.too_long:
                 raise LiveError(f"{self._path}: a line longer than {LINE_BYTES >> 20} MiB: this is no sensor")
             try:
                 received = self._sock.recv(READ_BYTES)
@@ -148,9 +141,7 @@ class LiveClient:
                 return None
             if not received:
                 return None
-            self._rest += received
-        line = bytes(self._rest[: end + 1])
-        del self._rest[: end + 1]
+            self._lines.feed(received)
         return line
 
     def _decoded(self, line: bytes) -> object:

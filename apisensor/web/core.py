@@ -16,16 +16,12 @@ import msgspec
 
 from apisensor.live import status as status_document
 from apisensor.live.filters import Filter
+from apisensor.live.lines import ANSWER_SECONDS, READ_BYTES, Lines
 from apisensor.live.public import Refusal, Subscribed, decode_line
 from apisensor.live.status import Status
 from apisensor.store.commands import SetState
 from apisensor.web.errors import ApiError
 
-LINE_BYTES = 16 << 20
-"""Longest line that is taken from core, as apisensor tail does."""
-READ_BYTES = 64 * 1024
-ANSWER_SECONDS = 10.0
-"""How long an answer may take: core answers between two batches of transactions."""
 HEARTBEAT_SECONDS = 15.0
 """A quiet stream says so this often: else nobody notices a browser that went away."""
 
@@ -43,24 +39,20 @@ class _Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._rest = bytearray()
+        self._lines = Lines()
 
     async def send(self, request: dict[str, Any]) -> None:
         await asyncio.get_running_loop().sock_sendall(self._sock, _encode(request) + b"\n")
 
     async def line(self) -> bytes | None:
         """The next line with its newline; None: core closed. A cancelled call loses nothing."""
-        searched = 0
-        while (end := self._rest.find(b"\n", searched)) < 0:
-            searched = len(self._rest)
-            if searched > LINE_BYTES:
+        while (line := self._lines.next()) is None:
+            if self._lines.too_long:
                 return None
             received = await asyncio.get_running_loop().sock_recv(self._sock, READ_BYTES)
             if not received:
                 return None
-            self._rest += received
-        line = bytes(self._rest[: end + 1])
-        del self._rest[: end + 1]
+            self._lines.feed(received)
         return line
 
 

@@ -255,3 +255,25 @@ def http2_truth(number: int, *, body: int = 0, answer: int = 20) -> Truth:
         ((b"x-user", b"user%d" % (number % 4)), (b"x-number", b"%d" % number)),
         ((b"x-answer", b"%d" % number), (b"server", b"h2")),
     )
+
+
+Loss = tuple[int, int, int]
+"""Which call, from which byte of it on, how many bytes."""
+
+
+def lossy(sensor: Sensor, calls: list[Call], losses: list[Loss], *, said: bool) -> None:
+    """Let the calls pass, and some bytes of them be lost."""
+    holes = {number % len(calls): (begin, length) for number, begin, length in losses}
+    for number, (direction, data) in enumerate(calls):
+        begin, length = holes.get(number, (len(data), 0))
+        begin = min(begin, len(data))
+        end = min(begin + length, len(data))
+        if begin:
+            sensor.call(direction, data[:begin])
+        if end > begin:
+            if said:
+                sensor.gap(direction, end - begin)
+            else:
+                sensor.position[direction] += end - begin
+        if end < len(data):
+            sensor.call(direction, data[end:], call_start=end == 0)

@@ -12,12 +12,14 @@ from tests.transactions.conversation import (
     RECEIVE,
     SEND,
     Call,
+    Loss,
     Sensor,
     Truth,
     http1_calls,
     http1_request,
     http1_response,
     http1_truth,
+    lossy,
     of_exchange,
 )
 
@@ -257,28 +259,6 @@ def test_a_quotation_after_a_hole_in_a_sized_body_is_content() -> None:
     (found,) = sensor.out
     assert found.request.body_size == 10 + len(quotation)
     assert found.incomplete_reason == "ring_full"
-
-
-Loss = tuple[int, int, int]
-"""Which call, from which byte of it on, how many bytes."""
-
-
-def lossy(sensor: Sensor, calls: list[Call], losses: list[Loss], *, said: bool) -> None:
-    """Let the calls pass, and some bytes of them be lost."""
-    holes = {number % len(calls): (begin, length) for number, begin, length in losses}
-    for number, (direction, data) in enumerate(calls):
-        begin, length = holes.get(number, (len(data), 0))
-        begin = min(begin, len(data))
-        end = min(begin + length, len(data))
-        if begin:
-            sensor.call(direction, data[:begin])
-        if end > begin:
-            if said:
-                sensor.gap(direction, end - begin)
-            else:
-                sensor.position[direction] += end - begin
-        if end < len(data):
-            sensor.call(direction, data[end:], call_start=end == 0)
 
 
 @settings(max_examples=400, deadline=None)

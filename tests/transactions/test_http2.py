@@ -17,10 +17,12 @@ from tests.transactions.conversation import (
     SEND,
     Call,
     Http2Peers,
+    Loss,
     Sensor,
     Truth,
     agrees,
     http2_truth,
+    lossy,
     of_exchange,
     other,
 )
@@ -214,24 +216,11 @@ LOSSES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 300), st.integers
 
 @settings(max_examples=200, deadline=None)
 @given(LOSSES, st.booleans(), st.integers(0, 10), st.booleans())
-def test_losses_anywhere(losses: list[tuple[int, int, int]], said: bool, seed: int, apart: bool) -> None:
+def test_losses_anywhere(losses: list[Loss], said: bool, seed: int, apart: bool) -> None:
     calls = one_by_one(TRUTHS) if apart else concurrent(TRUTHS, seed)
-    holes = {number % len(calls): (begin, length) for number, begin, length in losses}
     sensor = Sensor()
     sensor.open()
-    for number, (direction, data) in enumerate(calls):
-        begin, length = holes.get(number, (len(data), 0))
-        begin = min(begin, len(data))
-        end = min(begin + length, len(data))
-        if begin:
-            sensor.call(direction, data[:begin])
-        if end > begin:
-            if said:
-                sensor.gap(direction, end - begin)
-            else:
-                sensor.position[direction] += end - begin
-        if end < len(data):
-            sensor.call(direction, data[end:], call_start=end == 0)
+    lossy(sensor, calls, losses, said=said)
     sensor.close()
     check(sensor, TRUTHS)
 

@@ -38,19 +38,8 @@ class PlainConnection(HTTPConnection):
         return response
 
 
-class TlsConnection(HTTPSConnection):
-    """As PlainConnection."""
-
-    ends: tuple[Any, Any]
-
-    def connect(self) -> None:
-        super().connect()
-        self.ends = (self.sock.getsockname(), self.sock.getpeername())
-
-    def getresponse(self) -> Any:
-        response: Any = super().getresponse()
-        response.ends = self.ends
-        return response
+class TlsConnection(PlainConnection, HTTPSConnection):
+    """The same over TLS."""
 
 
 class PlainPool(HTTPConnectionPool):
