@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from apisensor.events.model import Bind, Event
-from apisensor.processes.collector import settle
+from apisensor.processes.garbage import settle
 from bench.stages import IN_WORKER, Spent, Stopwatch, run_core, run_worker
 from bench.standard_recording import events
 from bench.worker import ring_record

@@ -22,7 +22,7 @@ from typing import Any
 
 from apisensor.events.decode import ENDPOINTS, FLAG_CALL_START, FLAG_TLS, KIND_BIND, KIND_CHUNK, RECORD
 from apisensor.events.model import Address, Bind, Chunk, Event
-from apisensor.processes.collector import settle
+from apisensor.processes.garbage import settle
 from apisensor.protocols import http2_state
 from apisensor.protocols.hpack_codec import HeaderDecoder
 from bench.bare import messages, run_bare

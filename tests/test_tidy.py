@@ -50,8 +50,22 @@ def test_readme_mentions_every_top_level_name() -> None:
     assert not {name for name in names if not re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w-])", readme)}
 
 
-def test_readme_links_lead_somewhere() -> None:
-    readme = (PROJECT / "README.md").read_text()
-    targets = [target for target in re.findall(r"\]\(([^)#]+)", readme) if "://" not in target]
-    assert targets
-    assert not [target for target in targets if not (PROJECT / target).exists()]
+@pytest.mark.parametrize("page", [path for path in versioned_files() if path.suffix == ".md"], ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = (PROJECT / page).read_text()
+    targets = [target for target in re.findall(r"\]\(([^)#]+)", text) if "://" not in target]
+    assert targets or page != Path("README.md")
+    assert not [target for target in targets if not (PROJECT / page.parent / target).exists()]
+
+
+def test_readme_mentions_every_stage() -> None:
+    row = next(line for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith("| `apisensor/` |"))
+    stages = {path.parts[1].removesuffix(".py") for path in versioned_files() if path.parts[0] == "apisensor"}
+    assert set(re.findall(r"`(\w+)`", row)) == stages - {"__init__", "bpf"}
+
+
+def test_the_map_of_the_processes_is_complete() -> None:
+    folder = PROJECT / "apisensor" / "processes"
+    map_ = (folder / "__init__.py").read_text()
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert not {name for name in modules if not re.search(rf"\b{name}\b", map_)}

@@ -82,7 +82,6 @@ class TransactionPrinter:
         self.broken = False
         """The reader has gone (`| head`): nothing is written any more."""
         self._stream = stream
-        self._fixed_width = width
         self._lines = line_format(stream, color, width)
         self._encoding = stream.encoding or "utf-8"
         self._fd = stream.fileno() if format != "none" else -1
@@ -135,10 +134,6 @@ class TransactionPrinter:
         """Says something about the sensor itself: a line between the table's. JSON lines hold no notes."""
         if self.format == "table" and not self.broken and self._queued < self._queue_bytes:
             self._put(self._table_line(self._lines.note(text)), 0)
-
-    def resized(self) -> None:
-        """The terminal's width may have changed (SIGWINCH)."""
-        self._lines = line_format(self._stream, self._lines.color, self._fixed_width)
 
     def close(self, timeout: float = 1.0) -> bool:
         """Waits up to `timeout` seconds for what is queued. Whether all of it was written."""

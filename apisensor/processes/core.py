@@ -39,8 +39,8 @@ from apisensor.metrics.exporter import MetricExporter
 from apisensor.metrics.prometheus import exposition
 from apisensor.processes import log
 from apisensor.processes.calls import Calls
-from apisensor.processes.collector import settle
 from apisensor.processes.commands import Commands
+from apisensor.processes.garbage import settle
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
     KernelReport,

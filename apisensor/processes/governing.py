@@ -32,7 +32,7 @@ class Governing:
         self._share_percent = share_percent
         self._governor = Governor(share_percent / 100)
         self._map = Map(descriptors["map:governor"], 4, GOVERNOR.size)
-        self._programs = [one for name, one in descriptors.items() if name.startswith(("tracepoint:", "uprobe:"))]
+        self._programs = programs_of(descriptors)
         self._measuring = _measure()
         """In force while this is open; None: it may not."""
         self._seen: dict[int, int] = {}
@@ -75,6 +75,11 @@ class Governing:
         return GovernorState(
             self._share_percent, governor.used * 100, governor.level, level.bodies, (1 - level.kept) * 100
         )
+
+
+def programs_of(descriptors: Mapping[str, int]) -> list[int]:
+    """The BPF programs among what was loaded, whatever the back end attaches them to."""
+    return [one for name, one in descriptors.items() if not name.startswith(("map:", "ring:"))]
 
 
 def _measure() -> int | None:

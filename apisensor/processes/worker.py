@@ -25,8 +25,8 @@ from apisensor.content.inspector import Inspector
 from apisensor.events.decode import GOVERNOR, SKIP, decode
 from apisensor.events.model import Direction
 from apisensor.events.ring import Ring
-from apisensor.processes.collector import settle
 from apisensor.processes.finishing import STAGE_BATCH, Finishing
+from apisensor.processes.garbage import settle
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
 from apisensor.processes.pages import Packet, WorkerCount, map_page

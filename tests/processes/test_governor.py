@@ -1,4 +1,4 @@
-"""The governor's decisions: samples in, levels out."""
+"""The governor's decisions: samples in, levels out; and what it looks at."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apisensor.loader.back_ends import BACK_ENDS, TRACEPOINTS
+from apisensor.processes.governing import programs_of
 from apisensor.processes.governor import (
     LEVELS,
     MOST_PATIENCE_S,
@@ -130,3 +132,10 @@ def test_whatever_the_load_levels_stay_in_order(loads: list[float], share: float
         assert after >= before - 1
         assert not (before == 0 and after > 1)
         before = after
+
+
+@pytest.mark.parametrize("back_end", BACK_ENDS)
+def test_it_counts_the_programs_of_every_back_end(back_end: str) -> None:
+    programs = [*(f"tracepoint:{name}" for name in TRACEPOINTS), *BACK_ENDS[back_end], "uprobe:openssl_read"]
+    loaded = [*programs, "map:governor", "ring:0"]
+    assert programs_of({name: number for number, name in enumerate(loaded)}) == list(range(len(programs)))
