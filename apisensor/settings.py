@@ -171,7 +171,7 @@ def _read_toml(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = file.read(CONFIG_BYTES + 1)
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from None
+        raise SettingsError(f"settings file {path}: {error.strerror}") from None
     if len(content) > CONFIG_BYTES:
         raise SettingsError(f"{path}: larger than {CONFIG_BYTES:,} bytes: not a settings file")
     try:
@@ -188,7 +188,7 @@ def _known(source: str, key: str) -> str:
 
 def _near(key: str) -> str:
     near = difflib.get_close_matches(key, TABLE, 1, cutoff=0.5)
-    return f"; near: {near[0]}" if near else ""
+    return f"; near: {near[0]}" if near else "; `apisensor settings` lists them all"
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apisensor.cli import stored
-from apisensor.cli.options import settings_from, settings_options
+from apisensor.cli.options import Whole, settings_from, settings_options
 from apisensor.cli.output import page_console
 from apisensor.cli.stored import Column, cell
 from apisensor.detect import json_form
@@ -53,7 +53,7 @@ def command() -> None:
 
 @command.command(name="list", short_help="Findings, the worst first.")
 @finding_filters
-@click.option("-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Findings shown.")
+@click.option("-n", "--limit", type=Whole(1), default=50, show_default=True, help="Findings shown.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @settings_options
 def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:
@@ -108,7 +108,7 @@ def export(form: str, config: str | None, assignments: tuple[str, ...], **values
 
 @command.command(name="set", short_help="Sets a finding's state, with a comment.")
 @click.argument("id_", metavar="ID")
-@click.argument("state", type=click.Choice(STATES))
+@click.argument("state", metavar="STATE", type=click.Choice(STATES))
 @click.option("-m", "--comment", default="", help="Why; kept with the finding.")
 @settings_options
 def set_(id_: str, state: Any, comment: str, config: str | None, assignments: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apisensor.cli import stored
-from apisensor.cli.options import settings_options
+from apisensor.cli.options import Whole, settings_options
 from apisensor.cli.output import page_console
 from apisensor.cli.stored import Column, cell
 from apisensor.inventory.model import EndpointKey, EndpointRecord
@@ -53,7 +53,7 @@ def command() -> None:
     default="owner",
     show_default=True,
 )
-@click.option("-n", "--limit", type=click.IntRange(1), default=100, show_default=True, help="Endpoints shown.")
+@click.option("-n", "--limit", type=Whole(1), default=100, show_default=True, help="Endpoints shown.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @settings_options
 def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -45,6 +46,10 @@ COMMANDS = {
 
 EXPECTED = (SettingsError, LiveError, FilterError, StoreError)
 """Errors that say in one line what is wrong. Commands turn those of their own stage into click.ClickException."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing may fail with. Commands write nothing but standard output, so an error that names no file is of that."""
 
 
 class _ReaderGone(Exception):
@@ -93,7 +98,8 @@ def _invoke(arguments: Sequence[str]) -> int:
         error.show()
         return USAGE
     except click.UsageError as error:
-        error.show()
+        command = error.ctx.command_path if error.ctx is not None else "apisensor"
+        _say(f"{error.format_message().rstrip('.')} (`{command} --help` says what there is)")
         return USAGE
     except click.ClickException as error:
         _say(error.format_message())
@@ -115,7 +121,10 @@ def _guarded(work: Callable[[], int], debug: bool) -> int:
     except OSError as error:
         if debug:
             raise
-        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        if error.errno in _FULL and not error.filename:
+            _say(f"standard output cannot be written: {error.strerror}")
+        else:
+            _say(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
     except Exception as error:
         if debug:
             raise
@@ -132,7 +141,7 @@ def _flushed(status: int) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _say(f"standard output: {error.strerror}")
+        _say(f"standard output cannot be written: {error.strerror}")
         return FAILED
     return status
 

@@ -8,11 +8,18 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from apisensor.live.filters import Filter, FilterError, compile_filter
+from apisensor.live.filters import MAX_TEXT, MAX_VALUES, Filter, FilterError, compile_filter
 from apisensor.sections import Settings
 from apisensor.settings import load_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds, called so in errors."""
+
+    name = "whole number"
+
 
 _SETTINGS_OPTIONS = (
     click.option(
@@ -35,7 +42,7 @@ _FILTER_OPTIONS = (
     click.option("--path", multiple=True, metavar="PATTERN", help="Path without its query; * for any characters."),
     click.option("--host", multiple=True, metavar="PATTERN", help="Host, with or without its port."),
     click.option("--service", multiple=True, metavar="PATTERN", help="Service name of the observed process."),
-    click.option("--pid", multiple=True, type=click.IntRange(1, 4_194_304), help="Observed process."),
+    click.option("--pid", multiple=True, type=Whole(1, 4_194_304), help="Observed process."),
     click.option("--side", multiple=True, type=click.Choice(["client", "server", "network"]), help="Whose view."),
     click.option(
         "--protocol", multiple=True, metavar="PROTOCOL", help="http/1.0, http/1.1, http/1, h2, grpc, websocket."
@@ -46,6 +53,8 @@ _FILTER_OPTIONS = (
 )
 
 FILTER_FIELDS = Filter.__struct_fields__
+_OPTION = {"anomalies": "anomaly"}
+"""Fields whose option has another name."""
 
 
 def settings_options(command: Command) -> Command:
@@ -71,11 +80,16 @@ def settings_from(config: str | None, assignments: tuple[str, ...]) -> Settings:
 
 def filter_from(values: dict[str, Any]) -> Filter:
     """The filter that the options say; a wrong one is wrong usage (status 2)."""
+    given = {name: values[name] for name in FILTER_FIELDS}
+    for name, value in given.items():
+        try:
+            msgspec.convert({name: value}, Filter)
+        except msgspec.ValidationError:
+            allowed = f"up to {MAX_VALUES} values, none of them empty or longer than {MAX_TEXT} characters"
+            raise click.UsageError(f"--{_OPTION.get(name, name)}: allowed are {allowed}") from None
+    wanted = msgspec.convert(given, Filter)
     try:
-        wanted = msgspec.convert({name: values[name] for name in FILTER_FIELDS}, Filter)
         compile_filter(wanted)
-    except msgspec.ValidationError as error:
-        raise click.UsageError(f"not a possible filter: {error}") from None
     except FilterError as error:
         raise click.UsageError(f"--{error}") from None
     return wanted

@@ -22,7 +22,7 @@ def command(config: str | None, assignments: tuple[str, ...]) -> None:
         token = login_token(settings.token_file, pwd.getpwnam(settings.general.user).pw_gid).load()
     except KeyError:
         raise click.ClickException(
-            f"there is no user {settings.general.user} (general.user): no sensor ran here"
+            f"there is no user {settings.general.user} (general.user): no sensor ran here; `apisensor run` starts one"
         ) from None
     except SecretFileError as error:
         raise click.ClickException(str(error)) from None

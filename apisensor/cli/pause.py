@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from apisensor.cli.options import settings_from, settings_options
+from apisensor.cli.options import Whole, settings_from, settings_options
 from apisensor.cli.pausing import ask, rule, rule_options
 from apisensor.live.pauses import MOST_SECONDS, Pause
 
@@ -12,7 +12,7 @@ from apisensor.live.pauses import MOST_SECONDS, Pause
 @click.command(name="pause", short_help="Captures nothing of a port, process, container or namespace.")
 @rule_options
 @click.option(
-    "--seconds", type=click.IntRange(1, MOST_SECONDS), help="For so long; else until it is resumed or the sensor ends."
+    "--seconds", type=Whole(1, MOST_SECONDS), help="For so long; else until it is resumed or the sensor ends."
 )
 @settings_options
 def command(seconds: int | None, config: str | None, assignments: tuple[str, ...], **values: str | None) -> None:

@@ -88,9 +88,9 @@ def command(
         raise click.BadParameter(f"at least {LEAST_BYTES} bytes", param_hint="--max-bytes")
     from apisensor.processes.run import record  # noqa: PLC0415 - after the settings: a mistake in them is said at once
 
-    descriptor = open_recording(file, force)
-    say(f"apisensor: {file} (mode 0600) will hold raw payloads: credentials and personal data, unredacted")
-    status: int = record(
-        settings, descriptor, duration=duration, max_bytes=None if max_bytes is None else int(max_bytes)
-    )
-    return status
+    def open_file() -> int:
+        descriptor = open_recording(file, force)
+        say(f"apisensor: {file} (mode 0600) will hold raw payloads: credentials and personal data, unredacted")
+        return descriptor
+
+    return record(settings, open_file, duration=duration, max_bytes=None if max_bytes is None else int(max_bytes))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from apisensor.cli.options import filter_from, filter_options, settings_from, settings_options
+from apisensor.cli.options import Whole, filter_from, filter_options, settings_from, settings_options
 from apisensor.cli.output import say, table, write_line
 from apisensor.live.client import LiveClient
 from apisensor.live.public import Dropped, PublicFinding, PublicTransaction
@@ -15,7 +15,7 @@ from apisensor.live.public import Dropped, PublicFinding, PublicTransaction
 
 @click.command(name="tail", short_help="Live transactions in the terminal, filterable.")
 @filter_options
-@click.option("-n", "--count", type=click.IntRange(1), help="End after so many transactions.")
+@click.option("-n", "--count", type=Whole(1), help="End after so many transactions.")
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
 @settings_options
 def command(count: int | None, form: str, config: str | None, assignments: tuple[str, ...], **values: Any) -> int:

@@ -21,6 +21,8 @@ MAX_VALUES = 64
 MAX_TEXT = 512
 """Characters of one pattern, for the same reason."""
 
+PROTOCOLS = ("http/1", "http/1.0", "http/1.1", "h2", "grpc", "websocket")
+
 _Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 _Texts = Annotated[list[_Text], Meta(max_length=MAX_VALUES)]
 
@@ -89,7 +91,7 @@ def compile_filter(wanted: Filter) -> Predicate:
     """The filter as a predicate.
 
     Raises:
-        FilterError: a status is none of "404", "5xx", "400-499", "none".
+        FilterError: a status is none of "404", "5xx", "400-499", "none", or a protocol none of PROTOCOLS.
     """
     tests = [make(wanted) for name, make in _TESTS.items() if getattr(wanted, name)]
     if not tests:
@@ -184,6 +186,8 @@ def _by_side(wanted: Filter) -> Predicate:
 
 def _by_protocol(wanted: Filter) -> Predicate:
     protocols = {protocol.lower() for protocol in wanted.protocol}
+    if unknown := protocols - {*PROTOCOLS}:
+        raise FilterError(f"protocol {min(unknown)[:40]!r}: allowed are {', '.join(PROTOCOLS)}")
     if "http/1" in protocols:
         protocols |= {"http/1.0", "http/1.1"}
     return lambda t: t.protocol in protocols

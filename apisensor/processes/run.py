@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -77,8 +77,18 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
         return _refuse(str(error))
 
 
-def record(settings: Settings, descriptor: int, *, duration: float | None, max_bytes: int | None) -> int:
-    """Writes a recording to an open file until it is stopped, or until so many seconds or bytes."""
+def record(settings: Settings, open_file: Callable[[], int], *, duration: float | None, max_bytes: int | None) -> int:
+    """Writes a recording until it is stopped, or until so many seconds or bytes.
+
+    Args:
+        open_file: makes the file, once it is known that there can be a recording; what it raises passes through.
+    """
+    try:
+        _need_root()
+        _need_users(settings)
+    except StartError as error:
+        return _refuse(str(error))
+    descriptor = open_file()
     fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
     now = time.monotonic_ns()
     header = RecordingHeader(
@@ -90,13 +100,12 @@ def record(settings: Settings, descriptor: int, *, duration: float | None, max_b
         wall_offset_ns=time.time_ns() - now,
     )
     try:
-        _need_root()
         supervisor = Supervisor(settings, Loading(settings), key=os.urandom(32), recording=(descriptor, header))
         for pid in _running(settings):
             supervisor.disown(pid)
         limit = (descriptor, max_bytes) if max_bytes is not None else None
         return _supervise(supervisor, duration=duration, limit=limit)
-    except (StartError, LoadError) as error:
+    except LoadError as error:
         return _refuse(str(error))
 
 
@@ -114,13 +123,26 @@ def _need_root() -> None:
 
 def _account(settings: Settings) -> pwd.struct_passwd:
     """The unprivileged parts' user; its group may use the live socket, and read the store and the login token."""
+    return _user("general.user", settings.general.user)
+
+
+def _user(key: str, name: str) -> pwd.struct_passwd:
     try:
-        return pwd.getpwnam(settings.general.user)
+        found = pwd.getpwnam(name)
     except KeyError:
         raise StartError(
-            f"there is no user {settings.general.user}: useradd --system --no-create-home {settings.general.user}, "
-            "or name another one (general.user)"
+            f"there is no user {name}: useradd --system --no-create-home {name}, or name another one ({key})"
         ) from None
+    if found.pw_uid == 0:
+        raise StartError(f"{key} is {name}: name a user without rights")
+    return found
+
+
+def _need_users(settings: Settings) -> None:
+    """What parses hostile bytes could else trace what talks to the network, or would be root."""
+    sandbox = _user("general.sandbox_user", settings.general.sandbox_user)
+    if _account(settings).pw_uid == sandbox.pw_uid:
+        raise StartError(f"general.user and general.sandbox_user are one user ({sandbox.pw_name}): name another one")
 
 
 def _make_state_folders(settings: Settings) -> None:
@@ -157,7 +179,7 @@ def _invitation(settings: Settings, page: Page | None, output: str) -> str | Non
 def _only_one(settings: Settings) -> Iterator[None]:
     """Holds the node's lock. Raises StartError where another `run` has it."""
     _need_root()
-    _account(settings)
+    _need_users(settings)
     directory = settings.general.runtime_directory
     try:
         os.makedirs(directory, mode=0o755, exist_ok=True)

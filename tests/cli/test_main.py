@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -41,7 +42,6 @@ def test_the_installed_command_is_this_one() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["--nope"],
         ["nope"],
         ["tail", "--nope"],
@@ -51,6 +51,9 @@ def test_the_installed_command_is_this_one() -> None:
         ["tail", "--pid", "x"],
         ["tail", "--side", "both"],
         ["tail", "--path", ""],
+        ["tail", "--path", "x" * 513],
+        ["tail", "--protocol", "http/9"],
+        ["findings", "set", "x", "done"],
         ["tail", "--format", "xml"],
         ["tail", "-n", "0"],
         ["run", "--format", "xml"],
@@ -68,10 +71,36 @@ def test_the_installed_command_is_this_one() -> None:
 def test_wrong_usage_is_status_2(arguments: list[str], tmp_path: Path) -> None:
     done = apisensor(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done
-    assert "Usage:" in done.stderr
+    assert re.search(r"\(`apisensor( \w+)* --help` says what there is\)$", one_line(done.stderr))
     assert done.stdout == ""
-    assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [[], ["inventory"]])
+def test_a_command_that_is_not_whole_shows_its_help(arguments: list[str]) -> None:
+    done = apisensor(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: apisensor ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tail", "--pid", "x"], "'x' is not a valid whole number"),
+        (
+            ["tail", "--path", ""],
+            "--path: allowed are up to 64 values, none of them empty or longer than 512",
+        ),
+        (["tail", "--anomaly", ""], "--anomaly: allowed are"),
+        (
+            ["tail", "--protocol", "http/9"],
+            "--protocol 'http/9': allowed are http/1, http/1.0, http/1.1, h2, grpc",
+        ),
+        (["findings", "set", "x", "done"], "'STATE': 'done' is not one of 'open', 'acknowledged'"),
+    ],
+)
+def test_wrong_usage_says_what_is_allowed(arguments: list[str], said: str) -> None:
+    assert said in one_line(apisensor(*arguments).stderr)
 
 
 @pytest.mark.parametrize("command", [["run"], ["record", "f"], ["tail"], ["status"], ["settings"]])
@@ -87,7 +116,7 @@ def test_settings_file_that_is_missing_or_wrong(tmp_path: Path) -> None:
     missing = str(tmp_path / "none.toml")
     assert (
         one_line(apisensor("settings", "--config", missing).stderr)
-        == f"apisensor: {missing}: No such file or directory"
+        == f"apisensor: settings file {missing}: No such file or directory"
     )
     wrong = tmp_path / "wrong.toml"
     wrong.write_text('[general]\nuser = ""\n')
@@ -142,10 +171,11 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_full_disk_is_one_line() -> None:
+@pytest.mark.parametrize("arguments", [["settings"], ["settings", "--format", "json"], ["--help"]])
+def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*COMMAND, "settings"],
+            [*COMMAND, *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -154,7 +184,7 @@ def test_a_full_disk_is_one_line() -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert one_line(done.stderr) == "apisensor: No space left on device"
+    assert one_line(done.stderr) == "apisensor: standard output cannot be written: No space left on device"
 
 
 def test_help_does_not_load_what_run_needs() -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class Recorder:
         module.main = self.main  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "apisensor.processes.run", module)
 
-    def record(self, settings: Settings, descriptor: int, **arguments: Any) -> int:
+    def record(self, settings: Settings, open_file: Callable[[], int], **arguments: Any) -> int:
+        descriptor = open_file()
         os.write(descriptor, b"recorded")
         os.close(descriptor)
         self.calls.append({"settings": settings, **arguments})

@@ -45,7 +45,8 @@ def place() -> Iterator[list[str]]:
 
 _AS_NOBODY = """
 import os, pwd, sys
-import apisensor.cli.run, apisensor.processes.run  # this user need not be able to read where the clone lies
+# This user need not be able to read where the clone lies.
+import apisensor.cli.record, apisensor.cli.run, apisensor.processes.run
 from apisensor.cli.main import main
 nobody = pwd.getpwnam("nobody")
 os.setgroups([])
@@ -144,9 +145,23 @@ def test_another_user_may_not(place: list[str]) -> None:
     assert_refuses(run("run", *place, *_user(), command=[sys.executable, "-c", _AS_NOBODY]), "root", "sudo")
 
 
-def test_the_cores_user_is_missing(place: list[str]) -> None:
-    done = run("run", *place, "--set=general.user=no-such-user-here")
-    assert_refuses(done, "no-such-user-here", "useradd", "general.user")
+def test_who_may_not_record_leaves_no_file(place: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        done = run("record", f"{folder}/x.rec", *place, *_user(), command=[sys.executable, "-c", _AS_NOBODY])
+        assert_refuses(done, "root", "sudo")
+        assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("key", ["general.user", "general.sandbox_user"])
+def test_a_user_that_is_missing_or_root(place: list[str], key: str) -> None:
+    assert_refuses(run("run", *place, *_user(), f"--set={key}=no-such-user-here"), "no-such-user-here", "useradd", key)
+    assert_refuses(run("run", *place, *_user(), f"--set={key}=root"), key, "without rights")
+
+
+def test_what_parses_must_not_be_who_talks_to_the_network(place: list[str]) -> None:
+    done = run("run", *place, "--set=general.user=nobody", "--set=general.sandbox_user=nobody")
+    assert_refuses(done, "general.user and general.sandbox_user", "name another one")
 
 
 @pytest.mark.parametrize(

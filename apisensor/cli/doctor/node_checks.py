@@ -127,6 +127,7 @@ def memory(f: Facts) -> Iterator[Check]:
 
 
 def accounts(f: Facts) -> Iterator[Check]:
+    seen: set[int] = set()
     for account in f.accounts:
         name = f"user {account.name}"
         if account.uid is None:
@@ -134,7 +135,10 @@ def accounts(f: Facts) -> Iterator[Check]:
             yield Check(name, "fail", "does not exist", remedy)
         elif account.uid == 0:
             yield Check(name, "fail", "is root", "general.user and general.sandbox_user are users without rights")
+        elif account.uid in seen:
+            yield Check(name, "fail", "is both users", "general.user and general.sandbox_user are not the same user")
         else:
+            seen.add(account.uid)
             yield Check(name, "ok", f"uid {account.uid}")
 
 

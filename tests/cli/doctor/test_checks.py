@@ -101,6 +101,7 @@ ALL_BUT = frozenset(NUMBERS)
         ({"memory_available": 64 << 20}, "memory", "warn", "64 MiB", "200 MiB"),
         ({"accounts": [Account("apisensor", None)]}, "user apisensor", "fail", "does not exist", "useradd"),
         ({"accounts": [Account("root", 0)]}, "user root", "fail", "is root", "without rights"),
+        ({"accounts": [Account("a", 9), Account("b", 9)]}, "user b", "fail", "is both users", "not the same"),
         ({"selinux": "enforcing"}, "SELinux", "warn", "enforcing", "ausearch"),
         ({"apparmor": "docker-default (enforce)"}, "AppArmor", "warn", "docker-default", "unconfined"),
         ({"cgroups": None}, "cgroups", "warn", "none mounted", "pods"),
