@@ -17,7 +17,7 @@ GIB = 1 << 30
 
 class General(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_directory: Annotated[
-        str, Meta(description="What outlives a restart: the key of identity hashes. An absolute path.")
+        str, Meta(description="What outlives a restart: store, keys, compiled programs. An absolute path.")
     ] = "/var/lib/apisensor"
     runtime_directory: Annotated[str, Meta(description="Where the live socket lies. An absolute path.")] = (
         "/run/apisensor"

@@ -153,9 +153,3 @@ def test_privileges() -> None:
         kept = ", kept_capabilities(parameters)" if name == "capture" else ""
         assert f"become(parameters.settings.general.{user}{kept})" in code, name
         assert ("seal()" in code) == (parts[name][2] == "sandbox"), name
-
-
-def test_links_between_documents_lead_somewhere() -> None:
-    for name in ("commands.md", "settings.md", "transaction.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", (DOCS / name).read_text()):
-            assert (DOCS / target).exists(), f"{name}: {target}"

@@ -32,6 +32,8 @@ class LibraryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str
     """As the process that was seen with it first names it."""
+    file: str = ""
+    """Which file it is: several may have one path, and two containers of one image have one file."""
     library: str
     """"openssl", "gnutls", "go"..."""
     version: str | None = None

@@ -75,6 +75,7 @@ class NodeStatus:
             libraries=[
                 LibraryStatus(
                     path=library.path,
+                    file=library.identity,
                     library=library.library,
                     version=library.version,
                     probes=len(library.offsets) if library.attached else 0,
