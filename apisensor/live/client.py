@@ -13,9 +13,9 @@ import msgspec
 
 from apisensor.live import status as status_document
 from apisensor.live.filters import Filter
-from apisensor.live.lines import ANSWER_SECONDS, LINE_BYTES, READ_BYTES, Lines
 from apisensor.live.listening import LiveError
 from apisensor.live.public import Dropped, PublicFinding, PublicTransaction, Refusal, decode_line
+from apisensor.live.received import ANSWER_SECONDS, LINE_BYTES, READ_BYTES, Lines
 from apisensor.live.status import Status
 
 _encode = msgspec.json.Encoder().encode

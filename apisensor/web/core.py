@@ -16,8 +16,8 @@ import msgspec
 
 from apisensor.live import status as status_document
 from apisensor.live.filters import Filter
-from apisensor.live.lines import ANSWER_SECONDS, READ_BYTES, Lines
 from apisensor.live.public import Refusal, Subscribed, decode_line
+from apisensor.live.received import ANSWER_SECONDS, READ_BYTES, Lines
 from apisensor.live.status import Status
 from apisensor.store.commands import SetState
 from apisensor.web.errors import ApiError

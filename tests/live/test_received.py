@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apisensor.live import lines
-from apisensor.live.lines import Lines
+from apisensor.live import received
+from apisensor.live.received import Lines
 
 
 @given(st.lists(st.binary(max_size=6).map(lambda text: text.replace(b"\n", b"") + b"\n")), st.lists(st.integers(1, 7)))
@@ -23,7 +23,7 @@ def test_lines_come_back_however_they_are_cut(sent: list[bytes], cuts: list[int]
 
 
 def test_what_is_not_all_there_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "LINE_BYTES", 4)
+    monkeypatch.setattr(received, "LINE_BYTES", 4)
     out = Lines()
     out.feed(b"one\ntwo")
     assert [out.next(), out.next()] == [b"one\n", None]
