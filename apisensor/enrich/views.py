@@ -1,4 +1,4 @@
-"""The two views of a call between processes of the node: found to be one call, so that it counts once (design.md).
+"""The two views of a call between processes of the node: found to be one call, so that it counts once.
 
 Both views are of one TCP connection and, in HTTP/2, of one stream; of HTTP/1.1's calls on one connection the order
 decides. Either may be first, as they come from different rings.

@@ -19,7 +19,7 @@ OTHER = "OTHER"
 
 
 class EndpointKey(msgspec.Struct, frozen=True, gc=False):
-    """What makes an endpoint one (design.md): a Host header does not."""
+    """What makes an endpoint one (docs/inventory.md): a Host header does not."""
 
     side: Side
     owner: str

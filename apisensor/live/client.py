@@ -71,7 +71,7 @@ class LiveClient:
             raise LiveError(f"the sensor at {self._path} is of another version: its status is not understood") from None
 
     def ask(self, question: str, value: object) -> dict[str, Any]:
-        """The answer to a question of core's (processes/answers.py lists them).
+        """The answer to a question of core's (live/answers.py and processes/commands.py have them).
 
         Raises:
             LiveError: the sensor refused (its words), or does not answer.

@@ -1,4 +1,4 @@
-"""The public JSON form of a transaction (design.md, docs/transaction.md)."""
+"""The public JSON form of a transaction (docs/transaction.md)."""
 
 from __future__ import annotations
 

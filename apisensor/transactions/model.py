@@ -67,7 +67,7 @@ class Exchange(msgspec.Struct, gc=False):
     """Socket that carried the flow; None while unbound."""
     pid: int
     protocol: str
-    """"http/1.0", "http/1.1", "h2", "grpc" (design.md)."""
+    """"http/1.0", "http/1.1", "h2", "grpc", "websocket"."""
     side: Literal["client", "server", "network"]
     """Whose process was observed: the one that received the request is the server."""
     tls: bool

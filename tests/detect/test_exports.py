@@ -46,7 +46,7 @@ def test_json_line() -> None:
         "2025-06-15T15:07:04.000000000Z",
         "2025-06-15T15:07:00.000000000Z",
     )
-    # Everything that design.md promises.
+    # Everything that docs/detection.md promises.
     for name in ("rule", "severity", "title", "category", "evidence", "transactions", "client", "server", "identity"):
         assert document[name]
 

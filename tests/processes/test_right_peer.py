@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kernel
 
 CHURNED = 6000
 LEAST_WHOLE = 0.999
-"""Share of calls that are bound and complete (design.md, the first promise)."""
+"""Share of calls that are bound and complete."""
 PHASE_S = 3.0
 """How long calls are made under a sensor: some 900 by three clients, each seen from both ends."""
 SETTLE_S = 1.0
