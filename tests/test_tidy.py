@@ -69,3 +69,23 @@ def test_the_map_of_the_processes_is_complete() -> None:
     map_ = (folder / "__init__.py").read_text()
     modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
     assert not {name for name in modules if not re.search(rf"\b{name}\b", map_)}
+
+
+def test_files_that_are_named_are_there() -> None:
+    """In comments and documents: from the top, as in docs/store.md, or from a stage, as in live/server.py.
+
+    Names in capitals are of other projects.
+    """
+    there = {str(path) for path in versioned_files()}
+    folders = {path.split("/")[-2] for path in there if path.count("/") and path.endswith((".py", ".h"))} | {
+        "docs",
+        "protos",
+    }
+    named = re.compile(rf"(?<![\w/.*-])((?:{'|'.join(sorted(folders))})/[\w/-]+\.(?:py|h|md|proto|txt)|[a-z_-]+\.md)\b")
+    missing = set()
+    for page in there:
+        if page.endswith((".py", ".md", ".h", ".c", ".sh", ".toml")):
+            for name in named.findall((PROJECT / page).read_text(errors="replace")):
+                if not any(path == name or path.endswith(f"/{name}") for path in there):
+                    missing.add(f"{page}: {name}")
+    assert not missing
