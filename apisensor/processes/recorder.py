@@ -81,14 +81,14 @@ def main() -> int:
     parent = os.getppid()
     become(parameters.settings.general.user)
     die_with_parent(parent)
-    recorder = Recorder(parameters)
-
-    def stop(_signal: int, _frame: object) -> None:
-        recorder.stopping = True
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        recorder = Recorder(parameters)
+
+        def stop(_signal: int, _frame: object) -> None:
+            recorder.stopping = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         recorder.loop()
     except OSError as error:
         return WRITE_FAILED + (error.errno or 0)

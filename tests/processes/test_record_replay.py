@@ -139,37 +139,55 @@ def test_duration_and_size_end_it(tmp_path: Path) -> None:
         assert len(replay(tmp_path / "sized")) > 10
 
 
-def test_a_full_disk_is_said_and_what_was_written_replays(tmp_path: Path) -> None:
-    disk = Path(tempfile.mkdtemp(dir=tmp_path))
-    subprocess.run([program("mount"), "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], check=True)
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    subprocess.run([program("mount"), "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run([program("umount"), str(folder)], check=True)
+
+
+def test_a_full_disk_is_said_and_what_was_written_replays(disk: Path, tmp_path: Path) -> None:
+    file = disk / "recording"
+    recorded = Recording(file)
     try:
-        file = disk / "recording"
-        recorded = Recording(file)
-        recorded_log = tmp_path / "stderr"
-        try:
-            recorded.wait_ready()
-            with BY_NAME["curl-nginx-plain"].start(tmp_path / "load") as run:
-                run.drive()
-            assert recorded.process.wait(WAIT_S) == 1
-            recorded_log.write_text(recorded.log())
-        finally:
-            recorded.kill()
-        said = [line for line in recorded_log.read_text().splitlines() if "ready" not in line and "raw" not in line]
-        assert len(said) == 1, said
-        assert "No space left on device" in said[0]
-        done = subprocess.run(
-            [*_COMMAND, "replay", str(file), "--format", "jsonl"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert len(done.stdout.splitlines()) > 10
-        assert done.returncode in (0, 1)  # 1: its last record is cut
-        assert "Traceback" not in done.stderr
+        recorded.wait_ready()
+        with BY_NAME["curl-nginx-plain"].start(tmp_path / "load") as run:
+            run.drive()
+        assert recorded.process.wait(WAIT_S) == 1
+        log = recorded.log()
     finally:
-        subprocess.run([program("umount"), str(disk)], check=True)
+        recorded.kill()
+    said = [line for line in log.splitlines() if "ready" not in line and "raw" not in line]
+    assert len(said) == 1, said
+    assert "No space left on device" in said[0]
+    done = subprocess.run(
+        [*_COMMAND, "replay", str(file), "--format", "jsonl"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert len(done.stdout.splitlines()) > 10
+    assert done.returncode in (0, 1)  # 1: its last record is cut
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_is_full_before_it_begins(disk: Path) -> None:
+    (disk / "other").write_bytes(bytes(256 << 10))
+    done = subprocess.run(
+        [*_COMMAND, "record", str(disk / "recording"), *_user()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        check=False,
+    )
+    _, said = done.stderr.splitlines()
+    assert said == "apisensor: error: the recording cannot be written: No space left on device"
+    assert done.returncode == 1
 
 
 def test_a_running_sensor_is_not_in_the_recording(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from apisensor.capture.libraries import identity_of
 from tests.peers.plan import HUGE
-from tests.peers.process import wait_until
+from tests.peers.process import START_SECONDS, wait_until
 from tests.peers.scenario import Scenario
 from tests.peers.scenarios import BY_NAME, CONTAINER_SCENARIOS, SCENARIOS, SIZE_SCENARIOS
 from tests.sensor import ATTACH_SECONDS, Sensor
@@ -73,13 +73,10 @@ def test_containers_of_one_image_share_what_is_attached(tmp_path: Path) -> None:
     """Each has the image's library in a mount of its own, yet it is one file, attached once, however many run."""
     with Sensor() as sensor, BY_NAME["containers"].start(tmp_path / "containers") as run:
         assert len({os.readlink(f"/proc/{pid}/ns/mnt") for pid in run.pids}) >= 2
-        devices, files = set(), set()
-        for pid in run.pids:
-            device, mapped = _libssl(pid)
-            devices.add(device)
-            files.add(mapped)
-        assert len(devices) >= 2
-        (file,) = files
+        wait_until(lambda: all(map(_libssl, run.pids)), START_SECONDS, "the programs in them to be loaded")
+        mapped = [line for pid in run.pids if (line := _libssl(pid)) is not None]
+        assert len({device for device, _ in mapped}) >= 2
+        (file,) = {file for _, file in mapped}
 
         def known() -> list[dict[str, Any]]:
             return [library for library in sensor.status()["libraries"] if library["file"] == file]
@@ -90,15 +87,14 @@ def test_containers_of_one_image_share_what_is_attached(tmp_path: Path) -> None:
         assert len(known()) == 1
 
 
-def _libssl(pid: int) -> tuple[str, str]:
+def _libssl(pid: int) -> tuple[str, str] | None:
     """The device number of the libssl that a process has mapped, and which file it is to the sensor."""
-    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    line = next(line for line in lines if "/libssl" in line and " r-xp " in line).split()
-    descriptor = os.open(f"/proc/{pid}/map_files/{line[0]}", os.O_RDONLY)
-    try:
-        return line[3], identity_of(descriptor)
-    finally:
-        os.close(descriptor)
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        span, flags, _, device, *_ = line.split()
+        if "/libssl" in line and flags == "r-xp":
+            with Path(f"/proc/{pid}/map_files/{span}").open("rb") as file:
+                return device, identity_of(file.fileno())
+    return None
 
 
 def test_nothing_was_lost(sensor: Sensor, own: set[int]) -> None:
