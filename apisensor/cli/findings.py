@@ -63,10 +63,7 @@ def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...
     if form == "json":
         stored.print_json([_document(record) for record in records])
         return
-    console = page_console()
-    console.print(stored.listing(_COLUMNS, records, console.width) if records else "no finding matches")
-    if more:
-        console.print(Text(f"the first {len(records)}; -n shows more", "dim"))
+    stored.print_rows(_COLUMNS, records, "no finding matches", "-n shows more" if more else "")
 
 
 @command.command(short_help="One finding with its evidence and its life.")

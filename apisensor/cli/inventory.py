@@ -63,10 +63,7 @@ def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...
     if form == "json":
         stored.print_json(rows)
         return
-    console = page_console()
-    console.print(stored.listing(_COLUMNS, rows, console.width) if rows else "no endpoint matches")
-    if more:
-        console.print(Text(f"the first {len(rows)}; -n shows more, --search narrows", "dim"))
+    stored.print_rows(_COLUMNS, rows, "no endpoint matches", "-n shows more, --search narrows" if more else "")
 
 
 @command.command(short_help="One endpoint with everything that is known of it.")

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apisensor.cli.options import settings_from
+from apisensor.cli.output import page_console
 from apisensor.live.text import visible
 from apisensor.store.model import LARGEST_PAGE, Page
 from apisensor.store.reader import StoreReader
@@ -133,6 +134,14 @@ def table(*headings: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = (
 def cell(value: object, style: str = "") -> Text:
     """Whatever an attacker wrote, as text; "-" where there is nothing."""
     return Text("-" if value is None or value == "" else visible(str(value)), style)
+
+
+def print_rows(columns: Sequence[Column[T]], rows: Sequence[T], nothing: str, further: str) -> None:
+    """A list for a person: `nothing` where it is empty; `further` says how to see the rest, where there is one."""
+    console = page_console()
+    console.print(listing(columns, rows, console.width) if rows else nothing)
+    if further:
+        console.print(Text(f"the first {len(rows)}; {further}", "dim"))
 
 
 def print_json(value: object) -> None:
