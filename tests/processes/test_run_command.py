@@ -100,7 +100,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(place: list[str], tmp_path: Pa
         if sensor.poll() is None:
             os.killpg(sensor.pid, signal.SIGKILL)
             sensor.wait()
-    ready, page = errors.read_text().splitlines()
+    *_, ready, page = errors.read_text().splitlines()  # before them, on a busy machine: that it is still starting
     assert "ready" in ready
     assert "/login?token=" in page
     assert not _parts_with(place)
