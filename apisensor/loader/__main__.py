@@ -8,6 +8,7 @@ an object {"error": one line}.
 
 import json
 import os
+import signal
 import socket
 import sys
 
@@ -18,6 +19,7 @@ from apisensor.loader.load import load
 
 
 def main() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C in the terminal ends all parts; `run` says so
     link = socket.socket(fileno=int(sys.argv[1]))
     try:
         # `owner` must outlive the message: bcc closes what it has made.

@@ -141,6 +141,21 @@ def test_a_signal_ends_it_and_open_exchanges_come_out(number: signal.Signals) ->
         assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+def test_ctrl_c_while_programs_are_compiled(place: list[str]) -> None:
+    command = [*_COMMAND, "run", *place, *_user()]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as sensor:
+        wait_until(lambda: _compiles(sensor.pid), STOP_SECONDS, "its loader's compiler")
+        os.killpg(sensor.pid, signal.SIGINT)  # as a terminal does
+        _, said = sensor.communicate(timeout=STOP_SECONDS)
+    assert (sensor.returncode, said) == (0, "")
+
+
+def _compiles(pid: int) -> bool:
+    """Whether a process of this sensor has the compiler in memory."""
+    children = [child for of in Path(f"/proc/{pid}/task").glob("*/children") for child in of.read_text().split()]
+    return any("libbcc" in Path(f"/proc/{child}/maps").read_text() for child in children)
+
+
 def test_another_user_may_not(place: list[str]) -> None:
     assert_refuses(run("run", *place, *_user(), command=[sys.executable, "-c", _AS_NOBODY]), "root", "sudo")
 
