@@ -14,6 +14,7 @@ import msgspec
 
 from apisensor.events.model import Address
 from apisensor.inventory.inventory import Inventory
+from apisensor.transactions.lines import written
 from apisensor.transactions.model import Auth, Process, Sensitive, Transaction
 from bench.side_by_side import Steps, best_of, show
 from bench.transactions import transaction
@@ -38,8 +39,8 @@ def served(number: int, path: str, status: int, service: str) -> Transaction:
         number,
         method=("GET", "GET", "GET", "POST")[number % 4],
         path=path,
-        request_headers=[("Host", "api.example.com"), ("Authorization", "Bearer [redacted]"), *HEADERS],
-        response_headers=HEADERS,
+        request_lines=written([("Host", "api.example.com"), ("Authorization", "Bearer [redacted]"), *HEADERS]),
+        response_lines=written(HEADERS),
         status=status,
         request_body_size=number % 500,
         response_body_size=number % 5000,

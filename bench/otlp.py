@@ -30,6 +30,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from apisensor.events.model import Address
 from apisensor.export.resource import ResourceEncoder, export_request
 from apisensor.export.span import SpanEncoder
+from apisensor.transactions.lines import written
 from apisensor.transactions.model import Process, Transaction
 
 CONNECTIONS = 1_000
@@ -53,8 +54,8 @@ def calls(count: int) -> list[Transaction]:
             scheme="https",
             authority="api.example.com",
             path=f"/v1/users/{n}/orders?page={n % 10}",
-            request_headers=headers,
-            response_headers=headers,
+            request_lines=written(headers),
+            response_lines=written(headers),
             request_trailers=[],
             response_trailers=[],
             status=(200, 201, 404, 500)[n % 4],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apisensor.events.model import Address
+from apisensor.transactions.lines import NONE
 from apisensor.transactions.model import Transaction
 
 SERVER = Address("10.1.0.1", 443)
@@ -20,8 +21,8 @@ def transaction(number: int, **fields: Any) -> Transaction:
         "scheme": "https",
         "authority": "api.example.com",
         "path": "/",
-        "request_headers": [],
-        "response_headers": [],
+        "request_lines": NONE,
+        "response_lines": NONE,
         "request_trailers": [],
         "response_trailers": [],
         "status": 200,

@@ -35,6 +35,7 @@ from apisensor.export.wire import (
     utf8,
     varint,
 )
+from apisensor.transactions.lines import NULL, Line, beginning, first, text_of
 from apisensor.transactions.model import Tls, Transaction
 
 SHAPES = 4096
@@ -53,7 +54,7 @@ _pack_flags = struct.Struct("<I").pack
 _ERROR_STATUS = length_delimited(15, b"\x18\x02")
 """Status { code = STATUS_CODE_ERROR }; without description, which says nothing that error.type does not."""
 
-Headers = Sequence[tuple[str | None, str | None]] | None
+_USER_AGENT = beginning("user-agent")
 
 METHOD = StringAttribute("http.request.method")
 METHOD_ORIGINAL = StringAttribute("http.request.method_original")
@@ -107,7 +108,7 @@ class HeaderCapture:
     def __bool__(self) -> bool:
         return bool(self._attributes)
 
-    def encode(self, headers: Headers) -> bytes:
+    def encode(self, headers: list[Line] | None) -> bytes:
         values: dict[str, list[str]] = {}
         for name, value in headers or ():
             if name is not None and value is not None and (key := name.lower()) in self._attributes:
@@ -143,7 +144,7 @@ class SpanEncoder:
         self._shape = lru_cache(SHAPES)(self._encode_shape)
         self._ends = lru_cache(ENDS)(_encode_ends)
         self._authority = lru_cache(NAMES)(_encode_authority)
-        self._user_agent = lru_cache(NAMES)(USER_AGENT)
+        self._user_agent = lru_cache(NAMES)(_encode_user_agent)
         self._found = lru_cache(NAMES)(_encode_found)
 
     def encode(self, t: Transaction) -> bytes:
@@ -195,10 +196,10 @@ class SpanEncoder:
                 add(URL_FULL(prefix if path == "*" else prefix + t.path))
         if t.client is not None or t.server is not None:
             add(self._ends(t.client, t.server, client))
-        for name, value in t.request_headers or ():
-            if name is not None and len(name) == 10 and value is not None and name.lower() == "user-agent":
-                add(self._user_agent(value))
-                break
+        if t.request_lines is not None:
+            agent = first(t.request_lines, _USER_AGENT)
+            if agent is not None and agent != NULL:
+                add(self._user_agent(agent))
         add(REQUEST_SIZE(t.request_body_size))
         if t.response_body_size is not None:
             add(RESPONSE_SIZE(t.response_body_size))
@@ -284,6 +285,10 @@ class SpanEncoder:
             name = semantics.span_name(method, self._known_methods, route)
         named = length_delimited(5, utf8(name)) + b"\x30" + varint(kind)
         return named, b"".join(attributes), _ERROR_STATUS if error else b""
+
+
+def _encode_user_agent(value: bytes) -> bytes:
+    return USER_AGENT(text_of(value))
 
 
 def _encode_authority(authority: str | None, scheme: str, server: Address | None) -> tuple[bytes, str | None]:

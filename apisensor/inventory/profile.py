@@ -7,6 +7,7 @@ merging is associative and commutative; beyond them the sums still are, and what
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import islice
 
 from apisensor.inventory import histogram
@@ -14,6 +15,7 @@ from apisensor.inventory.callers import note as note_caller
 from apisensor.inventory.callers import prune as prune_callers
 from apisensor.inventory.callers import take as take_callers
 from apisensor.inventory.model import OTHER, Profile
+from apisensor.transactions.lines import NULL, beginning, first, text_of
 from apisensor.transactions.model import Transaction
 
 LIMITS = {
@@ -56,7 +58,10 @@ CREDENTIALS = frozenset({"jwt", "api_key", "password", "session", "secret", "tok
 """Kinds that are where they belong in a header (Authorization, Cookie, an API key field; Set-Cookie on the way back).
 There they are no sensitive data carried; in a path, a query or a body they are."""
 
-_CONTENT_TYPE = "content-type"
+MEDIA_TYPES = 256
+"""Content-Type values whose media type is remembered: multipart ones differ each time."""
+
+_CONTENT_TYPE = beginning("content-type")
 
 
 def add(profile: Profile, t: Transaction, caller_service: str | None = None) -> None:
@@ -92,8 +97,8 @@ def add(profile: Profile, t: Transaction, caller_service: str | None = None) -> 
         _add_sensitive(profile, t)
     if t.authority:
         bump(profile.hosts, t.authority.lower(), LIMITS["hosts"])
-    if t.response_headers:
-        _add_content_type(profile, t.response_headers, status)
+    if t.response_lines is not None:
+        _add_content_type(profile, t.response_lines, status)
     if t.path is not None and "?" in t.path:
         for name in query_names(t.path):
             bump(profile.query_names, name, LIMITS["query_names"])
@@ -128,7 +133,7 @@ def succeeded(t: Transaction) -> bool:
 def _add_auth(profile: Profile, t: Transaction) -> None:
     if t.auth is not None:
         bump(profile.auth, t.auth.scheme, LIMITS["auth"])
-    elif t.request_headers is None or (t.anomalies and not HEAD_NOT_WHOLE.isdisjoint(t.anomalies)):
+    elif t.request_lines is None or (t.anomalies and not HEAD_NOT_WHOLE.isdisjoint(t.anomalies)):
         bump(profile.auth, UNKNOWN_CREDENTIAL, LIMITS["auth"])
     else:
         bump(profile.auth, NO_CREDENTIAL, LIMITS["auth"])
@@ -149,16 +154,22 @@ def _add_sensitive(profile: Profile, t: Transaction) -> None:
         bump(profile.sensitive_out, kind, LIMITS["sensitive_out"])
 
 
-def _add_content_type(profile: Profile, headers: list[tuple[str | None, str | None]], status: int | None) -> None:
-    for name, value in headers:
-        if name is not None and len(name) == len(_CONTENT_TYPE) and name.lower() == _CONTENT_TYPE:
-            media = (value or "").partition(";")[0].strip().lower()
-            # RFC 9110 section 8.3.1; anything else is not kept letter by letter
-            kept = media if media.count("/") == 1 and media.isascii() and media.isprintable() else OTHER
-            bump(profile.content_types, kept, LIMITS["content_types"])
-            if kept is not OTHER:
-                bump(profile.response_types, f"{status} {kept}", LIMITS["response_types"])
-            return
+def _add_content_type(profile: Profile, lines: bytes, status: int | None) -> None:
+    value = first(lines, _CONTENT_TYPE)
+    if value is None:
+        return
+    kept = _media_type(value)
+    bump(profile.content_types, kept, LIMITS["content_types"])
+    if kept is not OTHER:
+        bump(profile.response_types, f"{status} {kept}", LIMITS["response_types"])
+
+
+@lru_cache(MEDIA_TYPES)
+def _media_type(value: bytes) -> str:
+    """The media type of a Content-Type value, which is JSON, without its parameters."""
+    media = "" if value == NULL else text_of(value).partition(";")[0].strip().lower()
+    # RFC 9110 section 8.3.1; anything else is not kept letter by letter
+    return media if media.count("/") == 1 and media.isascii() and media.isprintable() else OTHER
 
 
 def query_names(path: str) -> set[str]:

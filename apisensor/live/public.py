@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from apisensor.transactions.json_form import public
+from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Auth, Messages, Operation, Process, Sensitive, Tls, Transaction
 
 
@@ -99,6 +99,9 @@ decode_line = msgspec.json.Decoder(Line).decode
 """One line as one of these. Raises msgspec.MsgspecError where it is none."""
 
 
+_decode = msgspec.json.Decoder(PublicTransaction).decode
+
+
 def view(t: Transaction) -> PublicTransaction:
     """The transaction as others will see it."""
-    return msgspec.convert(public(t), PublicTransaction, from_attributes=True)
+    return _decode(json_line(t))

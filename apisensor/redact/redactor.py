@@ -47,15 +47,15 @@ class Redactor:
         scheme = text.name(request.scheme, insight.scheme) or ("https" if exchange.tls else "http")
         authority = text.plain(request.authority, insight.authority)
         path = text.plain(request.target, insight.target)
-        request_headers = text.fields(request.headers, insight.request_headers)
-        request_trailers = text.fields(request.trailers, insight.request_trailers) or []
+        request_lines = text.lines(request.headers, insight.request_headers)
+        request_trailers = text.trailers(request.trailers, insight.request_trailers) if request.trailers else []
         start_ns, asked = request.start_ns, request.messages
         if response is None:
-            response_headers, response_trailers, answered = None, None, None
+            response_lines, response_trailers, answered = None, [], None
             status = grpc_status = response_body_size = duration_ns = ttfb_ns = None
         else:
-            response_headers = text.fields(response.headers, insight.response_headers)
-            response_trailers = text.fields(response.trailers, insight.response_trailers)
+            response_lines = text.lines(response.headers, insight.response_headers)
+            response_trailers = text.trailers(response.trailers, insight.response_trailers) if response.trailers else []
             answered = response.messages
             status = response.status
             if response.trailers or answered is not None or exchange.protocol == "grpc":
@@ -81,10 +81,10 @@ class Redactor:
             scheme,
             authority,
             path,
-            request_headers,
-            response_headers,
+            request_lines,
+            response_lines,
             request_trailers,
-            response_trailers or [],
+            response_trailers,
             status,
             grpc_status,
             request.body_size,

@@ -6,6 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 from apisensor.content.lines import Lines
 from apisensor.content.model import FieldMarks, Spans
+from apisensor.transactions.lines import NONE, Line, section, written
 from apisensor.transactions.model import Header
 
 MARKER = "[redacted]"
@@ -14,8 +15,6 @@ MARKER = "[redacted]"
 _MARKER = MARKER.encode()
 _SHORTEST_SHOWN = 3
 """A local part this long or longer shows its first character."""
-
-TextHeader = tuple[str | None, str | None]
 
 _NAMES = {
     name.encode(): name
@@ -31,7 +30,7 @@ class TextForm:
         """Spans are ignored: everything is shown."""
         self.invalid = False
         """Something was not UTF-8 since this was last set to False."""
-        self._lines = Lines[TextHeader]()
+        self._lines = Lines[bytes]()
 
     def name(self, text: bytes | None, spans: Spans) -> str | None:
         """A method or scheme: mostly one of a few."""
@@ -49,30 +48,38 @@ class TextForm:
             self.invalid = True
             return text.decode(errors="replace")
 
-    def fields(self, headers: list[Header] | None, marks: FieldMarks) -> list[TextHeader] | None:
-        """A section of field lines."""
+    def lines(self, headers: list[Header] | None, marks: FieldMarks) -> bytes | None:
+        """A head's field lines, as transactions have them."""
         if not headers:
-            return None if headers is None else []
+            return None if headers is None else NONE
         known, line = self._lines.get, self._line
         if not marks:
-            return [known(header) or line(header) for header in headers]
+            return section([known(header) or line(header) for header in headers])
         clean = headers.copy()
         for index in marks:
             clean[index] = _EMPTY
         texts = [known(header) or line(header) for header in clean]
         for index, (in_name, in_value) in marks.items():
             name, value = headers[index]
-            texts[index] = self.plain(name, in_name), self.plain(value, in_value)
+            texts[index] = written((self.plain(name, in_name), self.plain(value, in_value)))
+        return section(texts)
+
+    def trailers(self, trailers: list[Header], marks: FieldMarks) -> list[Line]:
+        """The field lines behind a body, which few messages have."""
+        texts: list[Line] = []
+        for index, (name, value) in enumerate(trailers):
+            in_name, in_value = marks.get(index, (_NOTHING, _NOTHING))
+            texts.append((self.plain(name, in_name), self.plain(value, in_value)))
         return texts
 
-    def _line(self, header: Header) -> TextHeader:
+    def _line(self, header: Header) -> bytes:
         name, value = header
         if name is None or value is None:
-            return self.plain(name, _NOTHING), self.plain(value, _NOTHING)
+            return written((self.plain(name, _NOTHING), self.plain(value, _NOTHING)))
         try:
-            line = (name.decode(), value.decode())
+            line = written((name.decode(), value.decode()))
         except UnicodeDecodeError:  # not remembered: it must be said of the next transaction, too
-            return self.plain(name, _NOTHING), self.plain(value, _NOTHING)
+            return written((self.plain(name, _NOTHING), self.plain(value, _NOTHING)))
         return self._lines.remember(header, line)
 
 

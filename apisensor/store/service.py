@@ -8,7 +8,6 @@ form of each finding are kept and written when it works again. A damaged databas
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 import threading
 import time
@@ -32,8 +31,6 @@ GROUP_S = 0.5
 """One commit for what came within it: seen soon, and few writes."""
 TRANSACTION_BYTES = 2_000
 """Memory of a transaction in the queue besides the text of its fields."""
-HEADER_BYTES = 150
-"""Of one header field in memory, besides its text."""
 ENDPOINT_BYTES = 4_000
 """Of one endpoint's delta in memory, about."""
 COMMAND_BYTES = 4_000
@@ -47,10 +44,7 @@ _Control = InventoryDelta | bytes | tuple[Command, Reply]
 def size_of(t: Transaction) -> int:
     """Bytes of memory, roughly; never below the text that a peer sent."""
     size = TRANSACTION_BYTES + len(t.path or "")
-    for headers in (t.request_headers, t.response_headers):
-        if headers:
-            size += HEADER_BYTES * len(headers) + sum(map(len, filter(None, itertools.chain.from_iterable(headers))))
-    return size
+    return size + len(t.request_lines or b"") + len(t.response_lines or b"")
 
 
 class StoreService:

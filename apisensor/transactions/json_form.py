@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from apisensor.transactions.model import SCHEMA, Transaction
 
@@ -44,8 +45,8 @@ def public(t: Transaction) -> dict[str, Any]:
         "authority": t.authority,
         "path": t.path,
         "route": t.route,
-        "request_headers": t.request_headers,
-        "response_headers": t.response_headers,
+        "request_headers": None if t.request_lines is None else Raw(t.request_lines),
+        "response_headers": None if t.response_lines is None else Raw(t.response_lines),
         "request_trailers": t.request_trailers,
         "response_trailers": t.response_trailers,
         "status": t.status,

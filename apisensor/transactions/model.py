@@ -13,6 +13,7 @@ import msgspec
 
 from apisensor.events.model import Address, Binding
 from apisensor.protocols.counted import Passed
+from apisensor.transactions.lines import Line, listed
 
 SCHEMA = 1
 """Version of the public JSON form of a transaction. Raised when a field changes its meaning or goes."""
@@ -201,10 +202,11 @@ class Transaction(msgspec.Struct, gc=False, array_like=True):
     scheme: str
     authority: str | None
     path: str | None
-    request_headers: list[tuple[str | None, str | None]] | None
-    response_headers: list[tuple[str | None, str | None]] | None
-    request_trailers: list[tuple[str | None, str | None]]
-    response_trailers: list[tuple[str | None, str | None]]
+    request_lines: bytes | None
+    """Field lines of the request's head as JSON (transactions.lines); None where it was not seen."""
+    response_lines: bytes | None
+    request_trailers: list[Line]
+    response_trailers: list[Line]
     status: int | None
     grpc_status: int | None
     request_body_size: int
@@ -255,3 +257,13 @@ class Transaction(msgspec.Struct, gc=False, array_like=True):
     """What was asked for in terms of the protocol inside HTTP; several where requests are batched."""
     messages: Messages | None = None
     """Of gRPC, WebSocket and server-sent events; None: neither body is of such a type."""
+
+    @property
+    def request_headers(self) -> list[Line] | None:
+        """`request_lines` taken apart, each time."""
+        return None if self.request_lines is None else listed(self.request_lines)
+
+    @property
+    def response_headers(self) -> list[Line] | None:
+        """`response_lines` taken apart, each time."""
+        return None if self.response_lines is None else listed(self.response_lines)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from apisensor.events.model import Address
 from apisensor.protocols.counted import Passed
+from apisensor.transactions.lines import written
 from apisensor.transactions.model import (
     INCOMPLETE_REASONS,
     Auth,
@@ -42,8 +43,8 @@ PLAIN = Transaction(
     scheme="https",
     authority="api.example.com:8443",
     path="/users/17?page=2",
-    request_headers=[("Host", "api.example.com:8443"), ("User-Agent", "curl/8.5.0"), ("Accept", "*/*")],
-    response_headers=[("Content-Type", "application/json")],
+    request_lines=written([("Host", "api.example.com:8443"), ("User-Agent", "curl/8.5.0"), ("Accept", "*/*")]),
+    response_lines=written([("Content-Type", "application/json")]),
     request_trailers=[],
     response_trailers=[],
     status=200,
@@ -77,6 +78,10 @@ def call(**changes: Any) -> Transaction:
     """PLAIN with changes; `id` follows span_id."""
     if "span_id" in changes:
         changes.setdefault("id", changes["span_id"])
+    for message in ("request", "response"):
+        if f"{message}_headers" in changes:
+            headers = changes.pop(f"{message}_headers")
+            changes[f"{message}_lines"] = None if headers is None else written(headers)
     return msgspec.structs.replace(PLAIN, **changes)
 
 
@@ -89,7 +94,7 @@ _text = st.text(max_size=40)
 _long_text = st.text(st.characters(min_codepoint=1, codec="utf-8"), max_size=300)
 _size = st.integers(0, 2**40)
 _name = st.one_of(st.none(), st.sampled_from(["User-Agent", "user-agent", "X-Tenant", "x-tenant", "Accept"]), _text)
-_headers = st.one_of(st.none(), st.lists(st.tuples(_name, st.one_of(st.none(), _text)), max_size=6))
+_lines = st.one_of(st.none(), st.lists(st.tuples(_name, st.one_of(st.none(), _text)), max_size=6).map(written))
 _addresses = st.one_of(
     st.none(),
     st.builds(Address, st.sampled_from(["10.0.0.1", "2001:db8::1", "::1"]), st.integers(0, 65535)),
@@ -152,8 +157,8 @@ transactions = st.builds(
     scheme=st.sampled_from(["http", "https"]),
     authority=_authorities,
     path=_paths,
-    request_headers=_headers,
-    response_headers=_headers,
+    request_lines=_lines,
+    response_lines=_lines,
     request_trailers=st.just([]),
     response_trailers=st.just([]),
     status=st.one_of(st.none(), st.integers(100, 999)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apisensor.events.model import Address
+from apisensor.transactions.lines import written
 from apisensor.transactions.model import Auth, Process, Sensitive, Tls, Transaction
 
 
@@ -48,4 +49,8 @@ def transaction(**changes: Any) -> Transaction:
         "process": Process(pid=4242, executable="/usr/bin/curl", service="checkout", container="c0ffee" * 10),
         "wall_offset_ns": 1_700_000_000_000_000_000,
     }
-    return Transaction(**{**fields, **changes})
+    made = {**fields, **changes}
+    for message in ("request", "response"):
+        headers = made.pop(f"{message}_headers")
+        made[f"{message}_lines"] = None if headers is None else written(headers)
+    return Transaction(**made)
