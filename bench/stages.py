@@ -44,7 +44,7 @@ from apisensor.transactions.model import Exchange, Transaction
 IN_WORKER = ("analyse", "inspect", "redact", "send")
 SPANS = 512
 """Spans of an export request: OTEL_BSP_MAX_EXPORT_BATCH_SIZE's default."""
-ROWS = 200
+ROWS = 700
 """Transactions of a commit: what the keeper's COMMIT_BYTES lets through."""
 UNIX_NS = 1_714_564_800_000_000_000
 """When the recording began."""
