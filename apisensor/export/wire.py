@@ -20,6 +20,9 @@ VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 SHORT = 128
 """Values below this many bytes use the table of heads: most paths, and all names and addresses."""
 
+NUMBERS = 1024
+"""Values of an attribute that stay encoded, the first ones that come: sizes and ports repeat. Some 100 KB."""
+
 _pack_double = struct.Struct("<d").pack
 _SMALL = [bytes((n,)) for n in range(128)]
 _LOW = [bytes((n | 128,)) for n in range(128)]
@@ -88,11 +91,18 @@ class IntAttribute(Attribute):
     def __init__(self, key: str, field: int = 9) -> None:
         super().__init__(key, field)
         self._heads = [self._head(n, b"\x18") for n in range(11)]
+        self._encoded: dict[int, bytes] = {}
 
     def __call__(self, n: int) -> bytes:
         """n: -2**63 to 2**63 - 1."""
+        return self._encoded.get(n) or self._encode(n)
+
+    def _encode(self, n: int) -> bytes:
         value = varint(n if n >= 0 else n & 0xFFFF_FFFF_FFFF_FFFF)
-        return self._heads[len(value)] + value
+        encoded = self._heads[len(value)] + value
+        if len(self._encoded) < NUMBERS:
+            self._encoded[n] = encoded
+        return encoded
 
 
 class BoolAttribute(Attribute):

@@ -54,7 +54,7 @@ class Transactions:
         Args:
             resolve: id of an endpoint: the one it has today.
         """
-        resolve = functools.cache(resolve)
+        endpoint_of = functools.cache(lambda id: pack(resolve(id)))
         rows: list[tuple[Any, ...]] = []
         documents: list[tuple[int, bytes]] = []
         evidence: list[tuple[Any, ...]] = []
@@ -70,7 +70,7 @@ class Transactions:
             seq += 1
             packed = pack(t.id)
             time_ns = t.start_ns + t.wall_offset_ns
-            endpoint = None if item.endpoint is None else pack(resolve(item.endpoint))
+            endpoint = None if item.endpoint is None else endpoint_of(item.endpoint)
             service = None if t.process is None else t.process.service
             identity = None if t.auth is None else pack(t.auth.identity)
             login = pack(t.login_identity)
