@@ -79,6 +79,7 @@ def core_share(count: int, protocol: Any) -> Spent:
     """CPU ns of core's stages over the same recording."""
     records = [ring_record(event) for event in events(count, protocol)]
     packets = run_worker(records, count, Stopwatch())
+    settle()  # as core does
     watch = Stopwatch()
     with tempfile.TemporaryDirectory(prefix="apisensor-bench-") as directory:
         run_core(packets, watch, f"{directory}/core.db")
