@@ -10,8 +10,9 @@ import socket
 
 BUFFER_BYTES = 8 << 20
 """Socket buffer of each end: about two seconds of transactions at 1,000 a second while core restarts."""
-PACKET_BYTES = 256 << 10
-"""Largest message. A transaction with whole headers at their limit fits; batches are cut to it."""
+PACKET_BYTES = 512 << 10
+"""Largest message; batches are cut to it. A transaction fits whose heads have the 64 KiB that servers take at most,
+whatever they hold: JSON writes an octet as six at most."""
 MOST_DESCRIPTORS = 64
 """Descriptors beside one message: more than the links of one library (kernel limit 253)."""
 

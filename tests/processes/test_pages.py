@@ -81,3 +81,16 @@ def test_begun_is_received_or_lost_whatever_dies(steps: list[tuple[str, int]]) -
     receive(dies=False)
     lost = core[CoreCount.LOST_WITH_WORKER] + core[CoreCount.LOST_ON_THE_WAY]
     assert worker[Count.REQUESTS_BEGUN] == core[CoreCount.RECEIVED] + lost + worker[WorkerCount.FAILED]
+
+
+def test_heads_as_large_as_servers_take_them_fit_whatever_they_hold() -> None:
+    worker = _page()
+    ours, theirs = pair()
+    outbox = Outbox(Link(ours), worker)
+    odd = [("x", "\x01" * (64 << 10))]
+    outbox.put(transaction(request_headers=odd))
+    outbox.flush()
+    reader, decode = Link(theirs), msgspec.msgpack.Decoder(Packet).decode
+    received = [decode(packet[0]) for packet in iter(reader.receive, None)]
+    assert [t.request_headers for packet in received for t in packet.transactions] == [odd]
+    assert worker[WorkerCount.DROPPED_CORE_BEHIND] == 0
