@@ -38,7 +38,7 @@ from apisensor.transactions.model import Auth, Process, Transaction
 from bench.redact import exchange
 
 ROUNDS = 5
-BATCH = 200
+BATCH = 700
 """Transactions of a commit: what COMMIT_BYTES of the keeper lets through."""
 TEMPLATES = 2_000
 SERVICES = 20
