@@ -15,12 +15,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one analyzer may hold. Sizes in bytes, times in ns of event time."""
 
     max_flows: int = 20_000
-    """Flows followed at once. Memory: some 4 KiB each, more while a message is under way. The one idle for longest
-    makes room; what was open on it is emitted as incomplete. As many flows again are remembered as not HTTP."""
+    """Flows followed at once. Memory: some 1 KiB each, 5 KiB while in use, more while a message is under way. The one
+    idle for longest makes room; what was open on it is emitted as incomplete. As many flows again are remembered as not
+    HTTP."""
 
     idle_ns: int = 300 * _SECOND
     """A flow without events for so long has its unfinished exchanges given up. Long polls take minutes; an exchange
     whose end was lost must not stay for ever. The flow's peer and its HPACK tables stay."""
+
+    rest_ns: int = 2 * _SECOND
+    """A flow without events for so long, between two exchanges, is kept as what must be known of it, a fifth of its
+    memory. Busy connections are never idle for so long, and going on costs some ten microseconds."""
 
     bind_wait_ns: int = 3 * _SECOND
     """How long a finished exchange of an unbound flow waits for its peer. Binding takes microseconds; finding out that

@@ -8,7 +8,7 @@ An `Analyzer` knows no clock, socket or thread: time comes with the events. One 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from apisensor.events.model import Bind, Cause, Chunk, Close, Direction, End, Event, Gap, Open
@@ -17,7 +17,7 @@ from apisensor.protocols.identify import Start, identify
 from apisensor.protocols.proxy import header_length
 from apisensor.streams.lane import END_OF_FLOW, Hole
 from apisensor.streams.limits import Limits
-from apisensor.transactions.candidate import WAIT
+from apisensor.transactions.candidate import WAIT, Opening
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Counters, Engine, Flow, Peer, Shared
 from apisensor.transactions.http1_pairing import Http1Pairing
@@ -71,13 +71,20 @@ class Analyzer:
         self._unlooked = limits.total_bytes // 8
         """Bytes after which what all flows hold is looked at again."""
         self._flows: OrderedDict[int, Flow] = OrderedDict()
-        """The one without events for longest comes first."""
+        """Those with events in the last moment. In each of the three the one without events for longest is first."""
+        self._quiet: OrderedDict[int, Flow] = OrderedDict()
+        """Flows without events for rest_ns."""
         self._parked: OrderedDict[int, Flow] = OrderedDict()
-        """Flows that have been idle for idle_ns."""
+        """Flows without events for idle_ns."""
+        self._ages = (self._parked, self._quiet, self._flows)
         self._ignored: OrderedDict[int, Left | None] = OrderedDict()
         """Flows that are not HTTP, and those that are left out for the governor."""
         self._shedding = Shedding(
-            self._shared, self._flows, self._ignored, lambda flow, now: self._drop(flow, now, closed=False)
+            self._shared,
+            self._flows,
+            self._ignored,
+            lambda flow, now: self._drop(flow, now, closed=False),
+            self.__len__,
         )
         self.govern = self._shedding.govern
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -120,21 +127,18 @@ class Analyzer:
             if waiting.exchange is not None:
                 waiting.flow.give_up_binding(waiting)
         self._shedding.sweep(now_ns)
-        oldest = now_ns - self.limits.idle_ns
-        flows = self._flows
-        while flows:
-            id_, flow = next(iter(flows.items()))
-            if flow.last_ns > oldest:
-                break
-            del flows[id_]
-            self._parked[id_] = flow
+        limits = self.limits
+        for flow in _aged(self._flows, self._quiet, now_ns - min(limits.rest_ns, limits.idle_ns)):
+            if flow.engine is not None:
+                self._guard(flow, "rest", now_ns)
+        for flow in _aged(self._quiet, self._parked, now_ns - limits.idle_ns):
             self._guard(flow, "idle", now_ns)
         return self._take()
 
     def finish(self, now_ns: int) -> list[Exchange]:
         """The source ended: emit whatever is open, marked incomplete with its reason."""
         self._shared.now = now_ns
-        for flows in (self._parked, self._flows):
+        for flows in self._ages:
             while flows:
                 _, flow = flows.popitem(last=False)
                 self._drop(flow, now_ns, closed=False)
@@ -143,20 +147,19 @@ class Analyzer:
 
     def __len__(self) -> int:
         """Flows followed at present, those that are not HTTP left out."""
-        return len(self._flows) + len(self._parked)
+        return sum(map(len, self._ages))
 
     # Events
 
     def _bound(self, now: int) -> None:
         """Drop the largest flows where all together hold too much."""
         self._shared.fresh = 0
-        sizes = [(flow.memory(), flow) for flows in (self._flows, self._parked) for flow in flows.values()]
+        sizes = [(flow.memory(), flow) for flows in self._ages for flow in flows.values()]
         total = sum(size for size, _ in sizes)
         if total <= self.limits.total_bytes:
             return
         for size, flow in sorted(sizes, key=lambda row: row[0], reverse=True):
-            self._flows.pop(flow.id, None)
-            self._parked.pop(flow.id, None)
+            self._forget(flow.id)
             self.counts[Count.FLOWS_OVER_MEMORY] += 1
             self._drop(flow, now, closed=False)
             total -= size
@@ -239,14 +242,18 @@ class Analyzer:
 
     def _close(self, event: Close) -> None:
         self._ignored.pop(event.flow, None)
-        flow = self._flows.pop(event.flow, None) or self._parked.pop(event.flow, None)
+        flow = self._forget(event.flow)
         if flow is not None:
             self._drop(flow, event.time_ns, closed=True)
 
     # Flows
 
     def _known(self, id_: int) -> Flow | None:
-        return self._flows.get(id_) or self._parked.get(id_)
+        return self._flows.get(id_) or self._quiet.get(id_) or self._parked.get(id_)
+
+    def _forget(self, id_: int) -> Flow | None:
+        """The flow with this id, which is not followed any more."""
+        return self._flows.pop(id_, None) or self._quiet.pop(id_, None) or self._parked.pop(id_, None)
 
     def _flow(self, id_: int, pid: int, tls: bool) -> Flow:
         """The flow with this id, most recent from now on; a new one where there is none."""
@@ -255,12 +262,12 @@ class Analyzer:
         if flow is not None:
             flows.move_to_end(id_)
             return flow
-        flow = self._parked.pop(id_, None)
+        flow = self._quiet.pop(id_, None) or self._parked.pop(id_, None)
         if flow is None:
             flow = Flow(id_, pid, tls, self._shared)
             self.counts[Count.FLOWS_BEGUN] += 1
-            if len(flows) + len(self._parked) >= self.limits.max_flows:
-                _, oldest = (self._parked or flows).popitem(last=False)
+            if len(self) >= self.limits.max_flows:
+                _, oldest = (self._parked or self._quiet or flows).popitem(last=False)
                 self.counts[Count.FLOWS_EVICTED] += 1
                 self._drop(oldest, self._shared.now, closed=False)
         flows[id_] = flow
@@ -270,20 +277,20 @@ class Analyzer:
         """A flow is over: emit what is open."""
         self._guard(flow, "close", now, closed=closed)
         flow.abandon()
-        for direction in (0, 1):
-            self.counts[_NOT_HTTP_BYTES] += flow.candidates[direction].size
+        if flow.opening is not None:
+            self.counts[_NOT_HTTP_BYTES] += flow.opening.size()
         flow.engine = None
         flow.release_unbound()
 
     def _guard(self, flow: Flow, what: str, now: int, **arguments: bool) -> None:
         """Call the engine's close or idle; its failure costs this flow only."""
-        engine = flow.engine
-        if engine is None and not flow.frames_alone():
+        engine, opening = flow.engine, flow.opening
+        if engine is None and not (opening is not None and opening.frames_alone()):
             return
         before = self.counts[Count.EXCHANGES_EMITTED] + self._shared.waiting
         try:
             if engine is None:
-                engine = self._begin_http2(flow, 0)
+                engine = self._begin_http2(flow, flow.unknown(), 0)
             getattr(engine, what)(now, **arguments)
             if what == "close":
                 engine.release()
@@ -312,10 +319,7 @@ class Analyzer:
             return
         self.counts[cause] += 1
         flow.abandon()
-        flow.begin_tunnel()
-        for direction in Direction:
-            inside = bytes(flow.tunnel[direction])
-            flow.tunnel[direction].clear()
+        for direction, inside in zip(Direction, flow.begin_tunnel(), strict=True):
             if inside and flow.engine is not None:
                 flow.engine.data(direction, inside, flow.last_ns, True)
             elif inside and flow.id not in self._ignored:
@@ -328,8 +332,7 @@ class Analyzer:
     def _ignore(self, flow: Flow, cause: Count) -> None:
         """Nothing more of this flow is wanted: its id is all that stays."""
         self.counts[cause] += 1
-        self._flows.pop(flow.id, None)
-        self._parked.pop(flow.id, None)
+        self._forget(flow.id)
         self._drop(flow, self._shared.now, closed=False)
         ignored = self._ignored
         ignored[flow.id] = None
@@ -351,20 +354,22 @@ class Analyzer:
         if flow.engine is not None:
             flow.engine.gap(direction, length, _REASONS[cause], length is not None and cause in _COUNTED, now)
         else:
-            self.counts[_NOT_HTTP_BYTES] += flow.candidates[direction].size
-            flow.candidates[direction].clear()
+            candidate = flow.unknown().candidates[direction]
+            self.counts[_NOT_HTTP_BYTES] += candidate.size
+            candidate.clear()
             flow.from_start = False
 
     def _identify(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> None:
         """Look at the first bytes of each direction until they say what the flow speaks, or for long enough."""
-        candidate = flow.candidates[direction]
-        if not flow.prefix[direction]:
-            rest = self._pass_proxy_header(flow, direction, data, now, call_start)
+        opening = flow.unknown()
+        candidate = opening.candidates[direction]
+        if not opening.prefix[direction]:
+            rest = self._pass_proxy_header(flow, opening, direction, data, now, call_start)
             if not rest:
                 return
             call_start = call_start or rest is not data
             data = rest
-        elif flow.lanes[direction].position == flow.prefix[direction] + len(data):
+        elif flow.lanes[direction].position == opening.prefix[direction] + len(data):
             call_start = True  # whatever the call was, this follows the header
         verdict = Start.OTHER
         if candidate.frames:
@@ -383,7 +388,7 @@ class Analyzer:
             self.counts[_NOT_HTTP_BYTES] += candidate.size
             candidate.clear()
             verdict = Start.OTHER
-        if verdict is Start.FRAMES and not flow.candidates[1 - direction].frames:
+        if verdict is Start.FRAMES and not opening.candidates[1 - direction].frames:
             # Of one direction alone they are no proof: any body may hold nine such octets.
             if candidate.size + len(data) <= WAIT:
                 candidate.add(data, now, call_start)
@@ -398,16 +403,16 @@ class Analyzer:
             self._ignore(flow, Count.FLOWS_CIPHERTEXT)
             return
         if verdict is Start.OTHER:
-            self._look(flow, direction, data, call_start)
+            self._look(flow, opening, direction, data, call_start)
             return
         candidate.add(data, now, call_start)
         if verdict is Start.PREFACE or verdict is Start.FRAMES:
-            self._begin_http2(flow, direction, late=verdict is Start.FRAMES)
+            self._begin_http2(flow, opening, direction, late=verdict is Start.FRAMES)
             return
-        kept = flow.candidates
+        kept, flow.opening = opening.candidates, None
         self.counts[Count.FLOWS_HTTP1] += 1
         requests = direction if verdict is Start.REQUEST else 1 - direction
-        seen = flow.prefix[requests] + kept[requests].size
+        seen = opening.prefix[requests] + kept[requests].size
         flow.engine = engine = Http1Pairing(flow, requests, late=flow.lanes[requests].position != seen)
         if verdict is Start.RESPONSE:
             self.counts[Count.FLOWS_JOINED_LATE] += 1
@@ -415,21 +420,23 @@ class Analyzer:
             for piece in kept[way].take():
                 engine.data(way, *piece)
 
-    def _begin_http2(self, flow: Flow, direction: int, *, late: bool = True) -> Engine:
+    def _begin_http2(self, flow: Flow, opening: Opening, direction: int, *, late: bool = True) -> Engine:
         """Read what is kept as HTTP/2; late: it did not begin with this direction's preface."""
         self.counts[Count.FLOWS_HTTP2] += 1
         self.counts[Count.FLOWS_JOINED_LATE] += late
-        kept = flow.candidates
+        kept, flow.opening = opening.candidates, None
         other = 1 - direction
-        flow.engine = engine = Http2Pairing(flow, None, flow.prefix[other] + kept[other].size)
+        flow.engine = engine = Http2Pairing(flow, None, opening.prefix[other] + kept[other].size)
         for way in (other, direction) if late else (direction, other):
             for piece in kept[way].take():
                 engine.data(way, *piece)
         return engine
 
-    def _pass_proxy_header(self, flow: Flow, direction: Direction, data: bytes, now: int, call_start: bool) -> bytes:
+    def _pass_proxy_header(
+        self, flow: Flow, opening: Opening, direction: Direction, data: bytes, now: int, call_start: bool
+    ) -> bytes:
         """What there is to identify: all of data, or what follows a PROXY header; b"" where nothing is there yet."""
-        candidate = flow.candidates[direction]
+        candidate = opening.candidates[direction]
         size = candidate.size + len(data)
         if flow.lanes[direction].position != size or not (call_start or candidate.size):
             return data
@@ -440,21 +447,21 @@ class Analyzer:
             candidate.add(data, now, call_start)
             return b""
         self.counts[_NOT_HTTP_BYTES] += length
-        flow.prefix[direction] = length
+        opening.prefix[direction] = length
         rest = data[length - candidate.size :]
         candidate.clear()
         return rest
 
-    def _look(self, flow: Flow, direction: Direction, data: bytes, call_start: bool) -> None:
+    def _look(self, flow: Flow, opening: Opening, direction: Direction, data: bytes, call_start: bool) -> None:
         """These bytes are no message's beginning."""
         self.counts[_NOT_HTTP_BYTES] += len(data)
-        flow.total_looks += 1
+        opening.total_looks += 1
         if call_start:
-            flow.looks[direction] += 1
+            opening.looks[direction] += 1
         enough = self.limits.identify_calls
-        if min(flow.looks) >= enough or flow.total_looks >= self.limits.identify_chunks:
-            if flow.frames_alone():
-                self._begin_http2(flow, direction)
+        if min(opening.looks) >= enough or opening.total_looks >= self.limits.identify_chunks:
+            if opening.frames_alone():
+                self._begin_http2(flow, opening, direction)
                 return
             self._ignore(flow, Count.FLOWS_NOT_HTTP)
 
@@ -462,3 +469,14 @@ class Analyzer:
         shared = self._shared
         out, shared.out = shared.out, []
         return out
+
+
+def _aged(younger: OrderedDict[int, Flow], older: OrderedDict[int, Flow], before_ns: int) -> Iterator[Flow]:
+    """Moves the flows without events since then from one to the other, and yields them."""
+    while younger:
+        id_, flow = next(iter(younger.items()))
+        if flow.last_ns > before_ns:
+            return
+        del younger[id_]
+        older[id_] = flow
+        yield flow

@@ -86,3 +86,25 @@ class Candidate:
     def clear(self) -> None:
         """Forget everything."""
         self.__init__()  # type: ignore[misc]
+
+
+class Opening:
+    """What came of a flow whose protocol is not known yet."""
+
+    __slots__ = ("candidates", "looks", "prefix", "total_looks")
+
+    def __init__(self) -> None:
+        self.candidates = (Candidate(), Candidate())
+        """Chunks that may be the beginning of a message, by direction."""
+        self.prefix = [0, 0]
+        """Bytes of each direction before what is to be identified: a PROXY header, or what led to a tunnel."""
+        self.looks = [0, 0]
+        self.total_looks = 0
+
+    def frames_alone(self) -> bool:
+        """Whether a direction looked like HTTP/2 to the last of what is kept of it; the other has not said so."""
+        return any(candidate.frames and candidate.only_frames(b"") for candidate in self.candidates)
+
+    def size(self) -> int:
+        """Bytes kept."""
+        return sum(candidate.size for candidate in self.candidates)

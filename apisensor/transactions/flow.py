@@ -17,7 +17,7 @@ from apisensor.protocols.http1_engine import Engine as Http1Engine
 from apisensor.protocols.message import Message, held_by
 from apisensor.streams.lane import Lane
 from apisensor.streams.limits import Limits
-from apisensor.transactions.candidate import Candidate
+from apisensor.transactions.candidate import Opening
 from apisensor.transactions.counts import Count
 from apisensor.transactions.model import Exchange, Request, Response
 
@@ -79,6 +79,9 @@ class Engine(Protocol):
     def idle(self, now: int) -> None:
         """Emit whatever is open; the flow may go on."""
 
+    def rest(self, now: int) -> None:
+        """Nothing has come for a moment: hold as little as may be, without giving up anything."""
+
 
 def side_of(request_direction: int) -> Side:
     """Whose process was observed, by the direction that requests take."""
@@ -133,7 +136,6 @@ class Flow:
     """State of one flow, see the module."""
 
     __slots__ = (
-        "candidates",
         "ending",
         "engine",
         "errors",
@@ -143,15 +145,13 @@ class Flow:
         "kept",
         "lanes",
         "last_ns",
-        "looks",
         "mistakes",
         "open",
+        "opening",
         "peer",
         "pid",
-        "prefix",
         "shared",
         "tls",
-        "total_looks",
         "tunnel",
     )
 
@@ -175,14 +175,10 @@ class Flow:
         self.open: dict[Message, None] = {}
         """Requests that were counted and not emitted, in their order."""
         self.held: list[Held] = []
-        self.candidates = (Candidate(), Candidate())
-        """While the protocol is unknown: chunks that may be the beginning of a message, by direction."""
-        self.prefix = [0, 0]
-        """Bytes of each direction before what is to be identified: a PROXY header, or what led to a tunnel."""
-        self.tunnel: tuple[bytearray, bytearray] = (bytearray(), bytearray())
+        self.opening: Opening | None = None
+        """While the protocol is unknown, from the first byte on."""
+        self.tunnel: tuple[bytearray, bytearray] | None = None
         """Set by an engine that ends with Count.TUNNELS: what it was given of the tunnel's inside, by direction."""
-        self.looks = [0, 0]
-        self.total_looks = 0
 
     def expect_start(self) -> None:
         """The sensor sees this flow for the first time, so both directions' positions begin at 0."""
@@ -190,27 +186,37 @@ class Flow:
             if lane.position is None and self.engine is None:
                 lane.position = 0
 
-    def frames_alone(self) -> bool:
-        """Whether a direction looked like HTTP/2 to the last of what is kept of it; the other has not said so."""
-        return any(candidate.frames and candidate.only_frames(b"") for candidate in self.candidates)
+    def unknown(self) -> Opening:
+        """What came of it so far; the protocol is unknown."""
+        opening = self.opening
+        if opening is None:
+            opening = self.opening = Opening()
+        return opening
 
     def memory(self) -> int:
         """Bytes of memory that the flow takes, roughly."""
         engine = self.engine
-        kept = sum(candidate.size for candidate in self.candidates)
+        kept = 0 if self.opening is None else self.opening.size()
         waiting = sum(_held_by(held.exchange) for held in self.held if held.exchange is not None)
         return _FLOW + kept + waiting + (0 if engine is None else engine.held())
 
-    def begin_tunnel(self) -> None:
-        """What follows in both directions is another conversation, except for what is in `tunnel` already."""
-        self.engine = self.ending = None
-        self.looks = [0, 0]
-        self.total_looks = 0
+    def begin_tunnel(self) -> tuple[bytes, bytes]:
+        """What follows in both directions is another conversation. Returns what has come of it already."""
+        inside = (b"", b"") if self.tunnel is None else (bytes(self.tunnel[0]), bytes(self.tunnel[1]))
+        self.engine = self.ending = self.tunnel = None
+        self.opening = Opening()
         for direction, lane in enumerate(self.lanes):
             # Where the position is not known, what is identified does not follow what led to the tunnel.
-            self.prefix[direction] = -1 if lane.position is None else lane.position - len(self.tunnel[direction])
+            self.opening.prefix[direction] = -1 if lane.position is None else lane.position - len(inside[direction])
+        return inside
 
     # For engines
+
+    def into_tunnel(self, direction: int, data: bytes) -> None:
+        """Bytes of the tunnel that begins."""
+        if self.tunnel is None:
+            self.tunnel = (bytearray(), bytearray())
+        self.tunnel[direction].extend(data)
 
     def room(self, message: Message) -> int:
         """Bytes that may be kept of a body that begins now."""
@@ -252,6 +258,11 @@ class Flow:
         if shared.skip is not None and lane.position is not None:
             lane.skip_to = lane.position + length
             shared.skip(self.id, Direction(direction), lane.skip_to)
+
+    def rest(self, engine: Engine) -> None:
+        """Nothing is open, and `engine` waits for the next bytes."""
+        self.engine = engine
+        self.open = {}  # an emptied dictionary keeps its room
 
     def begin(self, request: Message) -> None:
         """A request begins: it is counted, and must be emitted."""

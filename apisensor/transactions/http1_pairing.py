@@ -31,8 +31,6 @@ of its requests.
 
 from __future__ import annotations
 
-from collections import deque
-
 import msgspec
 
 from apisensor.events.model import Direction
@@ -44,6 +42,7 @@ from apisensor.protocols.http1_response import BODILESS, ResponseReader
 from apisensor.protocols.message import Message, value_of
 from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side, side_of
+from apisensor.transactions.http1_resting import Resting
 from apisensor.transactions.http2_pairing import Http2Pairing
 from apisensor.transactions.websocket_pairing import WebSocketPairing
 
@@ -87,8 +86,9 @@ class Http1Pairing:
         self.bodiless = 0
         self.room = flow.room
         self._counts = flow.shared.counts
-        self._pending: deque[Pair] = deque()
-        self._early: deque[Message] = deque()
+        # Short as these are, lists: a deque takes 760 bytes when it is empty.
+        self._pending: list[Pair] = []
+        self._early: list[Message] = []
         """Responses, complete or under way, whose request was not seen yet."""
         self._answering: Pair | None = None
         """Whose response is under way."""
@@ -147,6 +147,23 @@ class Http1Pairing:
         self.requests.forget()
         self.responses.forget()
         self._out_of_step("joined_late")
+
+    def rest(self, now: int) -> None:  # noqa: ARG002
+        requests, responses = self.requests, self.responses
+        between = requests.message is None and responses.message is None and not (self._pending or self._early)
+        parsing = requests.mode == responses.mode == Mode.PARSE
+        certain = self._in_step and self._doubt is None and not (requests.in_doubt or responses.in_doubt)
+        if between and parsing and certain:
+            self.release()
+            self.flow.rest(Resting(self.flow, self.request_direction, requests.late, self._pipelines, awake))
+
+    def go_on(self, *, pipelines: bool) -> None:
+        """The next byte of each direction is the first of a message, and the order is certain."""
+        self._in_step = True
+        self._pipelines = self.requests.pipelines = pipelines
+        for reader in self.readers:
+            reader.in_doubt = False
+            reader.start()
 
     # What the request reader tells
 
@@ -283,7 +300,7 @@ class Http1Pairing:
     def switched(self, rest: bytes) -> None:
         engine = self.flow.engine
         if self.flow.ending is Count.TUNNELS:
-            self.flow.tunnel[1 - self.request_direction].extend(rest)
+            self.flow.into_tunnel(1 - self.request_direction, rest)
         elif engine is not self and engine is not None:
             engine.data(1 - self.request_direction, rest, self.responses.now, True)
 
@@ -324,14 +341,14 @@ class Http1Pairing:
         early = self._early
         oldest = pair.request.start_ns - self.flow.shared.limits.early_ns
         while early and early[0].start_ns < oldest:
-            stale = early.popleft()
+            stale = early.pop(0)
             self._orphans(1)
             if stale is self.responses.message:
                 self.responses.forget()
             else:
                 self.flow.kept -= stale.kept
         if early:
-            pair.response = response = early.popleft()
+            pair.response = response = early.pop(0)
             if response is self.responses.message:
                 self._answering = pair
 
@@ -372,7 +389,7 @@ class Http1Pairing:
             response = pair.response
             if not request.ended or ((response is None or not response.ended) and not pair.unpaired):
                 return
-            pending.popleft()
+            del pending[0]
             if pair.bodiless:
                 self.bodiless -= 1
             self.flow.emit(pair.peer, self.side, request.version, request, response, pair.unpaired)
@@ -408,7 +425,7 @@ class Http1Pairing:
         flow.ending = Count.TUNNELS
         flow.from_start = not lost
         for data, _, _ in held:
-            flow.tunnel[self.request_direction].extend(data)
+            flow.into_tunnel(self.request_direction, data)
 
     def _switch(self, pair: Pair) -> None:
         """The connection speaks something else from here on."""
@@ -443,3 +460,10 @@ class Http1Pairing:
         self._drain()
         self._unpair("response_not_seen")
         self.flow.ending = Count.FLOWS_SWITCHED
+
+
+def awake(resting: Resting) -> Http1Pairing:
+    """The engine that goes on where one has rested."""
+    engine = Http1Pairing(resting.flow, resting.request_direction, late=resting.late)
+    engine.go_on(pipelines=resting.pipelines)
+    return engine

@@ -112,6 +112,9 @@ class Http2Pairing:
     def idle(self, now: int) -> None:
         self._give_up_all(now)
 
+    def rest(self, now: int) -> None:
+        """It holds nothing that is not needed to go on."""
+
     def upgraded(self, request: Message, peer: Peer | None) -> None:
         """The connection began as HTTP/1 and `request` is what stream 1 answers (RFC 7540 section 3.2)."""
         stream = Stream(1, peer)

@@ -42,9 +42,10 @@ class Shedding:
 
     Args:
         shared: What all flows share.
-        flows: Those that are followed; the one without events for longest comes first.
+        flows: Those that are followed and had events a moment ago; the one without for longest comes first.
         ignored: Those that are not; with a `Left` where that is for the governor.
         drop: Ends a flow: emits what it has open.
+        followed: Flows that are followed, those without events for a moment, too.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Shedding:
         flows: OrderedDict[int, Flow],
         ignored: OrderedDict[int, Left | None],
         drop: Callable[[Flow, int], None],
+        followed: Callable[[], int],
     ) -> None:
         self._shared, self._flows, self._ignored, self._drop = shared, flows, ignored, drop
+        self._followed = followed
         self._share = 0
         self._raised_ns = 0
         self._swept_ns = 0
@@ -109,7 +112,7 @@ class Shedding:
         shared, flows = self._shared, self._flows
         back = [(id_, left) for id_, left in self._ignored.items() if left is not None and part_of(id_) >= self._share]
         for id_, left in back:
-            if len(flows) >= shared.limits.max_flows:
+            if self._followed() >= shared.limits.max_flows:
                 self._take_back = True  # later: none that is followed shall make room for it
                 return
             del self._ignored[id_]

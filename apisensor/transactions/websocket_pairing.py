@@ -82,6 +82,9 @@ class WebSocketPairing:
     def idle(self, now: int) -> None:  # noqa: ARG002
         self._tell(anomalies.WEBSOCKET_PART)
 
+    def rest(self, now: int) -> None:
+        """It holds nothing that is not needed to go on."""
+
     def release(self) -> None:
         """Nothing refers to it but its flow."""
 
