@@ -7,32 +7,46 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+import msgspec
 
 from apisensor.sections import Settings
 
+NAME = "apisensor"
 
-def _line(_logger: WrappedLogger, method: str, event: EventDict) -> str:
+
+class _Lines(logging.Formatter):
     """`apisensor: what happened`; the level is said where it is not the usual one."""
-    level = "" if method == "info" else f"{method}: "
-    return f"apisensor: {level}{event['event']}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"apisensor: {level}{record.getMessage()}"
 
 
-def make(settings: Settings, part: str) -> FilteringBoundLogger:
-    """The log of one part."""
-    level = logging.getLevelNamesMapping()[settings.general.log_level.upper()]
-    processors: list[Processor] = [_line]
-    if settings.general.log_format == "json":
-        processors = [
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(),
-        ]
-    log: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-    )
-    return log.bind(part=part)
+class _Json(logging.Formatter):
+    """One object a line: part, event, level, timestamp (RFC 3339, UTC, microseconds)."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "part": self._part,
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+        }
+        return msgspec.json.encode(line).decode()
+
+
+def make(settings: Settings, part: str) -> logging.Logger:
+    """The log of one part; a process is one part."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json(part) if settings.general.log_format == "json" else _Lines())
+    log = logging.getLogger(NAME)
+    log.handlers[:] = [handler]
+    log.propagate = False
+    log.setLevel(settings.general.log_level.upper())
+    return log

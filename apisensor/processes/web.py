@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 
+from apisensor.processes import log
 from apisensor.processes.link import Link
 from apisensor.processes.messages import Ready, encode, parameters_from
 from apisensor.processes.privileges import become, die_with_parent
@@ -36,6 +37,7 @@ def main() -> int:
     token = os.pread(parameters.descriptors["token"], TOKEN_BYTES, 0).decode("ascii").strip()
     listening = socket.socket(fileno=parameters.descriptors["web"])
     address, port = place(listening)
+    log.make(settings, "web")
     sources = Sources(Store(settings.store_file), Core(settings.live_socket))
     app = create_app(sources, Access(token), allowed_hosts(address, port, settings.web.hosts), port)
     # All is imported, and the page in memory: this user need not be able to read where the sensor is installed.

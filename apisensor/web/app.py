@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -62,7 +62,7 @@ class Application:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._files = {f"/static/{path.relative_to(STATIC)}": _File(path) for path in STATIC.rglob("*.*")}
-        self._log = structlog.get_logger("web")
+        self._log = logging.getLogger("apisensor.web")
         self._document = msgspec.json.encode(openapi.document())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
