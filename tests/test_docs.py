@@ -16,7 +16,7 @@ from apisensor.cli.options import filter_options, settings_options
 from apisensor.events.model import Binding
 from apisensor.processes import capture
 from apisensor.processes.capture import CAPABILITIES
-from apisensor.processes.privileges import SANDBOX
+from apisensor.processes.sandbox import SANDBOX
 from apisensor.protocols.counted import Passed
 from apisensor.transactions.json_form import public
 from apisensor.transactions.model import INCOMPLETE_REASONS, OPERATION_REASONS

@@ -11,8 +11,9 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from apisensor.export.answer import accepted
 from apisensor.export.otlp import Otlp
-from apisensor.export.outcome import Outcome, Refused, Retryable, accepted
+from apisensor.export.outcome import Outcome, Refused, Retryable
 
 RETRYABLE = frozenset(
     {

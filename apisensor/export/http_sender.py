@@ -13,8 +13,9 @@ import urllib3
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 
+from apisensor.export.answer import accepted
 from apisensor.export.otlp import Otlp
-from apisensor.export.outcome import Outcome, Refused, Retryable, accepted
+from apisensor.export.outcome import Outcome, Refused, Retryable
 
 RETRYABLE = frozenset({429, 502, 503, 504})
 """OTLP specification, "Retryable Response Codes"."""

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
-from google.protobuf.message import DecodeError
-
-from apisensor.export.signal import Signal
 
 MESSAGE_CHARACTERS = 300
 """Of a receiver's own words; they are for one line on a status page."""
@@ -46,15 +43,6 @@ class Sender(Protocol):
 
     def close(self) -> None:
         """Ends a send that is under way, soon."""
-
-
-def accepted(signal: Signal, response: bytes) -> Accepted:
-    """What a successful response says. One that cannot be decoded still means success."""
-    try:
-        rejected, message = signal.partial_success(response)
-    except DecodeError:
-        return Accepted(message=f"the receiver's answer is no {signal.response}")
-    return Accepted(rejected=max(0, rejected), message=message)
 
 
 def one_line(message: str, secrets: tuple[str, ...]) -> str:

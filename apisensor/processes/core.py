@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,7 +36,6 @@ from apisensor.live.server import LiveServer
 from apisensor.live.terminal import TransactionPrinter
 from apisensor.metrics import configuration as metrics_configuration
 from apisensor.metrics.calls import CallMetrics
-from apisensor.metrics.exporter import MetricExporter
 from apisensor.metrics.prometheus import exposition
 from apisensor.processes import log
 from apisensor.processes.calls import Calls
@@ -63,6 +63,9 @@ from apisensor.processes.scheduling import give_way
 from apisensor.settings import SettingsError
 from apisensor.store.service import StoreService
 from apisensor.transactions.model import Transaction
+
+if TYPE_CHECKING:
+    from apisensor.metrics.exporter import MetricExporter
 
 TICK_S = 0.2
 """How often batches of spans are handed over, waiting transactions looked at, and counters published."""
@@ -311,11 +314,18 @@ class Core:
                 self._log.info(line)
 
 
-def _import_senders() -> None:
-    """Before this becomes a user who may not be able to read the sensor's files. Raises SettingsError."""
-    for config in (configuration.read(os.environ), metrics_configuration.read(os.environ)):
+def _import_exporters() -> type[MetricExporter] | None:
+    """Before this becomes a user who may not be able to read the sensor's files, and only what is configured: gRPC and
+    protobuf take memory. Returns what makes the exporter of metrics. Raises SettingsError."""
+    spans, metrics = configuration.read(os.environ), metrics_configuration.read(os.environ)
+    for config in (spans, metrics):
         if config is not None:
             sender_of(config.otlp)
+    if metrics is None:
+        return None
+    from apisensor.metrics.exporter import MetricExporter  # noqa: PLC0415
+
+    return MetricExporter
 
 
 def main() -> int:
@@ -325,14 +335,14 @@ def main() -> int:
     settings = parameters.settings
     exporter = metric_exporter = store = None
     try:
-        if settings.export.enabled:
-            _import_senders()
+        metric_exporting = _import_exporters() if settings.export.enabled else None
         become(parameters.settings.general.user)
         die_with_parent(parent)
         give_way()
         if settings.export.enabled:
             exporter = Exporter.from_environment(os.environ, host_name=socket.gethostname())
-            metric_exporter = MetricExporter.from_environment(os.environ, host_name=socket.gethostname())
+        if metric_exporting is not None:
+            metric_exporter = metric_exporting.from_environment(os.environ, host_name=socket.gethostname())
         if settings.store.enabled:
             store = StoreService(settings.store_file, settings.store)
         core = Core(parameters, exporter, metric_exporter, store)

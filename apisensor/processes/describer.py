@@ -14,7 +14,8 @@ from apisensor.content.described import DescriptorSetError
 from apisensor.content.descriptor_sets import descriptions
 from apisensor.processes.describing import REFUSED, decode_sets
 from apisensor.processes.messages import parameters_from
-from apisensor.processes.privileges import become, die_with_parent, seal
+from apisensor.processes.privileges import become, die_with_parent
+from apisensor.processes.sandbox import seal
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ from apisensor.finder.answer import Question
 from apisensor.finder.symbols import find_functions, find_hints, find_version
 from apisensor.processes.link import Link
 from apisensor.processes.messages import Ready, encode, parameters_from
-from apisensor.processes.privileges import become, die_with_parent, seal
+from apisensor.processes.privileges import become, die_with_parent
+from apisensor.processes.sandbox import seal
 
 FINDERS = {Question.FUNCTIONS: find_functions, Question.VERSION: find_version, Question.HINT: find_hints}
 ANSWER_S = 1.5

@@ -9,8 +9,6 @@ import pwd
 import signal
 import struct
 
-import pyseccomp
-
 from apisensor.processes.capabilities import NUMBERS
 
 FATAL = 2
@@ -21,20 +19,6 @@ WRITE_FAILED = 100
 _PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 8, 24, 38
 _SYS_CAPGET, _SYS_CAPSET = 125, 126
 _CAPABILITY_VERSION_3 = 0x20080522
-_PROT_EXEC = 4
-
-SANDBOX = (
-    # memory and threads of the interpreter
-    *("brk", "munmap", "mremap", "madvise", "futex", "sched_yield", "rseq", "set_robust_list"),
-    # the descriptors that were handed over: ring, shared pages, sockets; nothing new can be opened
-    *("read", "write", "readv", "writev", "pread64", "lseek", "close", "fstat"),
-    *("sendmsg", "sendto", "recvmsg", "recvfrom", "epoll_wait", "epoll_pwait", "epoll_ctl", "poll", "ppoll"),
-    # time, signals, randomness, the end
-    *("clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "restart_syscall", "getpid", "gettid"),
-    "setitimer",
-    *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "getrandom", "exit", "exit_group"),
-)
-"""System calls that the sandbox allows; everything else fails with EPERM. Memory is never made executable."""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -84,13 +68,3 @@ def die_with_parent(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise SystemExit(0)
-
-
-def seal() -> None:
-    """Enters the sandbox: from here on only SANDBOX. All modules must have been imported."""
-    sandbox = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
-    for name in SANDBOX:
-        sandbox.add_rule(pyseccomp.ALLOW, name)
-    for name in ("mmap", "mprotect"):
-        sandbox.add_rule(pyseccomp.ALLOW, name, pyseccomp.Arg(2, pyseccomp.MASKED_EQ, _PROT_EXEC, 0))
-    sandbox.load()

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import MutableSequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -30,15 +30,18 @@ from apisensor.processes.garbage import settle
 from apisensor.processes.link import PACKET_BYTES, Link
 from apisensor.processes.messages import PartParameters, Ready, encode, parameters_from
 from apisensor.processes.pages import Packet, WorkerCount, map_page
-from apisensor.processes.privileges import WRITE_FAILED, become, die_with_parent, seal
+from apisensor.processes.privileges import WRITE_FAILED, become, die_with_parent
+from apisensor.processes.sandbox import seal
 from apisensor.processes.scheduling import give_way
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
-from apisensor.replay.recording import RecordingWriter
 from apisensor.streams.limits import limits_of
 from apisensor.transactions.analyzer import Analyzer
 from apisensor.transactions.counts import Count
 from apisensor.transactions.model import Exchange, Transaction
+
+if TYPE_CHECKING:
+    from apisensor.replay.recording import RecordingWriter
 
 POLL_S = 0.01
 """How long a busy worker lets records gather; the kernel wakes it earlier when its ring fills."""
@@ -170,6 +173,8 @@ class Worker:
         self.stopping = False
         self._recording: RecordingWriter | None = None
         if parameters.recording is not None:
+            from apisensor.replay.recording import RecordingWriter  # noqa: PLC0415 - protobuf, for a recording alone
+
             write = functools.partial(os.write, descriptors["recording"])
             self._recording = RecordingWriter(write, parameters.recording)
 

@@ -175,7 +175,8 @@ _SEALED = """
 import json, os, sys
 from apisensor.content.inspector import Inspector
 from apisensor.transactions.model import Header
-from apisensor.processes.privileges import become, seal
+from apisensor.processes.privileges import become
+from apisensor.processes.sandbox import seal
 from tests.content.exchanges import JSON, exchange
 from tests.content.test_codings import CODERS, LONG
 bodies = {name: (coding, encode(LONG + b"joe@example.com")) for name, (coding, encode) in CODERS.items()}

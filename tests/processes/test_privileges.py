@@ -84,7 +84,8 @@ def test_nothing_of_bcc_stays_in_memory() -> None:
 
 _TRIES = """
 import ctypes, errno, json, mmap, os, socket, sys
-from apisensor.processes.privileges import become, seal
+from apisensor.processes.privileges import become
+from apisensor.processes.sandbox import seal
 libc = ctypes.CDLL(None, use_errno=True)
 buffer = ctypes.create_string_buffer(256)
 become("nobody")
