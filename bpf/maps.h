@@ -1,5 +1,9 @@
 /* Maps: key, value, life time and bound of each. Sizes come from the loader (-D), which takes them from the settings.
- */
+ *
+ * The entries of a large table that is mostly empty take memory when they are needed, where the kernel's allocator is
+ * safe for that (ENTRY_FLAGS), else from the beginning, as of all other tables. An entry for which there is no memory is
+ * counted as for a full table. The policies are not among these tables: there must be room for them. */
+#define HASH_AS_NEEDED(name, key, value, entries) BPF_F_TABLE("hash", key, value, name, entries, ENTRY_FLAGS)
 
 /* One ring per worker; the inner maps are made by the loader. Chosen by thread group id modulo the number of workers,
  * which is constant for a process's life. `ring_template` only gives the inner maps' type and is ring 0 itself. */
@@ -63,7 +67,7 @@ enum connection_flag {
     CONNECTION_ORIGIN = 64,   /* `origin` is known */
     CONNECTION_UNIX = 128,    /* a unix socket */
 };
-BPF_HASH(connections, u64, struct connection, MAX_CONNECTIONS);
+HASH_AS_NEEDED(connections, u64, struct connection, MAX_CONNECTIONS);
 
 #if MAX_UNIX_CONNECTIONS
 /* Unix sockets that have an entry in `connections`. No event tells of their end, so entries are removed when an end of
@@ -98,7 +102,7 @@ struct session {
     struct half half[2];
 };
 #define SESSION_SHED 1
-BPF_HASH(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
+HASH_AS_NEEDED(tls_sessions, struct session_key, struct session, MAX_TLS_SESSIONS);
 
 /* Key: 0. 1 while the capture process attaches to a library, whose probes then are only partly there. */
 BPF_ARRAY(attaching, u32, 1);
@@ -130,7 +134,7 @@ struct call {
 };
 #define MANY  0xffffffff
 #define QUIET 2 /* a call whose bytes are not reported; its socket calls and records tell the session's socket */
-BPF_HASH(calls, struct call_key, struct call, 65536);
+HASH_AS_NEEDED(calls, struct call_key, struct call, 65536);
 
 /* Where a call's bytes lie in user memory: one buffer, or an iovec array of which `buffer` is the current element. */
 struct source {
@@ -151,7 +155,7 @@ BPF_TABLE("lru_hash", u64, struct batch, batches, 4096);
 #ifdef BACK_END_KPROBE
 /* Socket calls in progress. Key: thread id. From a call's entry, where its iterator still points to its beginning, to
  * its return: the next call of the thread replaces what is left. Full: the bytes are counted (COUNT_MAP_FULL_BYTES). */
-BPF_HASH(transfers, u64, struct source, 65536);
+HASH_AS_NEEDED(transfers, u64, struct source, 65536);
 #endif
 
 /* How far the copying of a call has come. Key: thread id; only while a program copies. It lies in a map and not on the
@@ -179,7 +183,7 @@ struct prefix {
 BPF_TABLE("lru_hash", struct prefix_key, struct prefix, prefixes, 8192);
 
 /* Processes whose sends are compared with `prefixes`. Key: thread group id. Until the process ends. */
-BPF_HASH(memory_bio, u32, u8, 16384);
+HASH_AS_NEEDED(memory_bio, u32, u8, 16384);
 
 /* What may be seen of a process. Key: thread group id; inherited by fork; until the process ends. */
 enum policy { POLICY_ADMITTED = 1, POLICY_NEVER = 2, POLICY_OWN = 3, POLICY_PAUSED = 64 };

@@ -11,7 +11,7 @@ from apisensor.loader.back_ends import choose_back_end, function_of, programs_in
 from apisensor.loader.btf import Btf
 from apisensor.loader.errors import CacheError, LoaderError
 from apisensor.loader.programs import Compiled, relocate
-from apisensor.loader.source import MAPS, RING_TEMPLATE, UPROBES, Source, source_of
+from apisensor.loader.source import LAYOUTS, MAPS, RING_TEMPLATE, UPROBES, Source, source_of
 
 MAX_DESCRIPTORS = 250
 """SCM_MAX_FD is 253: the kernel passes no more descriptors in one message."""
@@ -50,6 +50,7 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
     given = {
         **load_functions(code, kinds),
         **{f"map:{name}": maps[name] for name in MAPS},
+        **{f"inner:{name}": maps[name] for name in sorted(maps.keys() - {*MAPS, *LAYOUTS, RING_TEMPLATE})},
         **{f"ring:{index}": ring for index, ring in enumerate(rings)},
     }
     if len(given) > MAX_DESCRIPTORS:

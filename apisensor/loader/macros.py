@@ -92,6 +92,19 @@ def kernel_function_macros(btf: Btf) -> dict[str, int]:
     return macros
 
 
+BPF_F_NO_PREALLOC = 1
+
+
+def entry_flags(btf: Btf) -> int:
+    """How the large tables of bpf/maps.h are made. Until kernel 6.1 a program that allocates an entry may meet the
+    locks of the allocator that it interrupted, and the verifier warns of it; since then tables have their own."""
+    try:
+        btf.offset("bpf_htab", "ma")
+    except LoaderError:
+        return 0
+    return BPF_F_NO_PREALLOC
+
+
 def unix_macros(btf: Btf, connections: int) -> dict[str, object]:
     """What bpf/unix.h has to know; 0 connections where the setting says so, or where the kernel's BTF lacks a field."""
     try:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from apisensor.loader.back_ends import function_of, programs_in_kernel
 from apisensor.loader.btf import Btf
-from apisensor.loader.macros import OFFSETS, kernel_function_macros, unix_macros
+from apisensor.loader.macros import OFFSETS, entry_flags, kernel_function_macros, unix_macros
 
 UPROBES = (
     *(f"openssl_{role}" for role in ("read", "write", "read_counted", "write_counted", "write_flags_counted")),
@@ -64,7 +64,7 @@ class Source(NamedTuple):
 def source_of(macros: dict[str, int], directory: str, back_end: str, btf: Btf) -> Source:
     """What is to be compiled for the kernel whose BTF this is."""
     flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
-    given = {**macros, **unix_macros(btf, macros["MAX_UNIX_CONNECTIONS"])}
+    given = {**macros, **unix_macros(btf, macros["MAX_UNIX_CONNECTIONS"]), "ENTRY_FLAGS": entry_flags(btf)}
     flags += [f"-D{name}={value}" for name, value in given.items()]
     flags += ["-Wno-macro-redefined", "-Wno-unused-function", f"-DBACK_END_{back_end.upper()}"]
     if back_end == "syscall" and not btf.has_tracepoint("sock_send_length"):
