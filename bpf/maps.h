@@ -1,8 +1,8 @@
 /* Maps: key, value, life time and bound of each. Sizes come from the loader (-D), which takes them from the settings.
  *
  * The entries of a large table that is mostly empty take memory when they are needed, where the kernel's allocator is
- * safe for that (ENTRY_FLAGS), else from the beginning, as of all other tables. An entry for which there is no memory is
- * counted as for a full table. The policies are not among these tables: there must be room for them. */
+ * safe for that (ENTRY_FLAGS), else from the beginning, as of all other tables. An entry for which there is no memory
+ * is counted as for a full table. The policies are not among these tables: there must be room for them. */
 #define HASH_AS_NEEDED(name, key, value, entries) BPF_F_TABLE("hash", key, value, name, entries, ENTRY_FLAGS)
 
 /* One ring per worker; the inner maps are made by the loader. Chosen by thread group id modulo the number of workers,

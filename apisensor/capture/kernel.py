@@ -14,6 +14,7 @@ _SYS_BPF, _SYS_PERF_EVENT_OPEN = 321, 298
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
 _RAW_TRACEPOINT_OPEN, _LINK_CREATE, _ENABLE_STATS = 17, 28, 32
 _TRACE_UPROBE_MULTI, _UPROBE_MULTI_RETURN = 48, 1
+_RING = 27
 _PERF_FLAG_CLOEXEC = 8
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _ATTRIBUTES = 160
@@ -177,12 +178,12 @@ def open_mapping_events(processor: int) -> int:
 
 def recursion_misses(program: int) -> int:
     """How often a program was not run because it was running on the processor already (5.12+); 0 where not told."""
-    return _of_program(program, "recursion_misses:")
+    return _of(program, "recursion_misses:")
 
 
 def run_time_ns(program: int) -> int:
     """How long a program has run, ns, on all processors; it rises while `count_run_time` is in force."""
-    return _of_program(program, "run_time_ns:")
+    return _of(program, "run_time_ns:")
 
 
 def count_run_time() -> int:
@@ -191,9 +192,17 @@ def count_run_time() -> int:
     return _bpf(_ENABLE_STATS, struct.pack("I", 0), "measuring the run time of BPF programs")
 
 
-def _of_program(program: int, name: str) -> int:
+def map_memory(descriptor: int) -> int:
+    """Bytes of kernel memory that a map takes. Of a table whose entries are made as they are needed, those that are
+    there, from kernel 6.4 on; before, the kernel tells what the table may grow to."""
+    size = _of(descriptor, "max_entries:") if _of(descriptor, "map_type:") == _RING else 0
+    return max(_of(descriptor, "memlock:"), size)  # from 5.11 to 6.3 it takes a ring's pages for nothing
+
+
+def _of(descriptor: int, name: str) -> int:
+    """A number that the kernel tells of an open program or map; 0 where it does not."""
     try:
-        text = Path(f"/proc/self/fdinfo/{program}").read_text(encoding="ascii")
+        text = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
     except OSError:
         return 0
     for line in text.splitlines():

@@ -14,6 +14,8 @@ COMMAND_LINE_BYTES = 4096
 """Bytes of a command line that are read; what the kernel shows of it at all in older versions."""
 ENVIRONMENT_BYTES = 1 << 18
 """Bytes of an environment that are looked through for a variable; ARG_MAX is 2 MiB, real ones are small."""
+SMAPS_BYTES = 1 << 22
+"""Bytes of a description of a process's mappings; a part of the sensor has a few hundred of them, 500 bytes each."""
 
 _CRYPTO_LIBRARY = re.compile(r"^libcrypto([-.][\w.+-]*)?\.so")
 # Only ever sees the base name of a path (255 bytes at most); linear.
@@ -120,13 +122,23 @@ def cpu_ns(pid: int) -> int | None:
     return (int(user) + int(system)) * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
 
 
-def memory_bytes(pid: int) -> int | None:
-    """Proportional share of memory (Pss), else resident size."""
-    raw = _read(f"/proc/{pid}/smaps_rollup", 1 << 12)
-    for line in (raw or b"").splitlines():
-        if line.startswith(b"Pss:"):
-            return int(line.split()[1]) * 1024
-    return None
+def memory_bytes(pid: int, *, maps: bool = False) -> int | None:
+    """Proportional share of memory (Pss), bytes.
+
+    Args:
+        maps: The process may have mapped BPF maps. They are left out: theirs is the kernel's memory.
+    """
+    total = _pss(_read(f"/proc/{pid}/smaps_rollup", 1 << 12) or b"")
+    if total is None or not maps:
+        return total
+    _, *mapped = (_read(f"/proc/{pid}/smaps", SMAPS_BYTES) or b"").split(b" anon_inode:bpf-map\n")
+    return total - sum(_pss(one) or 0 for one in mapped)
+
+
+def _pss(smaps: bytes) -> int | None:
+    """Bytes of the first mapping that is described there."""
+    _, found, after = smaps.partition(b"\nPss:")
+    return int(after.split(None, 1)[0]) * 1024 if found else None
 
 
 def mapped_files(pid: int) -> Iterator[MappedFile]:

@@ -41,7 +41,7 @@ def page(status: Status, now: float) -> Group:
     others = {name: count for name, count in status.counters.items() if ".lost." not in name and count}
     blocks: list[RenderableType] = [Text.assemble(("apisensor ", "bold"), visible(status.version), f", up {running}")]
     blocks.extend(Text(f"  {visible(note)}", "magenta") for note in status.notes)
-    blocks += [_heading("Parts"), _parts(status.parts)]
+    blocks += [_heading("Parts"), _parts(status.parts, sum(status.maps.values()))]
     blocks += [_heading("Lost"), _counters(losses, "red") if losses else Text("  nothing", "green")]
     if others:
         blocks += [_heading("Counters"), _counters(others, "")]
@@ -62,7 +62,7 @@ def _table(*headings: str, right: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def _parts(parts: list[Part]) -> Table:
+def _parts(parts: list[Part], maps: int) -> Table:
     table = _table("  name", "pid", "user", "up", "restarts", "memory", "", right=("pid", "up", "restarts", "memory"))
     for part in parts:
         table.add_row(
@@ -74,6 +74,8 @@ def _parts(parts: list[Part]) -> Table:
             Text(size(part.memory_bytes)),
             Text(f"ended before with {visible(part.last_exit)}" if part.last_exit else "", "red"),
         )
+    if maps:
+        table.add_row(*(Text(word) for word in ("  BPF maps", "", "", "", "", size(maps), "")))
     return table
 
 

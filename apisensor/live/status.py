@@ -22,7 +22,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     """How often it was started again since `run` started."""
     memory_bytes: int | None = None
-    """Resident set (VmRSS). None: could not be read."""
+    """Proportional share (Pss), without BPF maps. None: could not be read."""
     last_exit: str | None = None
     """Why the previous one ended ("signal 9", "exit status 1"); None: it never did."""
 
@@ -83,6 +83,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     started: float
     """Unix time at which `run` started, seconds."""
     parts: list[Part] = []
+    maps: dict[str, int] = {}
+    """Kernel memory, bytes, of each BPF map; rings are "ring:N". Before Linux 6.4: what it may grow to."""
     counters: dict[str, int] = {}
     """Dotted name: count since start. "kernel.*" from BPF maps, "worker.*", "core.*", "live.*". Losses are named
     "<part>.lost.<cause>" so that the display can set them apart."""

@@ -49,7 +49,8 @@ BUILD: Final = Metric("apisensor.build_info", "gauge", "", "Always 1; the label 
 START: Final = Metric("apisensor.start_time", "gauge", "s", "Unix time at which the sensor was started.")
 PART_UP: Final = Metric("apisensor.part.up", "gauge", "", "1: the process runs. 0: it is being started again.")
 PART_RESTARTS: Final = Metric("apisensor.part.restarts", "counter", "", "How often the process was started again.")
-PART_MEMORY: Final = Metric("apisensor.part.memory", "gauge", "By", "Resident memory of the process.")
+PART_MEMORY: Final = Metric("apisensor.part.memory", "gauge", "By", "Memory of the process (Pss).")
+MAPS_MEMORY: Final = Metric("apisensor.maps.memory", "gauge", "By", "Memory of the kernel that the BPF maps take.")
 PART_UPTIME: Final = Metric("apisensor.part.uptime", "gauge", "s", "How long the process has been running.")
 LIBRARIES: Final = Metric("apisensor.libraries", "gauge", "", "TLS libraries found, with probes or without.")
 BLIND: Final = Metric(
@@ -59,7 +60,7 @@ EXPORT_STATE: Final = Metric("apisensor.export.state", "gauge", "", "Always 1; t
 EXPORT_DROPPED: Final = Metric("apisensor.export.dropped", "counter", "", "Spans that were dropped, by cause.")
 
 FIXED: Final = (
-    *(LOST, LOST_BYTES, BUILD, START, PART_UP, PART_RESTARTS, PART_MEMORY, PART_UPTIME),
+    *(LOST, LOST_BYTES, BUILD, START, PART_UP, PART_RESTARTS, PART_MEMORY, MAPS_MEMORY, PART_UPTIME),
     *(LIBRARIES, BLIND, EXPORT_STATE, EXPORT_DROPPED),
 )
 """Those whose names do not come from the status document."""
@@ -69,6 +70,8 @@ def health(status: Status, counters: Mapping[str, int]) -> Iterator[Value]:
     """All values. counters: further ones, named as in the status document."""
     yield Value(BUILD, (("version", text(status.version)),), 1)
     yield Value(START, (), status.started)
+    if status.maps:
+        yield Value(MAPS_MEMORY, (), sum(status.maps.values()))
     for part in status.parts:
         yield from _part(part)
     for name, count in (status.counters | dict(counters)).items():

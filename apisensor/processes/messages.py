@@ -107,6 +107,8 @@ class Parts(msgspec.Struct, frozen=True, tag="parts"):
     notes: list[str] = []
     governor: GovernorState | None = None
     """None: governor.cpu_share is 0."""
+    maps: dict[str, int] = {}
+    """Kernel memory, bytes, of the maps of the kernel side, by their names there; rings are "ring:N"."""
 
 
 class Keep(msgspec.Struct, frozen=True, tag="keep"):

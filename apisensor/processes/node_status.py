@@ -71,6 +71,7 @@ class NodeStatus:
                 )
                 for part in self.parts.parts
             ],
+            maps=self.parts.maps,
             counters=self._all_counters(),
             libraries=[
                 LibraryStatus(

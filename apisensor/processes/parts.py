@@ -107,7 +107,7 @@ def needed(descriptors: dict[str, int], part: Part) -> dict[str, int]:
             "ring": descriptors[f"ring:{part.index}"],
             **{name: descriptors[name] for name in ("map:skips", "map:governor")},
         }
-    return {name: descriptor for name, descriptor in descriptors.items() if not name.startswith("ring:")}
+    return {name: descriptor for name, descriptor in descriptors.items() if not name.startswith(("ring:", "inner:"))}
 
 
 def _in_memory(content: bytes) -> int:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from apisensor.capture.kernel import Map
+from apisensor.capture.kernel import Map, map_memory
 from apisensor.capture.observer import POLICY_OWN
 from apisensor.capture.procfs import memory_bytes
 from apisensor.events.model import Address
@@ -47,6 +47,8 @@ REPORT_S = 2.0
 START_TRIES = 3
 """A part that dies so often before it was ever ready ends the sensor."""
 
+MAPS = ("map:", "inner:", "ring:")
+"""Beginnings of the names of maps among what the loader hands over; the others are programs."""
 
 class Supervisor:
     """All parts of one sensor."""
@@ -271,10 +273,17 @@ class Supervisor:
         states = [PartState("run", os.getpid(), "root", self._own_start, 0, None, memory_bytes(os.getpid()))]
         for part in self._parts:
             pid = part.process.pid if part.process is not None else None
-            memory = memory_bytes(pid) if pid is not None else None
+            memory = memory_bytes(pid, maps=part.module == "worker") if pid is not None else None
             states.append(PartState(part.name, pid, part.user, part.started_ns, part.restarts, part.last_exit, memory))
         governor = self._governing.state() if self._governing is not None else None
-        core.link.send(encode(Parts(states, self._notes, governor)))
+        core.link.send(encode(Parts(states, self._notes, governor, self._map_memory())))
+
+    def _map_memory(self) -> dict[str, int]:
+        """What each map takes. The parts' memory leaves these pages out, so a ring that a worker has mapped is counted
+        once."""
+        descriptors = {} if self._kernel is None else self._kernel.descriptors
+        maps = {name: one for name, one in descriptors.items() if name.startswith(MAPS)}
+        return {name.removeprefix("map:").removeprefix("inner:"): map_memory(one) for name, one in maps.items()}
 
     _own_start = time.monotonic_ns()
 

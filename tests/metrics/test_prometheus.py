@@ -27,6 +27,7 @@ STATUS = Status(
         Part(name="core", pid=10, uptime_seconds=5.5, memory_bytes=40_000_000),
         Part(name="worker-0", pid=None, restarts=3),
     ],
+    maps={"ring:0": 32_000_000, "connections": 1_000_000},
     counters={
         "kernel.records": 7,
         "kernel.chunk_bytes": 1 << 60,
@@ -118,6 +119,7 @@ def test_health(is_openmetrics: bool) -> None:
         key("apisensor_part_uptime_seconds", part="core"): 5.5,
         key("apisensor_part_uptime_seconds", part="worker-0"): 0,
         key("apisensor_part_memory_bytes", part="core"): 40_000_000,
+        key("apisensor_maps_memory_bytes"): 33_000_000,
         key("apisensor_kernel_records_total"): 7,
         key("apisensor_kernel_chunk_bytes_total"): 1 << 60,
         key("apisensor_lost_total", part="kernel", cause="ring_full"): 2,

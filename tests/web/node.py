@@ -274,6 +274,7 @@ def status(now: int) -> Status:
             Part(name="core", pid=103, user="apisensor", uptime_seconds=260_000.0, memory_bytes=120_000_000),
             Part(name="web", pid=None, user="apisensor", restarts=2, last_exit="exit status 1"),
         ],
+        maps={"ring:0": 33_558_528, "connections": 1_048_896},
         counters={
             "kernel.lost.ring_full": 17, "kernel.lost.copy_fault": 0, "worker.lost.limit": 2,
             "kernel.events": 81_233_112, "worker.transactions": 2_123_456, "live.sent": 91_233, "live.dropped": 12,

@@ -60,7 +60,8 @@ function content(health) {
         ? bars(health.lost)
         : h("p", { class: "good" }, "Nothing was lost since the start.")),
       h("section", { class: `panel ${health.blind_spots.length ? "blind" : ""}` }, h("h2", null, "Blind spots"), blind(health.blind_spots))),
-    panel("Parts", table({ caption: "Parts", columns: partColumns, rows: status.parts })),
+    panel("Parts", table({ caption: "Parts", columns: partColumns, rows: status.parts }),
+      h("p", { class: "muted" }, "Memory of the kernel's maps, rings included: ", bytes(Object.values(status.maps).reduce((sum, one) => sum + one, 0)))),
     panel("Processes", status.processes.length
       ? table({ caption: "Processes", columns: processColumns, rows: [...status.processes].sort((a, b) => b.transactions - a.transactions) })
       : empty("No process yet", "A process is listed as soon as it moves bytes over TCP.")),
