@@ -81,17 +81,19 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
     return [program("taskset"), "-c", str(cores[core]), *command] if len(cores) > 1 else list(command)
 
 
-def _configuration(directory: Path, tls: int, plain: int) -> str:
+def _configuration(directory: Path, tls: int, plain: int, connections: int) -> str:
     return f"""
         daemon off;
         {"user root;" if os.geteuid() == 0 else ""}
         worker_processes 1;
         pid {directory}/nginx.pid;
         error_log {directory}/error.log warn;
-        events {{ worker_connections 512; }}
+        worker_rlimit_nofile {2 * connections};
+        events {{ worker_connections {connections}; }}
         http {{
             access_log off;
             keepalive_requests 100000000;
+            keepalive_timeout 600s;
             ssl_certificate {directory}/certificate.pem;
             ssl_certificate_key {directory}/key.pem;
             server {{
@@ -110,11 +112,11 @@ def _configuration(directory: Path, tls: int, plain: int) -> str:
 class Nginx:
     """An nginx that does as little as it can, and counts."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, connections: int = 512) -> None:
         certificates.make(directory)
         self.tls, self.plain = free_port("127.0.0.1"), free_port("127.0.0.1")
         configuration = directory / "nginx.conf"
-        configuration.write_text(_configuration(directory, self.tls, self.plain))
+        configuration.write_text(_configuration(directory, self.tls, self.plain, connections))
         command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
         self._peer = Peer(pinned(0, command), directory / "nginx.stderr")
         try:

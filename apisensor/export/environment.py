@@ -7,7 +7,6 @@ SDK, which warns and goes on with a default, a value that is not allowed stops t
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote
 
@@ -73,14 +72,14 @@ class Environment:
         return pairs
 
     def file(self, option: str, load: Callable[[str], None]) -> str | None:
-        """Path of a PEM file that load takes."""
+        """Path of a PEM file that load takes; it raises ValueError where there is nothing usable in it."""
         name, path = self.otlp(option)
         if not path:
             return None
         try:
             with open(path, "rb"):
                 load(path)
-        except OSError as error:  # of which ssl.SSLError is one
-            reason = "no usable PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no usable PEM"
             raise SettingsError(f"{name}: {path!r} is not allowed ({reason}); allowed: a readable PEM file") from None
         return path

@@ -7,7 +7,7 @@ specific one wins.
 from __future__ import annotations
 
 import re
-import ssl
+from collections.abc import Callable
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
@@ -91,14 +91,25 @@ def read(env: Environment) -> Otlp:
 
 def _pem(env: Environment) -> tuple[str | None, str | None, str | None]:
     """The TLS files, tried here so that a wrong one stops the start, not each request."""
+    if not any(env.otlp(option)[1] for option in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")):
+        return None, None, None
+    import ssl  # noqa: PLC0415 - a megabyte in each process that looks at these variables
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    certificate = env.file("CERTIFICATE", lambda path: context.load_verify_locations(cafile=path))
+
+    def usable(load: Callable[[], None]) -> None:
+        try:
+            load()
+        except ssl.SSLError as error:
+            raise ValueError from error
+
+    certificate = env.file("CERTIFICATE", lambda path: usable(lambda: context.load_verify_locations(cafile=path)))
     key_name, key = env.otlp("CLIENT_KEY")
     if key and not env.otlp("CLIENT_CERTIFICATE")[1]:
         raise SettingsError(f"{key_name}: set without OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE; allowed: both, or neither")
     # The empty password keeps OpenSSL from asking for one on the terminal: an encrypted key is no usable PEM here.
     client_certificate = env.file(
-        "CLIENT_CERTIFICATE", lambda path: context.load_cert_chain(path, key or None, password="")
+        "CLIENT_CERTIFICATE", lambda path: usable(lambda: context.load_cert_chain(path, key or None, password=""))
     )
     return certificate, env.file("CLIENT_KEY", lambda _: None), client_certificate
 
