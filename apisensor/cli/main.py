@@ -39,6 +39,7 @@ COMMANDS = {
     "resume": "apisensor.cli.resume",
     "identity": "apisensor.cli.identity",
     "store": "apisensor.cli.store",
+    "prepare": "apisensor.cli.prepare",
     "doctor": "apisensor.cli.doctor.command",
     "settings": "apisensor.cli.settings",
 }

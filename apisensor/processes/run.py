@@ -11,6 +11,7 @@ import fcntl
 import os
 import platform
 import pwd
+import select
 import selectors
 import signal
 import socket
@@ -27,7 +28,7 @@ from apisensor.export import configuration
 from apisensor.live.listening import LiveError, listen
 from apisensor.metrics import configuration as metrics_configuration
 from apisensor.processes.describing import describe
-from apisensor.processes.loading import LoadError, Loading
+from apisensor.processes.loading import LOAD_WAIT_S, LoadError, Loading, cache
 from apisensor.processes.parts import Page
 from apisensor.processes.rights import refusal
 from apisensor.processes.supervisor import Supervisor
@@ -75,6 +76,27 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
             return _supervise(supervisor, _invitation(settings, page, output))
     except EXPECTED as error:
         return _refuse(str(error))
+
+
+def prepare(settings: Settings) -> str:
+    """Compiles the kernel side and keeps it, as a start does that finds nothing kept.
+
+    Returns:
+        Whether it was compiled, and where it is kept; one line.
+
+    Raises:
+        StartError, LoadError: it cannot be.
+    """
+    _need_root()
+    kept = cache(settings)
+    if kept is None:
+        raise StartError(f"{settings.general.state_directory} is missing: `apisensor run` makes it, and compiles")
+    loading = Loading(settings)
+    select.select([loading], [], [], LOAD_WAIT_S)
+    kernel = loading.finish()
+    for descriptor in kernel.descriptors.values():
+        os.close(descriptor)
+    return f"programs for Linux {platform.release()}: {kernel.programs}, {kept}"
 
 
 def record(settings: Settings, open_file: Callable[[], int], *, duration: float | None, max_bytes: int | None) -> int:

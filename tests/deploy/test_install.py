@@ -31,6 +31,7 @@ def test_installed_twice_then_uninstalled(room: Room) -> None:
     first = room.run("./deploy/install").stdout
     assert re.findall(r"^\[(\d)/5\] ", first, re.MULTILINE) == list("12345")
     assert "installing: python3-bpfcc" in first
+    assert re.search(r"programs for Linux \S+: compiled, /var/lib/apisensor/programs", first)
     version = room.run("apisensor", "--version").stdout
     assert re.fullmatch(r"apisensor \d+\.\d+\.\d+\n", version)
     assert room.run("readlink", "/usr/local/bin/apisensor").stdout == "/opt/apisensor/venv/bin/apisensor\n"
@@ -53,6 +54,7 @@ def test_installed_twice_then_uninstalled(room: Room) -> None:
     settled = room.changes()
     second = room.run("unshare", "--net", "./deploy/install").stdout
     assert "apisensor is up to date" in second
+    assert re.search(r"programs for Linux \S+: from the cache, ", second)
     assert not changed(settled, room.changes())
 
     kept = room.run("./deploy/uninstall", "--keep-data", "--packages").stdout
