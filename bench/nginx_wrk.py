@@ -88,7 +88,7 @@ def _configuration(directory: Path, tls: int, plain: int, connections: int) -> s
         worker_processes 1;
         pid {directory}/nginx.pid;
         error_log {directory}/error.log warn;
-        worker_rlimit_nofile {2 * connections};
+        worker_rlimit_nofile {connections + 256};
         events {{ worker_connections {connections}; }}
         http {{
             access_log off;

@@ -22,6 +22,7 @@ A server's view counts, with or without a twin; a client's view counts where no 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from copy import copy
 from typing import TypeVar
 
 import msgspec
@@ -72,7 +73,7 @@ class Views:
 
     def __init__(self, *, held: int = HELD) -> None:
         self._limit = held
-        self._waiting: dict[_Place, deque[_Held]] = {}
+        self._waiting: dict[_Place, list[_Held]] = {}  # of one, mostly; a deque takes 760 bytes
         # Two lines, each in the order of its deadlines.
         self._soon: deque[_Held] = deque()
         self._late: deque[_Held] = deque()
@@ -146,7 +147,7 @@ class Views:
     def _hold(self, held: _Held, line: deque[_Held]) -> None:
         line.append(held)
         for place in held.places:
-            self._waiting.setdefault(place, deque()).append(held)
+            self._waiting.setdefault(place, []).append(held)
 
     def _take(self, places: list[_Place]) -> tuple[Transaction, bool] | None:
         """The view that has waited longest in the first of these, and whether it has gone on; it waits no more."""
@@ -177,11 +178,21 @@ class Views:
         ready.append(View(held.transaction, True, None))
         if line is self._soon and held.places[0][0] == "server":
             held.gone = True
+            held.transaction = _outline(held.transaction)
             held.until_ns += SLOW_NS
             self._late.append(held)
         else:
             self._forget(held)
         return True
+
+
+def _outline(t: Transaction) -> Transaction:
+    """What a twin that comes late is told of a view that went on alone: which call it is. Most of a transaction is its
+    header fields, and a node that serves calls through its own proxy has 10,000 such views at 1,000 calls a second."""
+    outline = copy(t)
+    outline.request_headers = outline.response_headers = None
+    outline.request_trailers, outline.response_trailers = [], []
+    return outline
 
 
 def _places(t: Transaction, side: str) -> list[_Place]:
