@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -296,7 +297,10 @@ def test_core_refuses() -> None:
         assert answer.json()["error"]["message"] == "the sensor refused: the store has too much to do"
 
 
-def test_a_failure_says_nothing_of_the_inside(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_says_nothing_of_the_inside(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("apisensor.web"), "handlers", [caplog.handler])
     with Page() as page, client(page) as api:
         page.sources.core = None  # type: ignore[assignment]
         answer = api.get("/status")
@@ -306,7 +310,7 @@ def test_a_failure_says_nothing_of_the_inside(capsys: pytest.CaptureFixture[str]
             "message": "the answer failed; the sensor's log says where",
         }
         assert api.get("/endpoints").status_code == 200
-    assert "AttributeError at answers.py:" in capsys.readouterr().out
+    assert "AttributeError at answers.py:" in caplog.text
 
 
 def test_questions_that_wait_are_bounded(served: Page, api: httpx.Client) -> None:
