@@ -10,5 +10,5 @@
     web
     replay      the stages of worker and core in one process over a file; replay_summary
 
-Between them: link, messages, pages. What each begins with: privileges (capabilities), log, garbage, scheduling.
+Between them: link, messages, pages. Each begins with: privileges (capabilities), sandbox, log, garbage, scheduling.
 """

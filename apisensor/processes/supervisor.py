@@ -50,6 +50,7 @@ START_TRIES = 3
 MAPS = ("map:", "inner:", "ring:")
 """Beginnings of the names of maps among what the loader hands over; the others are programs."""
 
+
 class Supervisor:
     """All parts of one sensor."""
 
