@@ -193,7 +193,7 @@ def _outline(t: Transaction) -> Transaction:
     """What a twin that comes late is told of a view that went on alone: which call it is. Most of a transaction is its
     header fields, and a node that serves calls through its own proxy has 10,000 such views at 1,000 calls a second."""
     outline = copy(t)
-    outline.request_headers = outline.response_headers = outline.auth = outline.conn_id = None
+    outline.request_lines = outline.response_lines = outline.auth = outline.conn_id = None
     outline.request_trailers = outline.response_trailers = outline.sensitive = _NOTHING
     outline.trace_id = outline.span_id = ""
     return outline
