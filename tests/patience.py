@@ -6,4 +6,7 @@ import os
 
 VARIABLE = "APISENSOR_TEST_PATIENCE"
 PATIENCE = float(os.environ.get(VARIABLE, "1"))
-"""By this every wait of the tests' sensor and peers is longer."""
+"""By this every wait of the tests' sensor and peers is longer that ends as soon as what it waits for is there."""
+PAUSE = min(PATIENCE, 2.0)
+"""By this every pause is longer that lasts its whole time: for what should not come, or what the sensor does once a
+second. Such a pause is many times what a real processor needs, and always costs all of it."""

@@ -9,7 +9,6 @@ assert verdict.passes(), verdict.report() + sensor.log()
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import re
@@ -28,7 +27,10 @@ from typing import Any
 
 import msgspec
 
-from tests.patience import PATIENCE
+from apisensor.capture.observer import EVENT_LOOP_RUNTIMES
+from apisensor.live.client import LiveClient
+from apisensor.live.listening import LiveError
+from tests.patience import PATIENCE, PAUSE
 from tests.peers.process import ROOT
 from tests.truth import Call, Transaction, Verdict, compare
 
@@ -39,13 +41,13 @@ READY_SECONDS = 60.0 * PATIENCE
 STOP_SECONDS = 20.0 * PATIENCE
 REPORT_SECONDS = 20.0 * PATIENCE
 """For the last transactions to come out after the last call was made."""
-EXTRA_SECONDS = 0.5 * PATIENCE
+EXTRA_SECONDS = 0.5 * PAUSE
 """How long to go on listening once all expected ones are there: what is reported twice comes late."""
-KERNEL_REPORT_SECONDS = 2.5 * PATIENCE
+KERNEL_REPORT_SECONDS = 2.5 * PAUSE
 """Twice the time after which capture reads the kernel's counters again, and half a second to tell core."""
 ATTACH_SECONDS = 10.0 * PATIENCE
 PREPARE_SECONDS = 0.3 * PATIENCE
-"""For the probes of single processes with memory BIOs, which no command tells of: several times what they take."""
+"""For the probes of single processes with memory BIOs, which no status tells of: several times what they take."""
 _POLL_SECONDS = 0.05
 _COMMAND = [sys.executable, "-m", "apisensor.cli.main"]
 
@@ -68,6 +70,14 @@ def _tls_files(pid: int) -> set[str]:
     files = {line.split(maxsplit=5)[5] for line in maps.splitlines() if " r-xp " in line and "/" in line}
     found = {file for file in files if re.search(r"/lib(ssl|gnutls)[-.]|/curl_cffi/", file)}
     return found | ({program} if re.match(r"(node|(grpc-)?go(-|$))", Path(program).name) else set())
+
+
+def _has_event_loop(pid: int) -> bool:
+    """Is it a program whose memory BIOs are observed before its first session?"""
+    try:
+        return Path(os.readlink(f"/proc/{pid}/exe")).name.startswith(EVENT_LOOP_RUNTIMES)
+    except OSError:
+        return False  # gone
 
 
 class Sensor:
@@ -244,7 +254,8 @@ class Sensor:
             return all(wanted <= seen for wanted in files)
 
         self._until(all_attached, ATTACH_SECONDS, "has not attached to all libraries")
-        time.sleep(PREPARE_SECONDS)
+        if any(files) and any(map(_has_event_loop, pids)):
+            time.sleep(PREPARE_SECONDS)
 
     def verdict(self, calls: Sequence[Call], seconds: float = REPORT_SECONDS) -> Verdict:
         """Waits until nothing is missing, or in vain, and a little longer for what should not come; then judges.
@@ -280,12 +291,16 @@ class Sensor:
         return sum(abs(counted.get(pid, 0) - printed[pid]) for pid in pids)
 
     def status(self) -> dict[str, Any]:
-        """What `apisensor status --format json` says (apisensor/live/status.py).
+        """What `apisensor status --format json` prints (apisensor/live/status.py), without a process for it.
 
         Raises:
-            SensorError: the command failed.
+            SensorError: the sensor does not answer.
         """
-        document: dict[str, Any] = json.loads(self.command("status", "--format", "json"))
+        try:
+            with LiveClient(f"{self.directory}/run/live.sock") as client:
+                document: dict[str, Any] = msgspec.to_builtins(client.status())
+        except LiveError as error:
+            raise SensorError(f"{error}\n{self.log()}") from None
         return document
 
     def pids(self) -> set[int]:

@@ -12,10 +12,20 @@ from tests import sensor as module
 from tests.sensor import Sensor, SensorError
 
 HONEST = """
-import json, signal, sys, time
-if "status" in sys.argv:
-    print(json.dumps({"counters": {"kernel.lost.ring_full": 3, "kernel.lost.map_full": 0, "worker.events": 9}}))
-    sys.exit(0)
+import json, os, signal, socket, sys, threading, time
+counters = {"kernel.lost.ring_full": 3, "kernel.lost.map_full": 0, "worker.events": 9}
+status = json.dumps({"kind": "status", "version": "1", "started": 0, "counters": counters}) + "\\n"
+folder = next(one.partition("runtime_directory=")[2] for one in sys.argv if "runtime_directory=" in one)
+os.mkdir(folder)
+live = socket.socket(socket.AF_UNIX)
+live.bind(folder + "/live.sock")
+live.listen()
+def answer():
+    while True:
+        asking, _ = live.accept()
+        asking.makefile().readline()
+        asking.sendall(status.encode())
+threading.Thread(target=answer, daemon=True).start()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 print("compiling", file=sys.stderr, flush=True)
 print("apisensor: ready, 4 probes", file=sys.stderr, flush=True)
@@ -47,6 +57,8 @@ def test_it_collects_lines_and_ends_the_sensor(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(SensorError, match=r"has not reported 4 transactions in 0\.2 s"):
             sensor.wait_until(4, seconds=0.2)
         assert sensor.stop() == 7
+        with pytest.raises(SensorError, match=r"live\.sock"):
+            sensor.status()
         pid, directory = sensor.pid, sensor.directory
     assert not directory.exists()
     with pytest.raises(ProcessLookupError):

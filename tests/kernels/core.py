@@ -6,6 +6,7 @@ python -m pytest tests/kernels/core.py
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import os
 import shutil
@@ -28,11 +29,12 @@ from tests.peers.process import Peer, program
 from tests.peers.scenario import Scenario
 from tests.peers.scenarios import BY_NAME
 from tests.sensor import Sensor
+from tests.truth import Call, compare
 
 pytestmark = pytest.mark.kernel
 
-BACK_END_VARIABLE = "APISENSOR_TEST_BACK_END"
-"""The one that `auto` has to take on this kernel."""
+CHOSEN_VARIABLE = "APISENSOR_TEST_CHOSEN"
+"""What the sensor has to choose on this kernel, in the words of its status."""
 PROGRAMS = Path("/run/machine/programs")
 """Compiled ahead, for a sensor with default settings (compile.py)."""
 KPROBES = Path("/sys/kernel/debug/kprobes/list")
@@ -48,12 +50,23 @@ KERNEL_TLS = Scenario("curl-nginx-ktls", "nginx", "curl", sendfile=True, ktls=Tr
 OP_ENABLE_KTLS = ssl.Options(1 << 3)
 """SSL_OP_ENABLE_KTLS of OpenSSL 3; the ssl module names it from Python 3.12 on."""
 WAIT_S = 20.0 * PATIENCE
+BPF_CALL, BPF_PROG_GET_NEXT_ID = 321, 11
 
 
 def kernel_tls_sessions() -> int:
     """Directions of sockets that the kernel has encrypted or decrypted so far."""
     told = dict(line.split() for line in Path("/proc/net/tls_stat").read_text().splitlines())
     return sum(int(told[name]) for name in ("TlsTxSw", "TlsRxSw", "TlsTxDevice", "TlsRxDevice"))
+
+
+def programs() -> set[int]:
+    """The ids of all BPF programs that the kernel holds, whoever or whatever has hold of them."""
+    libc, found = ctypes.CDLL(None, use_errno=True), set()
+    attributes = (ctypes.c_uint32 * 3)()  # where to begin, the next one, flags
+    while libc.syscall(BPF_CALL, BPF_PROG_GET_NEXT_ID, attributes, ctypes.sizeof(attributes)) == 0:
+        attributes[0] = attributes[1]
+        found.add(attributes[1])
+    return found
 
 
 def until(true: Callable[[], bool], what: str) -> None:
@@ -100,7 +113,19 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sensor(early: Early, secret: Path) -> Iterator[Sensor]:  # noqa: ARG001 - it is to be connected by now
+def programs_before() -> set[int]:
+    """What others have loaded."""
+    return programs()
+
+
+@pytest.fixture(scope="module")
+def calls() -> list[Call]:
+    """Of all scenarios so far, by the peers' account."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def sensor(early: Early, secret: Path, programs_before: set[int]) -> Iterator[Sensor]:  # noqa: ARG001 - both are first
     made = Sensor(settings=[f"capture.never_executables={secret}"])
     if PROGRAMS.exists():
         state = made.directory / "state"
@@ -113,10 +138,11 @@ def sensor(early: Early, secret: Path) -> Iterator[Sensor]:  # noqa: ARG001 - it
 
 def test_the_back_end_is_the_one_for_this_kernel(sensor: Sensor) -> None:
     notes = sensor.status()["notes"]
-    expected = os.environ.get(BACK_END_VARIABLE, "sock")
+    expected = os.environ.get(CHOSEN_VARIABLE, "sock; uprobes: uprobe_multi links")
     assert any(f"back end {expected};" in note for note in notes), notes
     assert not PROGRAMS.exists() or any("programs from the cache" in note for note in notes), notes
-    assert expected != "kprobe" or {"tcp_sendmsg", "tcp_recvmsg"} <= probed()
+    by_kprobes = {"tcp_sendmsg", "tcp_recvmsg"} <= probed()
+    assert by_kprobes == expected.startswith("kprobe")
 
 
 def probed() -> set[str]:
@@ -143,12 +169,13 @@ def test_kernel_tls_that_was_joined_late_is_told_once(sensor: Sensor, early: Ear
 
 
 @pytest.mark.parametrize("scenario", [*(BY_NAME[name] for name in CORE), KERNEL_TLS], ids=lambda one: one.name)
-def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, tmp_path: Path) -> None:
+def test_every_call_is_reported(scenario: Scenario, sensor: Sensor, calls: list[Call], tmp_path: Path) -> None:
     before = kernel_tls_sessions()
     truth = replace(scenario, count=COUNT).run(tmp_path, sensor.attached)
     verdict = sensor.verdict(truth.calls)
     assert verdict.passes(), verdict.report() + sensor.log()
     assert not scenario.ktls or kernel_tls_sessions() > before
+    calls += truth.calls
 
 
 def test_never_capture_holds(sensor: Sensor, secret: Path, certificate: Certificate, tmp_path: Path) -> None:
@@ -158,8 +185,7 @@ def test_never_capture_holds(sensor: Sensor, secret: Path, certificate: Certific
         peer = Peer([str(secret), *curl.arguments], curl.directory / "stderr")
         requests = plan("never", 20, new_run())
         curl.drive(peer, requests)
-        calls = nginx.calls()
-        verdict = sensor.verdict(calls)
+        verdict = sensor.verdict(nginx.calls())
         assert verdict.passes(), verdict.report() + sensor.log()
     finally:
         nginx.stop()
@@ -167,10 +193,12 @@ def test_never_capture_holds(sensor: Sensor, secret: Path, certificate: Certific
     assert {one["side"] for one in sensor.transactions if one["path"] in paths} == {"server"}
 
 
-def test_nothing_was_lost(sensor: Sensor) -> None:
-    """Runs after them: no loss counter rose."""
+def test_nothing_was_lost_or_told_twice(sensor: Sensor, calls: list[Call]) -> None:
+    """Runs after them: no loss counter rose, and nothing has come since that should not."""
     sensor.wait_for_report()
     assert sensor.losses() == {}
+    verdict = compare(calls, sensor.transactions)
+    assert verdict.passes(), verdict.report() + sensor.log()
 
 
 def test_a_killed_capture_is_restarted_and_misses_nothing(sensor: Sensor, tmp_path: Path) -> None:
@@ -190,7 +218,10 @@ def test_a_killed_capture_is_restarted_and_misses_nothing(sensor: Sensor, tmp_pa
     assert verdict.passes(), verdict.report() + sensor.log()
 
 
-def test_no_probe_outlives_the_sensor(sensor: Sensor) -> None:
+def test_no_probe_outlives_the_sensor(sensor: Sensor, programs_before: set[int]) -> None:
     """Runs last: it ends the sensor the hard way."""
+    loaded = programs() - programs_before
+    assert len(loaded) > 10
     os.kill(sensor.pid, signal.SIGKILL)
-    until(lambda: not probed() & {"tcp_sendmsg", "tcp_recvmsg"}, "kprobes were left")
+    until(lambda: not loaded & programs(), "programs were left")
+    assert not probed() & {"tcp_sendmsg", "tcp_recvmsg"}

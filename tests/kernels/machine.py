@@ -1,6 +1,7 @@
 """A virtual machine with another kernel and this machine's files, in QEMU's software emulation.
 
-    outcome = run(debian_kernel("linux-image-amd64"), ["uname", "-r"], directory, seconds=60)
+    with Machine(debian_kernel(), ["uname", "-r"], directory) as machine:
+        outcome = machine.wait(60)
 
 It needs no hardware support, and leaves nothing behind: its root is this machine's, read-only, with fresh file systems
 in memory where programs write. It has no network but its own loopback.
@@ -8,6 +9,7 @@ in memory where programs write. It has no network but its own loopback.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -17,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 from tests.kernels.debian import Kernel, KernelError
 from tests.kernels.initramfs import initramfs
@@ -62,53 +65,76 @@ class Outcome:
     """What the kernel said."""
 
 
-def run(
-    kernel: Kernel,
-    command: Sequence[str],
-    directory: Path,
-    *,
-    seconds: float,
-    environment: Mapping[str, str] | None = None,
-) -> Outcome:
-    """Boots the kernel, runs one command in the project's folder, and ends the machine.
+class Machine:
+    """A running machine: boots the kernel, runs one command in the project's folder, and ends. A context manager that
+    leaves no process behind.
 
     What lies in the folder `work` of `directory` is the command's /run/machine.
 
     Raises:
-        KernelError: QEMU does not start.
+        PeerError: QEMU or busybox is not installed.
     """
-    work = directory / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    start = _START.format(
-        folder=shlex.quote(str(ROOT)),
-        path=shlex.quote(f"{os.environ['PATH']}:/usr/sbin:/sbin"),
-        environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items()),
-        command=shlex.join(command),
-    )
-    (work / "start").write_text(start)
-    first = directory / "initramfs"
-    first.write_bytes(initramfs(Path(program("busybox")).read_bytes(), kernel.needed(*MODULES)))
-    console = directory / "console"
-    machine = [
-        program("qemu-system-x86_64"),
-        *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-smap,-smep,-la57"),
-        *("-smp", str(PROCESSORS), "-m", str(MEGABYTES)),
-        *("-kernel", str(kernel.image), "-initrd", str(first)),
-        *("-append", f"{APPEND}{counter_khz()}"),
-        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", f"file:{console}"),
-        *("-virtfs", "local,path=/,mount_tag=files,security_model=none,readonly=on,multidevs=remap"),
-        *("-virtfs", f"local,path={ROOT},mount_tag=project,security_model=none,readonly=on,multidevs=remap"),
-        *("-virtfs", f"local,path={work},mount_tag=work,security_model=none"),
-    ]
-    try:
-        done = subprocess.run(machine, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        pass
-    else:
-        if done.returncode:
-            raise KernelError(f"QEMU ended with {done.returncode}: {done.stderr[-2000:]}")
-    status = _read(work / "status").strip()
-    return Outcome(int(status) if status else None, _read(work / "output"), _read(console))
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        command: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self._directory, self._work = directory, directory / "work"
+        self._work.mkdir(parents=True, exist_ok=True)
+        start = _START.format(
+            folder=shlex.quote(str(ROOT)),
+            path=shlex.quote(f"{os.environ['PATH']}:/usr/sbin:/sbin"),
+            environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items()),
+            command=shlex.join(command),
+        )
+        (self._work / "start").write_text(start)
+        first = directory / "initramfs"
+        first.write_bytes(initramfs(Path(program("busybox")).read_bytes(), kernel.needed(*MODULES)))
+        arguments = [
+            program("qemu-system-x86_64"),
+            *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-smap,-smep,-la57"),
+            *("-smp", str(PROCESSORS), "-m", str(MEGABYTES)),
+            *("-kernel", str(kernel.image), "-initrd", str(first)),
+            *("-append", f"{APPEND}{counter_khz()}"),
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+            *("-serial", f"file:{directory / 'console'}"),
+            *("-virtfs", "local,path=/,mount_tag=files,security_model=none,readonly=on,multidevs=remap"),
+            *("-virtfs", f"local,path={ROOT},mount_tag=project,security_model=none,readonly=on,multidevs=remap"),
+            *("-virtfs", f"local,path={self._work},mount_tag=work,security_model=none"),
+        ]
+        with (directory / "errors").open("wb") as errors:
+            self._process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+
+    def wait(self, seconds: float) -> Outcome:
+        """Waits for its end, or ends it.
+
+        Raises:
+            KernelError: QEMU failed.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if code := self._process.wait(seconds):
+                raise KernelError(f"QEMU ended with {code}: {_read(self._directory / 'errors')[-2000:]}")
+        self.stop()
+        status = _read(self._work / "status").strip()
+        console = _read(self._directory / "console")
+        return Outcome(int(status) if status else None, _read(self._work / "output"), console)
+
+    def stop(self) -> None:
+        """Ends it, if it has not ended."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 def counter_khz() -> int:
