@@ -14,11 +14,13 @@ SOURCE = Path(__file__).parent / "programs" / "go"
 BUILD_SECONDS = 200
 FORMS = {
     "go": ["./http"],
-    "go-stripped": ["-trimpath", "-ldflags=-s -w", "./http"],
+    "go-stripped": ["-ldflags=-s -w", "./http"],
     "go-pie": ["-buildmode=pie", "-ldflags=-s -w", "./http"],
     "grpc-go": ["-ldflags=-s -w", "./rpc"],
 }
 """Which program, and how it is built: with symbols, without, and at an address that is chosen when it starts."""
+GOFLAGS = "-trimpath"
+"""Of all builds, Jaeger's too: with the same flags Go's standard library is compiled once."""
 
 
 def go_peers(form: str) -> Path:
@@ -28,7 +30,7 @@ def go_peers(form: str) -> Path:
         PeerError: it could not be built.
     """
     go = program("go")
-    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
+    environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": GOFLAGS, "GOWORK": "off", "CGO_ENABLED": "0"}
     told = subprocess.run([go, "version"], env=environment, capture_output=True, check=True, timeout=30).stdout
     files = sorted(file for file in SOURCE.rglob("*") if file.is_file())
     state = hashlib.sha256(b"\0".join([told, *(file.read_bytes() for file in files)])).hexdigest()[:16]

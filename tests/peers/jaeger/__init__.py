@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.peers.go import GOFLAGS
 from tests.peers.process import Peer, PeerError, free_port
 
 HERE = Path(__file__).parent
@@ -84,7 +85,7 @@ def build() -> Path:
             shutil.copy(HERE / name, directory / name)
         # readonly: exactly what go.mod and go.sum say, every module verified against go.sum. No C compiler is needed.
         environment = os.environ | {
-            "GOFLAGS": "-mod=readonly -buildvcs=false",
+            "GOFLAGS": f"-mod=readonly -buildvcs=false {GOFLAGS}",
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
             "CGO_ENABLED": "0",
