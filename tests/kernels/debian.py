@@ -12,8 +12,11 @@ import re
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import zstandard
 
 from tests.peers.openssl import KEPT
 
@@ -27,9 +30,11 @@ FOLDERS = (
 )
 """Of the modules: where those lie that a machine without disks needs, and TLS in the kernel with its ciphers."""
 
-
-XZ = b"\xfd7zXZ\0"
-"""What the compressed kernel inside an image begins with."""
+UNPACKERS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\xfd7zXZ\0": lambda packed: lzma.LZMADecompressor().decompress(packed),
+    b"\x28\xb5\x2f\xfd": lambda packed: zstandard.ZstdDecompressor().decompressobj().decompress(packed),
+}
+"""By what the kernel inside an image begins with: xz until Linux 6.1, Zstandard after it."""
 
 
 class KernelError(Exception):
@@ -144,8 +149,18 @@ def _unpack(archive: Path, folder: Path) -> None:
                 (folder / name).write_bytes(content.read())
     if not (folder / "vmlinuz").exists():
         raise KernelError(f"{archive.name} holds no kernel image")
-    packed = (folder / "vmlinuz").read_bytes()
-    (folder / "vmlinux").write_bytes(lzma.LZMADecompressor().decompress(packed[packed.index(XZ) :]))
+    (folder / "vmlinux").write_bytes(_vmlinux((folder / "vmlinuz").read_bytes()))
+
+
+def _vmlinux(image: bytes) -> bytes:
+    """The kernel inside an image. The boot header says where it lies (Documentation/arch/x86/boot.rst, setup_sects and
+    payload_offset); after it comes its size."""
+    start = (image[0x1F1] + 1) * 512 + int.from_bytes(image[0x248:0x24C], "little")
+    packed = image[start : start + int.from_bytes(image[0x24C:0x250], "little")]
+    for begin, unpack in UNPACKERS.items():
+        if packed.startswith(begin):
+            return unpack(packed)
+    raise KernelError(f"the kernel inside the image is packed in an unknown way: {packed[:8].hex()}")
 
 
 def _command(*command: str, where: str | None = None) -> str:

@@ -95,6 +95,7 @@ class Machine:
         first = directory / "initramfs"
         first.write_bytes(initramfs(Path(program("busybox")).read_bytes(), kernel.needed(*MODULES)))
         arguments = [
+            *("setpriv", "--pdeathsig", "KILL"),  # whatever ends the tests ends it
             program("qemu-system-x86_64"),
             *("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-smap,-smep,-la57"),
             *("-smp", str(PROCESSORS), "-m", str(MEGABYTES)),
