@@ -19,6 +19,7 @@ from tests.kernels.debian import Kernel, KernelError, debian_kernel
 from tests.kernels.machine import Machine
 from tests.patience import VARIABLE
 from tests.peers.go import go_peers
+from tests.peers.process import ROOT
 
 pytestmark = pytest.mark.kernel
 
@@ -55,6 +56,12 @@ def compile_for(kernel: Kernel, back_end: str, directory: Path) -> None:
     assert done.stdout == "compiled\n", done.stdout + done.stderr
 
 
+def compile_modules() -> None:
+    """Python's modules, where this run has not imported them: each process in a machine would compile its own."""
+    command = [sys.executable, "-m", "compileall", "-q", "apisensor", "tests/peers", "tests/kernels"]
+    subprocess.run(command, cwd=ROOT, timeout=COMPILE_SECONDS, check=True)
+
+
 def boot(tried: Tried, directory: Path) -> Machine:
     """A machine with this kernel in which the core runs."""
     kernel = debian_kernel(backports=tried.backports)
@@ -70,6 +77,7 @@ def booted(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Machine | KernelError]]:
     """The machines of all kernels whose test is to run, at once: each waits for much of its time."""
+    compile_modules()
     go_peers("go")
     go_peers("go-stripped")
     tests = [one for one in request.session.items if isinstance(one, pytest.Function) and one.parent is request.node]
