@@ -275,7 +275,7 @@ def _supervise(
         while not stopping and not supervisor.finished:
             for key, mask in selector.select(supervisor.tick()):
                 key.data(mask)
-            if supervisor.failed is not None:
+            if supervisor.failed is not None and not stopping:  # Ctrl-C ended the loader, too
                 supervisor.log.error(supervisor.failed)
                 return 1
             if supervisor.ready and not told:
