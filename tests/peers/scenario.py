@@ -114,7 +114,7 @@ class Scenario:
     library: Literal["openssl", "openssl-1.1.1", "gnutls", "none", "sockets"] = "openssl"
     """Of native peers; in plaintext "none", or "sockets", where the way names system calls."""
     way: str = ""
-    """How native peers call their library: a name of programs/native.py or sockets.py."""
+    """How native peers call their library: a name of programs/native.py or ways.py."""
     serving: Literal["threads", "fork", "pass"] = "threads"
     """Native server only: what a connection is served by."""
     views: int = 2

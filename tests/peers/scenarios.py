@@ -80,7 +80,7 @@ SCENARIOS = [
         _sockets(f"sockets-{way}", way)
         for way in (
             *("read-write", "send-recv", "messages", "vectors", "several", "zero-copy"),
-            *("splice", "sendfile", "uring"),
+            *("splice", "sendfile"),
         )
     ),
     # Served by a child of the process that accepted, or by one that was passed the connection; descriptors and
@@ -155,6 +155,19 @@ SCENARIOS = [
 ]
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 
+URING_SCENARIOS = [
+    _sockets("sockets-uring", "uring"),
+    _sockets("sockets-uring-alone", "uring-alone"),
+    _sockets("unix-uring-alone", "uring-alone", address="unix", count=300),
+]
+"""io_uring, of which all is captured where the kernel lets it."""
+
+UNSEEN_SCENARIOS = [
+    _sockets("sockets-uring-at-times", "uring-at-times"),
+    _sockets("sockets-uring-splice", "uring-splice"),
+]
+"""A part of the calls passes by a path that a back end does not see: the first of `syscall`, the second of `sock`."""
+
 SIZE_SCENARIOS = [
     Scenario("sizes-plain", "threads", "requests", tls=False, sizes=EDGES),
     Scenario("sizes-openssl", "native", "native", way="set-fd", sizes=EDGES),
@@ -184,5 +197,9 @@ CONTAINER_SCENARIOS = [
 """The same in podman containers; these need root."""
 
 BY_NAME = {
-    scenario.name: scenario for scenario in (*SCENARIOS, *SIZE_SCENARIOS, *PROXY_SCENARIOS, *CONTAINER_SCENARIOS)
+    scenario.name: scenario
+    for scenario in (
+        *(*SCENARIOS, *URING_SCENARIOS, *UNSEEN_SCENARIOS),
+        *(*SIZE_SCENARIOS, *PROXY_SCENARIOS, *CONTAINER_SCENARIOS),
+    )
 }

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tests.peers.programs import sockets
+from tests.peers.programs import sockets, ways
 
 _void, _int, _size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
 EARLY_BYTES = 16_384
@@ -464,13 +464,13 @@ class PlainSession(Session):
 AnySession = Session | sockets.Session
 
 
-def make(options: dict[str, Any], key: str | None) -> OpenSsl | GnuTls | NoTls | sockets.Sockets:
+def make(options: dict[str, Any], key: str | None) -> OpenSsl | GnuTls | NoTls | ways.Sockets:
     """The library that the options name ("openssl", "gnutls", or in plaintext "none" and "sockets", where the way names
     system calls), with the server's key or for a client."""
     if options["library"] == "none":
         return NoTls()
     if options["library"] == "sockets":
-        return sockets.Sockets(key is not None, options["way"])
+        return ways.Sockets(key is not None, options["way"])
     if options["library"] == "gnutls":
         return GnuTls(options["certificate"], key, options["way"])
     return OpenSsl(options["folder"], options["certificate"], key, options["way"])

@@ -1,6 +1,6 @@
 """Sockets used directly, without TLS: each system call that moves their bytes, as sessions like those of `native`.
 
-A way is a name of `WAYS`. Where contents pass outside of user memory, or by io_uring, heads are still read and written:
+Where contents pass outside of user memory, or by io_uring, heads are still read and written:
 what the sensor must not know of such a message is its content, and nothing else.
 """
 
@@ -13,30 +13,18 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from tests.peers.programs.uring import RECEIVE, SEND, Uring
-
 _PREADV2, _PWRITEV2, _RECVMMSG, _SENDMMSG = 327, 328, 299, 307
 _MSG_ZEROCOPY, _SO_ZEROCOPY, _MSG_WAITFORONE = 0x4000000, 60, 0x10000
-_CUT = 700
+CUT = 700
 """A buffer is given as several of this size, the last one longer."""
-_PIPE = 65_536
+PIPE = 65_536
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Sockets:
-    """Stands where a TLS library does."""
-
-    def __init__(self, server: bool, way: str) -> None:
-        self.server, self.way = server, way
-
-    def session(self, connection: socket.socket) -> Session:
-        return WAYS[self.way](self, connection)
 
 
 class Session:
     """read(2) and write(2)."""
 
-    def __init__(self, library: Sockets, connection: socket.socket) -> None:
+    def __init__(self, library: Any, connection: socket.socket) -> None:
         self.library, self.connection = library, connection
         self.fd = connection.fileno()
 
@@ -74,12 +62,12 @@ class Messages(Session):
     """sendmsg(2) and recvmsg(2) with several buffers, the first of them empty."""
 
     def read(self, size: int) -> bytes:
-        buffers = [bytearray(n) for n in (0, _CUT, size - _CUT)]
+        buffers = [bytearray(n) for n in (0, CUT, size - CUT)]
         n, _, _, _ = self.connection.recvmsg_into(buffers)
         return b"".join(buffers)[:n]
 
     def some(self, data: bytes) -> int:
-        return self.connection.sendmsg([b"", data[:_CUT], data[_CUT:]])
+        return self.connection.sendmsg([b"", data[:CUT], data[CUT:]])
 
 
 class _Vector(ctypes.Structure):
@@ -130,12 +118,12 @@ class Vectors(Session):
         return _call(number, self.fd, ctypes.byref(_vectors(buffers)), len(buffers), whole, whole, 0)
 
     def read(self, size: int) -> bytes:
-        buffers = [(ctypes.c_char * n)() for n in (_CUT, size - _CUT)]
+        buffers = [(ctypes.c_char * n)() for n in (CUT, size - CUT)]
         n = self._move(_PREADV2, os.readv, buffers)
         return b"".join(buffer.raw for buffer in buffers)[:n]
 
     def some(self, data: bytes) -> int:
-        buffers = [(ctypes.c_char * len(part)).from_buffer_copy(part) for part in (data[:_CUT], data[_CUT:]) if part]
+        buffers = [(ctypes.c_char * len(part)).from_buffer_copy(part) for part in (data[:CUT], data[CUT:]) if part]
         return self._move(_PWRITEV2, os.writev, buffers)
 
 
@@ -155,7 +143,7 @@ class Several(Session):
         return b"".join(data[: message.moved] for data, message in zip(read[:n], messages[:n], strict=True))
 
     def some(self, data: bytes) -> int:
-        parts = [data[:_CUT], data[_CUT : 2 * _CUT], data[2 * _CUT :]]
+        parts = [data[:CUT], data[CUT : 2 * CUT], data[2 * CUT :]]
         cut = [(part[:50], part[50:]) for part in parts if part]
         buffers = [[(ctypes.c_char * len(one)).from_buffer_copy(one) for one in part if one] for part in cut]
         messages = self._messages(buffers)
@@ -166,7 +154,7 @@ class Several(Session):
 class ZeroCopy(Session):
     """send(2) with MSG_ZEROCOPY: the kernel sends the pages themselves and tells on the error queue when it is done."""
 
-    def __init__(self, library: Sockets, connection: socket.socket) -> None:
+    def __init__(self, library: Any, connection: socket.socket) -> None:
         super().__init__(library, connection)
         connection.setsockopt(socket.SOL_SOCKET, _SO_ZEROCOPY, 1)
 
@@ -188,7 +176,7 @@ class ZeroCopy(Session):
 class Elsewhere(Session):
     """Heads by send(2) and recv(2), contents as `take` and `give` do; with chunked coding all of it as heads."""
 
-    def __init__(self, library: Sockets, connection: socket.socket) -> None:
+    def __init__(self, library: Any, connection: socket.socket) -> None:
         super().__init__(library, connection)
         self.starts = True
         self.elsewhere = False
@@ -196,12 +184,12 @@ class Elsewhere(Session):
 
     def take(self, size: int) -> bytes:
         """splice(2) from the socket."""
-        n = os.splice(self.fd, self.kept_to, min(size, _PIPE))
+        n = os.splice(self.fd, self.kept_to, min(size, PIPE))
         return os.read(self.kept_from, n) if n else b""
 
     def give(self, data: bytes) -> int:
         """splice(2) to the socket."""
-        n = os.write(self.kept_to, data[:_PIPE])
+        n = os.write(self.kept_to, data[:PIPE])
         left = n
         while left:
             left -= os.splice(self.kept_from, self.fd, left)
@@ -251,38 +239,3 @@ class SendFile(Elsewhere):
             return os.sendfile(self.fd, file, 0, len(data))
         finally:
             os.close(file)
-
-
-class ByUring(Elsewhere):
-    """io_uring: each of its operations on sockets in turn. A receive waits until the ring does it while the thread is
-    on its way out of another system call."""
-
-    def __init__(self, library: Sockets, connection: socket.socket) -> None:
-        super().__init__(library, connection)
-        self.uring = Uring()
-        self.turn = 0
-
-    def take(self, size: int) -> bytes:
-        self.turn += 1
-        return self.uring.receive(RECEIVE[self.turn % len(RECEIVE)], self.fd, size)
-
-    def give(self, data: bytes) -> int:
-        self.turn += 1
-        return self.uring.send(SEND[self.turn % len(SEND)], self.fd, data)
-
-    def close(self) -> None:
-        super().close()
-        self.uring.close()
-
-
-WAYS: dict[str, Callable[[Sockets, socket.socket], Session]] = {
-    "read-write": Session,
-    "send-recv": Peeking,
-    "messages": Messages,
-    "vectors": Vectors,
-    "several": Several,
-    "zero-copy": ZeroCopy,
-    "splice": Elsewhere,
-    "sendfile": SendFile,
-    "uring": ByUring,
-}
