@@ -45,6 +45,9 @@ class Cause(enum.IntEnum):
     """A packet capture lacks segments that the receiver acknowledged or that later segments imply."""
     MAP_FULL = 8
     """A kernel map had no room for the call or the connection."""
+    UNSEEN_PATH = 9
+    """The bytes passed by a path that the back end does not see: the kernel's own account of the stream says how many.
+    The gap's time is when they had passed, at the latest."""
 
 
 class Binding(enum.IntEnum):
@@ -131,6 +134,7 @@ class Gap(msgspec.Struct, frozen=True, gc=False, tag="gap"):
     """Bytes of one direction that passed and were not captured."""
 
     time_ns: int
+    """Not later than it was told; earlier where they are known to have passed before (UNSEEN_PATH)."""
     pid: int
     flow: int
     direction: Direction

@@ -59,6 +59,7 @@ class _CauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     CAUSE_DETACHED: _Cause.ValueType  # 6
     CAUSE_SEGMENT_MISSING: _Cause.ValueType  # 7
     CAUSE_MAP_FULL: _Cause.ValueType  # 8
+    CAUSE_UNSEEN_PATH: _Cause.ValueType  # 9
 
 class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
     """Why bytes are missing: apisensor/events/model.py, Cause."""
@@ -72,6 +73,7 @@ CAUSE_SKIPPED: Cause.ValueType  # 5
 CAUSE_DETACHED: Cause.ValueType  # 6
 CAUSE_SEGMENT_MISSING: Cause.ValueType  # 7
 CAUSE_MAP_FULL: Cause.ValueType  # 8
+CAUSE_UNSEEN_PATH: Cause.ValueType  # 9
 global___Cause = Cause
 
 class _Binding:

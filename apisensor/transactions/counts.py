@@ -84,18 +84,20 @@ class Count(enum.IntEnum):
     """Bytes of segments that a packet capture lacks."""
     BYTES_LOST_MAP_FULL = 32
     """Bytes of calls that a kernel map had no room for."""
+    BYTES_LOST_UNSEEN_PATH = 33
+    """Bytes that passed by a path that the back end does not see."""
 
-    FLOWS_WEBSOCKET = 33
+    FLOWS_WEBSOCKET = 34
     """HTTP/1 flows that became a WebSocket."""
-    TUNNELS = 34
+    TUNNELS = 35
     """Flows that became a tunnel (CONNECT); what it carries is looked at like a new flow."""
-    FLOWS_OVER_MEMORY = 35
+    FLOWS_OVER_MEMORY = 36
     """Flows dropped because all together held more than total_bytes, the largest first; unfinished exchanges were
     emitted."""
 
-    FLOWS_SHED = 36
+    FLOWS_SHED = 37
     """Flows given up for the governor."""
-    SHED_BYTES = 37
+    SHED_BYTES = 38
     """Payload of theirs that was copied already."""
-    SHED_BODIES = 38
+    SHED_BODIES = 39
     """Bodies that were counted and not kept, for the governor."""

@@ -16,7 +16,8 @@ that cannot be paired is counted as an orphan.
                                    out of step; what is pending still gets its responses, which are not affected
     bytes of the response direction are lost
         in a response              it is cut; its request is done with it
-        others pending             out of step; none of them can be paired any more
+        others pending             out of step; none of them can be paired any more. But those that began after the
+                                   bytes had passed are not affected, and stay in step
         nothing pending            doubtful: the lost response may have been early, so that the next request, if another
                                    follows it, has lost its own
     out of step, a request begins
@@ -102,6 +103,8 @@ class Http1Pairing:
         self._doubt: str | None = None
         """The loss that may have swallowed the next response."""
         self._pipelines = False
+        self._overtaking: Pair | None = None
+        """What the client is taken to pipeline for; None where that is certain."""
 
     # Engine
 
@@ -113,7 +116,7 @@ class Http1Pairing:
         if length is None and direction == self.request_direction:
             if self.requests.mode == Mode.HOLD:
                 self.requests.forget()
-            self._response_missed(reason)  # the sensor was away, for both directions
+            self._response_missed(reason, now)  # the sensor was away, for both directions
 
     def end(self, direction: int, now: int) -> None:
         reader = self.readers[direction]
@@ -221,6 +224,8 @@ class Http1Pairing:
             self._crossed = True
         for pair in self._pending:
             if pair.unpaired:
+                if self._in_step:
+                    continue  # its response was missed before the later requests began
                 break
             if pair.response is None:
                 pair.response = message
@@ -275,7 +280,7 @@ class Http1Pairing:
             self.requests.forget()  # nobody can tell any more whether the protocol was switched
             self._out_of_step(reason)
         others = "response_not_seen" if reason == "response_not_finished" else reason
-        self._response_missed(others)
+        self._response_missed(others, self.responses.now)
         self._drain()
 
     # What both tell
@@ -292,7 +297,7 @@ class Http1Pairing:
     def unread(self, reader: object, size: int) -> None:
         self.flow.unread(size)
         if reader is self.responses and self._in_step:
-            self._response_missed("parse_error")
+            self._response_missed("parse_error", self.responses.now)
 
     def ask_skip(self, reader: object, length: int) -> None:
         self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)
@@ -322,6 +327,7 @@ class Http1Pairing:
                 return
             self._unpair(doubt)
         if self._in_step:
+            self._overtaking = None if self._pipelines else pair
             self._pipelines = self.requests.pipelines = True
         else:
             pair.unpaired = self._reason
@@ -352,9 +358,17 @@ class Http1Pairing:
             if response is self.responses.message:
                 self._answering = pair
 
-    def _response_missed(self, reason: str) -> None:
-        """A response may have passed unseen."""
-        if any(pair.response is None for pair in self._pending):
+    def _response_missed(self, reason: str, passed_ns: int) -> None:
+        """A response may have passed unseen; if so, by this time."""
+        later = [pair for pair in self._pending if pair.request.start_ns > passed_ns]
+        if later and self._in_step:
+            for pair in self._pending:
+                if pair.response is None and pair not in later:
+                    pair.unpaired = reason
+            if [self._overtaking] == later:
+                self._pipelines = self.requests.pipelines = False
+            self._drain()
+        elif any(pair.response is None for pair in self._pending):
             self._unpair(reason)
         else:
             self._doubt = reason

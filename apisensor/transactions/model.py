@@ -97,6 +97,7 @@ INCOMPLETE_REASONS = {
     "detached": "probes were off for a while, or capture was paused",
     "segment_missing": "the packet capture lacks segments",
     "map_full": "a kernel map had no room",
+    "unseen_path": "bytes passed by a path that the back end does not see (docs/sockets.md)",
     "shed": "the governor gave the connection up in the middle of the exchange (governor.cpu_share)",
     "response_not_seen": "the flow ended, or was given up, before a response was seen",
     "request_not_finished": "the flow ended, or was given up, before the request's last byte",
