@@ -38,15 +38,15 @@ static __always_inline u64 wake(void *ring) {
     return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > WAKE_AT ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Writes a record without payload. 0: written; 1: the ring is full, which is counted. */
-static __always_inline int emit(void *ring, u8 kind, u32 pid, u64 flow, u8 direction, u64 position, u32 length,
-                                u8 flags, u8 detail) {
+/* Writes a record without payload about what was at that time. 0: written; 1: the ring is full, which is counted. */
+static __always_inline int emit_at(u64 time_ns, void *ring, u8 kind, u32 pid, u64 flow, u8 direction, u64 position,
+                                   u32 length, u8 flags, u8 detail) {
     struct record *r = bpf_ringbuf_reserve(ring, sizeof(struct record), 0);
     if (!r) {
         count(COUNT_RING_FULL_RECORDS, 1);
         return 1;
     }
-    r->time_ns = bpf_ktime_get_ns();
+    r->time_ns = time_ns;
     r->flow = flow;
     r->position = position;
     r->pid = pid;
@@ -59,6 +59,12 @@ static __always_inline int emit(void *ring, u8 kind, u32 pid, u64 flow, u8 direc
     bpf_ringbuf_submit(r, wake(ring));
     count(COUNT_RECORDS, 1);
     return 0;
+}
+
+/* The same of now. */
+static __always_inline int emit(void *ring, u8 kind, u32 pid, u64 flow, u8 direction, u64 position, u32 length,
+                                u8 flags, u8 detail) {
+    return emit_at(bpf_ktime_get_ns(), ring, kind, pid, flow, direction, position, length, flags, detail);
 }
 
 struct ends_record {
@@ -152,8 +158,12 @@ struct user_iovec {
 };
 
 /* Reads an element of an iovec array: a system call names the application's, a function of the kernel has a copy. */
-#ifdef BACK_END_KPROBE
+#if defined(BACK_END_KPROBE)
 #define read_vector bpf_probe_read_kernel
+#elif defined(REQUEST_OPERATION)
+static __always_inline long read_vector(void *to, u32 size, const void *from) {
+    return (s64)from < 0 ? bpf_probe_read_kernel(to, size, from) : bpf_probe_read_user(to, size, from);
+}
 #else
 #define read_vector bpf_probe_read_user
 #endif
@@ -196,6 +206,8 @@ static __always_inline void count_loss(u32 cause, u64 bytes) {
         count(COUNT_NOT_IN_USER_MEMORY_BYTES, bytes);
     else if (cause == CAUSE_MAP_FULL)
         count(COUNT_MAP_FULL_BYTES, bytes);
+    else if (cause == CAUSE_UNSEEN_PATH)
+        count(COUNT_UNSEEN_PATH_BYTES, bytes);
 }
 
 /* Does the governor leave out a flow of this identity now? The hash is apisensor.transactions.shedding's. */
@@ -212,7 +224,7 @@ static __always_inline int left_out(u32 *flags, u32 bit, u64 flow, struct half *
     if (!(*flags & bit))
         return 0;
     if (!is_shed(flow)) {
-        *flags &= ~(bit | CONNECTION_ORIGIN);         /* which stands for a position */
+        *flags &= ~bit;
         half[0].position = half[1].position = joined; /* nothing of it was told: as at first sight */
         half[0].lost = half[1].lost = 0;
         return 0;

@@ -28,6 +28,7 @@ enum cause {
     CAUSE_SKIPPED = 5,
     CAUSE_DETACHED = 6,
     CAUSE_MAP_FULL = 8,
+    CAUSE_UNSEEN_PATH = 9, /* account.h */
 };
 
 /* How a flow's socket is known; the same numbers as apisensor.events.model.Binding. */

@@ -1,4 +1,5 @@
-/* Back end "kprobe" of the socket contract (socket_probes.h): the functions of the kernel that move the bytes of TCP.
+/* Back end "kprobe" of the socket contract (socket_probes.h): the functions of the kernel that move the bytes of TCP,
+ * and of unix stream sockets.
  *
  * tcp_sendmsg and tcp_recvmsg are what every path comes to, io_uring's too, for IPv4 and IPv6. A kprobe at their entry
  * keeps where the bytes lie: the kernel's iterator moves on as they are copied. Their return is observed by a BPF
@@ -15,32 +16,9 @@
 
 /* Keeps where the call's bytes lie, before any is copied; nothing where that is not user memory. */
 static __always_inline int enter_message(u64 message) {
-    u64 thread = bpf_get_current_pid_tgid(), iterator = message + MESSAGE_ITERATOR, count = 0, offset = 0;
+    u64 thread = bpf_get_current_pid_tgid();
     struct source source = {};
-    u8 type = 0;
-    bpf_probe_read_kernel(&type, sizeof(type), (void *)(iterator + ITERATOR_TYPE));
-    bpf_probe_read_kernel(&count, sizeof(count), (void *)(iterator + ITERATOR_COUNT));
-    bpf_probe_read_kernel(&offset, sizeof(offset), (void *)(iterator + ITERATOR_OFFSET));
-    type &= ITERATOR_TYPE_MASK;
-    if (type == ITERATOR_IS_VECTORS) {
-        struct user_iovec v = {};
-        source.vectors = kernel_pointer(iterator + ITERATOR_VECTORS);
-        bpf_probe_read_kernel(&source.vector_count, 8, (void *)(iterator + ITERATOR_VECTOR_COUNT));
-        if (source.vector_count && !bpf_probe_read_kernel(&v, sizeof(v), (void *)source.vectors)) {
-            source.buffer = v.base + offset;
-            source.left = v.length - offset;
-            source.vectors += sizeof(v);
-            source.vector_count--;
-        }
-    }
-#ifdef ITERATOR_BUFFER
-    else if (type == ITERATOR_IS_BUFFER) {
-        source.buffer = kernel_pointer(iterator + ITERATOR_BUFFER) + offset;
-        source.left = count;
-    }
-#endif
-    if (!count)
-        source.left = source.vectors = source.vector_count = 0;
+    read_iterator(message + MESSAGE_ITERATOR, 0, &source);
     transfers.update(&thread, &source);
     return 0;
 }
@@ -50,6 +28,14 @@ int kprobe_tcp_sendmsg(struct pt_regs *ctx) {
     return enter_message(PT_REGS_PARM2(ctx));
 }
 int kprobe_tcp_recvmsg(struct pt_regs *ctx) {
+    return enter_message(PT_REGS_PARM2(ctx));
+}
+
+/* (socket, message, ...); of packets the function that sends them, too: on_socket looks at the kind */
+int kprobe_unix_stream_sendmsg(struct pt_regs *ctx) {
+    return enter_message(PT_REGS_PARM2(ctx));
+}
+int kprobe_unix_stream_recvmsg(struct pt_regs *ctx) {
     return enter_message(PT_REGS_PARM2(ctx));
 }
 
@@ -97,6 +83,18 @@ int fexit_tcp_recvmsg(struct bpf_raw_tracepoint_args *ctx) {
     return leave_message(argument(ctx, 0), DIRECTION_RECEIVE, (int)argument(ctx, TCP_RECVMSG_RESULT),
                          argument(ctx, TCP_RECVMSG_FLAGS));
 }
+
+#ifdef UNIX_STREAM_SENDMSG_RESULT
+int fexit_unix_stream_sendmsg(struct bpf_raw_tracepoint_args *ctx) {
+    u64 sk = kernel_pointer(argument(ctx, 0) + SOCKET_SOCK);
+    return leave_message(sk, DIRECTION_SEND, (int)argument(ctx, UNIX_STREAM_SENDMSG_RESULT), 0);
+}
+int fexit_unix_stream_recvmsg(struct bpf_raw_tracepoint_args *ctx) {
+    u64 sk = kernel_pointer(argument(ctx, 0) + SOCKET_SOCK);
+    return leave_message(sk, DIRECTION_RECEIVE, (int)argument(ctx, UNIX_STREAM_RECVMSG_RESULT),
+                         argument(ctx, UNIX_STREAM_RECVMSG_FLAGS));
+}
+#endif
 
 static __always_inline int leave_pages(u64 sk, u8 direction, s64 returned) {
     struct transfer transfer = {.cause = CAUSE_NOT_IN_USER_MEMORY};

@@ -42,6 +42,13 @@ struct half {
     u32 lost;       /* 1: bytes from lost_from to position are missing */
 };
 
+/* What the kernel has counted of a direction of a TCP connection (account.h). */
+struct account {
+    u32 sequence; /* sequence number behind the last byte that was counted here */
+    u32 noticed;  /* behind the last byte that a call of the other direction found beyond it */
+    u64 noticed_ns;
+};
+
 /* Sockets. Key: struct sock *. From the first byte (or the connect call) to tcp_destroy_sock, so an address that the
  * kernel uses again is a new entry; of a unix socket see unix_places. Full: the socket is not captured and its bytes
  * are counted (COUNT_MAP_FULL_*). */
@@ -50,22 +57,23 @@ struct connection {
     u32 pid;       /* process that moved its first byte */
     u32 flags;     /* enum connection_flag */
     u32 announced; /* epoch in which KIND_OPEN was delivered; 0: never */
-    u32 origin;   /* TCP sequence number of position 0 of the received bytes; with CONNECTION_ORIGIN, back end "sock" */
-    u64 tls_flow; /* the TLS flow it carries, or 0 */
-    u64 ssl;      /* its SSL object, with ssl_pid the key in tls_sessions */
+    u32 unseen;    /* bytes that were told as CAUSE_UNSEEN_PATH */
+    u64 tls_flow;  /* the TLS flow it carries, or 0 */
+    u64 ssl;       /* its SSL object, with ssl_pid the key in tls_sessions */
     u32 ssl_pid;
     u32 unused2;
     struct half half[2];
+    struct account account[2]; /* with CONNECTION_ACCOUNTED */
     struct endpoints ends;
 };
 enum connection_flag {
-    CONNECTION_TLS = 2,       /* carries TLS records: its bytes are counted, never copied */
-    CONNECTION_NEVER = 4,     /* on the never-capture list, or the sensor's own */
-    CONNECTION_SENT = 8,      /* the first sent bytes were looked at */
-    CONNECTION_RECEIVED = 16, /* the first received bytes were looked at */
-    CONNECTION_SHED = 32,     /* left out by the governor when it was first seen, and since */
-    CONNECTION_ORIGIN = 64,   /* `origin` is known */
-    CONNECTION_UNIX = 128,    /* a unix socket */
+    CONNECTION_TLS = 2,        /* carries TLS records: its bytes are counted, never copied */
+    CONNECTION_NEVER = 4,      /* on the never-capture list, or the sensor's own */
+    CONNECTION_SENT = 8,       /* the first sent bytes were looked at */
+    CONNECTION_RECEIVED = 16,  /* the first received bytes were looked at */
+    CONNECTION_SHED = 32,      /* left out by the governor when it was first seen, and since */
+    CONNECTION_ACCOUNTED = 64, /* `account` is known */
+    CONNECTION_UNIX = 128,     /* a unix socket */
 };
 HASH_AS_NEEDED(connections, u64, struct connection, MAX_CONNECTIONS);
 
@@ -152,6 +160,17 @@ struct batch {
     u32 next; /* the message whose turn it is */
 };
 BPF_TABLE("lru_hash", u64, struct batch, batches, 4096);
+#ifdef REQUEST_OPERATION
+/* Requests of io_uring about sockets, in flight. Key: struct io_kiocb *; value: the key of `in_flight`. From its
+ * submission to its completion, or evicted as the oldest: then its bytes are counted. */
+BPF_TABLE("lru_hash", u64, u64, requests, 16384);
+/* Key: struct sock * and, in the lowest bit, the direction. While there is one in flight, or evicted as the oldest. */
+struct in_flight {
+    u64 request; /* the latest; 0: it is complete */
+    s64 number;
+};
+BPF_TABLE("lru_hash", u64, struct in_flight, in_flight, 16384);
+#endif
 #ifdef BACK_END_KPROBE
 /* Socket calls in progress. Key: thread id. From a call's entry, where its iterator still points to its beginning, to
  * its return: the next call of the thread replaces what is left. Full: the bytes are counted (COUNT_MAP_FULL_BYTES). */
@@ -271,7 +290,8 @@ enum count {
     COUNT_SHED_CONNECTIONS = 21,
     COUNT_SHED_BYTES = 22,
     COUNT_PAUSED_BYTES = 23,
-    COUNT_SIZE = 24,
+    COUNT_UNSEEN_PATH_BYTES = 24,
+    COUNT_SIZE = 25,
 };
 BPF_PERCPU_ARRAY(counts, u64, COUNT_SIZE);
 

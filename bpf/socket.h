@@ -68,6 +68,16 @@ static __always_inline void read_ends(u64 sk, u64 id, struct endpoints *ends) {
     }
 }
 
+/* The observed socket behind an open file, or 0. */
+static __always_inline u64 sock_of_file(u64 file) {
+    u16 mode = 0;
+    bpf_probe_read_kernel(&mode, sizeof(mode), (void *)(kernel_pointer(file + FILE_INODE) + INODE_MODE));
+    if ((mode & 0170000) != 0140000) /* S_IFSOCK: only then private_data is a struct socket */
+        return 0;
+    u64 sk = kernel_pointer(kernel_pointer(file + FILE_PRIVATE) + SOCKET_SOCK);
+    return sk && transport_of(sk) ? sk : 0;
+}
+
 /* The observed socket behind a file descriptor of the current task, or 0. */
 static __always_inline u64 sock_of_descriptor(u32 descriptor) {
     u64 files = kernel_pointer(bpf_get_current_task() + TASK_FILES);
@@ -77,14 +87,7 @@ static __always_inline u64 sock_of_descriptor(u32 descriptor) {
     if (descriptor >= size)
         return 0;
     u64 file = kernel_pointer(kernel_pointer(table + TABLE_FILES) + 8ULL * descriptor);
-    if (!file)
-        return 0;
-    u16 mode = 0;
-    bpf_probe_read_kernel(&mode, sizeof(mode), (void *)(kernel_pointer(file + FILE_INODE) + INODE_MODE));
-    if ((mode & 0170000) != 0140000) /* S_IFSOCK: only then private_data is a struct socket */
-        return 0;
-    u64 sk = kernel_pointer(kernel_pointer(file + FILE_PRIVATE) + SOCKET_SOCK);
-    return sk && transport_of(sk) ? sk : 0;
+    return file ? sock_of_file(file) : 0;
 }
 
 /* May payload of this process be copied? `held` tells the one refusal that is only for the moment. */

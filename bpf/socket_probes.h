@@ -65,32 +65,6 @@ static __always_inline void on_ciphertext(u64 sk, u32 pid, struct connection *c,
     }
 }
 
-#ifdef BACK_END_SOCK
-#define RCV_SHUTDOWN 1
-/* The sequence number behind the last byte that the application has taken. The FIN has one too. */
-static __always_inline u32 copied_sequence(u64 sk) {
-    u32 copied = 0, next = 0;
-    u8 shutdown = 0;
-    bpf_probe_read_kernel(&copied, sizeof(copied), (void *)(sk + TCP_COPIED_SEQUENCE));
-    bpf_probe_read_kernel(&next, sizeof(next), (void *)(sk + TCP_NEXT_SEQUENCE));
-    bpf_probe_read_kernel(&shutdown, sizeof(shutdown), (void *)(sk + SOCK_SHUTDOWN));
-    return copied == next && (shutdown & RCV_SHUTDOWN) ? copied - 1 : copied;
-}
-
-/* Keeps the sequence number that stands for position 0 of the received bytes; `pending` were read and not counted. */
-static __always_inline void note_origin(u64 sk, struct connection *c, u64 pending) {
-    if (c->flags & CONNECTION_ORIGIN)
-        return;
-    c->flags |= CONNECTION_ORIGIN;
-    c->origin = copied_sequence(sk) - (u32)c->half[1].position - (u32)pending;
-}
-
-/* Bytes that the application has read and that were not counted. */
-static __always_inline u32 bytes_read(u64 sk, struct connection *c) {
-    return copied_sequence(sk) - c->origin - (u32)c->half[1].position;
-}
-#endif
-
 /* Tells the worker of a plaintext flow and its socket, unless it was told already. */
 static __always_inline void announce(void *ring, u32 pid, u64 sk, struct connection *c) {
     u32 epoch = epoch_of(c->pid);
@@ -118,7 +92,7 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
     if (returned < 0 || !transport)
         return 0;
     u32 flags = direction == DIRECTION_RECEIVE ? transfer->flags : 0;
-    if (flags & (PEEK | ERRQUEUE))
+    if (flags & (OOB | PEEK | ERRQUEUE))
         return 0;
     u64 total = returned;
 #if MAX_UNIX_CONNECTIONS
@@ -142,10 +116,15 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
 #endif
     if (!c)
         return 0;
-#ifdef BACK_END_SOCK
-    if (transport == TRANSPORT_TCP)
-        note_origin(sk, c, direction == DIRECTION_RECEIVE ? total : 0);
-#endif
+    struct unseen unseen = {};
+    if (transport == TRANSPORT_TCP) {
+        find_unseen(sk, c, direction, total, &unseen);
+        if (c->flags & CONNECTION_TLS) /* TLS in the kernel adds to the bytes; and no content is expected here */
+            unseen.bytes = unseen.again = 0;
+        total -= unseen.again;
+        if (unseen.again && !total)
+            return 0;
+    }
     /* Which TLS session such a connection carries must be known all the same: its plaintext passes elsewhere. */
     u32 never = c->flags & CONNECTION_NEVER;
     if (never)
@@ -155,14 +134,15 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         return 0;
     struct half *half = direction == DIRECTION_SEND ? &c->half[0] : &c->half[1];
     struct source source = transfer->source;
-    u32 cause = transfer->cause;
+    u32 cause = unseen.again ? CAUSE_UNSEEN_PATH : transfer->cause;
     if (!total) {
+        if (never || (c->flags & (CONNECTION_TLS | CONNECTION_SHED)))
+            return 0;
+        if (unseen.bytes)
+            tell_unseen(ring, pid, c, direction, half, &unseen);
         /* read(2) of no bytes returns 0 too: that is not the end of the stream. */
-        if (!never && direction == DIRECTION_RECEIVE && (source.left || source.vectors)) {
-            u64 flow = c->tls_flow ? c->tls_flow : c->id;
-            if (!(c->flags & (CONNECTION_TLS | CONNECTION_SHED)))
-                emit(ring, KIND_END, pid, flow, DIRECTION_RECEIVE, half->position, 0, 0, 0);
-        }
+        if (direction == DIRECTION_RECEIVE && (source.left || source.vectors))
+            emit(ring, KIND_END, pid, c->id, DIRECTION_RECEIVE, half->position, 0, 0, 0);
         return 0;
     }
     struct traffic *t = never ? 0 : traffic_of(pid);
@@ -210,19 +190,22 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         tls = FLAG_TLS;
         goto tell;
     }
+    u64 passed = total + unseen.bytes;
     if (never) {
-        half->position += total;
+        half->position += passed;
         return 0;
     }
     if (t)
-        __sync_fetch_and_add(&t->plain, total);
+        __sync_fetch_and_add(&t->plain, passed);
     if (is_paused(pid, c)) {
-        pass_over(c->half, direction, total);
+        pass_over(c->half, direction, passed);
         return 0;
     }
-    if (left_out(&c->flags, CONNECTION_SHED, c->id, c->half, direction, total, 0))
+    if (left_out(&c->flags, CONNECTION_SHED, c->id, c->half, direction, passed, 0))
         return 0;
     announce(ring, pid, sk, c);
+    if (unseen.bytes)
+        tell_unseen(ring, pid, c, direction, half, &unseen);
     if (flags & TRUNC)
         cause = CAUSE_NOT_IN_USER_MEMORY;
     if (cause) {
@@ -245,9 +228,16 @@ static __always_inline int at_sock_length(struct bpf_raw_tracepoint_args *ctx, u
         return 0;
     }
     running_syscall(&call);
+#ifdef REQUEST_OPERATION
+    int may_be_io_uring = call.number == NO_SYSCALL || call.number == NR_IO_URING_ENTER;
+#endif
     if (call.number == NR_SENDMMSG || call.number == NR_RECVMMSG)
         take_message(&call, returned);
     find_transfer(&call, ctx->args[2], &transfer);
+#ifdef REQUEST_OPERATION
+    if (may_be_io_uring && find_request(ctx->args[0], direction, returned, &transfer.source))
+        transfer.cause = 0;
+#endif
     return on_socket(ctx->args[0], direction, returned, &transfer);
 }
 
@@ -270,15 +260,13 @@ int tcp_rcv_space_adjust(struct bpf_raw_tracepoint_args *ctx) {
     running_syscall(&call);
     if ((call.number != NR_SPLICE && call.number != NR_GETSOCKOPT) || !admitted(pid, &held))
         return 0;
-    struct connection *c = connections.lookup(&sk);
-    if (!c) {
-        /* Nobody can say how many there were: from here on they are counted. */
-        c = connection_of(sk, pid);
-        if (c)
-            note_origin(sk, c, 0);
+    /* Not seen before: nobody can say how many there were. */
+    struct connection *c = connection_of(sk, pid);
+    if (!c)
         return 0;
-    }
-    u32 moved = c->flags & CONNECTION_ORIGIN ? bytes_read(sk, c) : 0;
+    struct unseen unseen = {};
+    find_unseen(sk, c, DIRECTION_RECEIVE, 0, &unseen);
+    u32 moved = unseen.bytes;
     void *ring = ring_of(c->pid);
     if (!moved || !ring)
         return 0;
@@ -350,6 +338,8 @@ int sys_exit(struct bpf_raw_tracepoint_args *ctx) {
 int inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx) {
     u64 sk = ctx->args[0];
     int state = ctx->args[2];
+    if (state == (int)ctx->args[1]) /* close(2) after shutdown(2) */
+        return 0;
     if (state == STATE_SYN_SENT) {
         /* connect(2): the caller is the current process. Only the sensor's own connections must be known this early,
          * before the other end can read their first byte. */
@@ -376,8 +366,10 @@ int inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx) {
     }
     if ((state == STATE_FIN_WAIT1 || state == STATE_LAST_ACK) && c->announced) {
         void *ring = ring_of(c->pid);
-        if (ring)
-            emit(ring, KIND_END, c->pid, c->id, DIRECTION_SEND, c->half[0].position, 0, 0, 0);
+        if (!ring)
+            return 0;
+        tell_rest(ring, sk, c, DIRECTION_SEND, &c->half[0]); /* the FIN's own number comes later */
+        emit(ring, KIND_END, c->pid, c->id, DIRECTION_SEND, c->half[0].position, 0, 0, 0);
     }
     return 0;
 }
@@ -385,7 +377,11 @@ int inet_sock_set_state(struct bpf_raw_tracepoint_args *ctx) {
 int tcp_destroy_sock(struct bpf_raw_tracepoint_args *ctx) {
     u64 sk = ctx->args[0];
     struct connection *c = connections.lookup(&sk);
-    if (c)
-        close_connection(sk, c);
+    if (!c)
+        return 0;
+    void *ring = ring_of(c->pid);
+    if (ring && c->announced)
+        tell_rest(ring, sk, c, DIRECTION_RECEIVE, &c->half[1]);
+    close_connection(sk, c);
     return 0;
 }

@@ -31,6 +31,7 @@ struct syscall {
 #define NR_PREADV2    327 /* on a socket with offset -1 only, as read and write have no other there */
 #define NR_PWRITEV2   328
 
+#define OOB      0x1    /* MSG_OOB: the urgent byte, which is no part of what is read else */
 #define PEEK     0x2    /* MSG_PEEK: the bytes stay in the queue */
 #define TRUNC    0x20   /* MSG_TRUNC on TCP: the bytes are thrown away */
 #define ERRQUEUE 0x2000 /* MSG_ERRQUEUE: not stream data */

@@ -32,6 +32,7 @@ NAMES = (
     "kernel.lost.shed_connections",
     "kernel.lost.shed_bytes",
     "kernel.paused_bytes",
+    "kernel.lost.unseen_path_bytes",
 )
 """In the order of enum count in bpf/maps.h (compared in a test)."""
 

@@ -3,6 +3,7 @@
 import os
 import platform
 
+from apisensor.loader import io_uring
 from apisensor.loader.btf import Btf
 from apisensor.loader.errors import LoaderError
 from apisensor.loader.kernel import has_fexit
@@ -16,10 +17,14 @@ TRACEPOINTS = (
     "sched_process_exit",
 )
 BACK_ENDS = {
-    "sock": ("tracepoint:sock_send_length", "tracepoint:sock_recv_length", "tracepoint:tcp_rcv_space_adjust"),
+    "sock": (
+        *("tracepoint:sock_send_length", "tracepoint:sock_recv_length", "tracepoint:tcp_rcv_space_adjust"),
+        *io_uring.PROGRAMS,
+    ),
     "kprobe": (
-        *("kprobe:tcp_sendmsg", "kprobe:tcp_recvmsg"),
+        *("kprobe:tcp_sendmsg", "kprobe:tcp_recvmsg", "kprobe:unix_stream_sendmsg", "kprobe:unix_stream_recvmsg"),
         *("fexit:tcp_sendmsg", "fexit:tcp_recvmsg", "fexit:tcp_sendpage", "fexit:tcp_splice_read"),
+        *("fexit:unix_stream_sendmsg", "fexit:unix_stream_recvmsg"),
     ),
     "syscall": ("tracepoint:sys_exit",),
 }
@@ -53,11 +58,12 @@ def programs_in_kernel(back_end: str, btf: Btf) -> dict[str, int]:
     """The programs with a place in the kernel, in the order of attaching: what each is attached to, and for a BPF
     trampoline the number of the function's type. Which functions there are is the kernel's version's."""
     found = {f"tracepoint:{name}": 0 for name in TRACEPOINTS}
+    left_out = () if io_uring.io_uring_macros(btf) else io_uring.PROGRAMS
     for label in BACK_ENDS[back_end]:
         kind, _, place = label.partition(":")
-        function = btf.function(place) if kind == "fexit" else (0, [])
-        if function is not None:
-            found[label] = function[0]
+        function = (0, []) if kind == "tracepoint" else btf.function(place)
+        if function is not None and label not in left_out:
+            found[label] = function[0] if kind == "fexit" else 0
     return found
 
 

@@ -6,6 +6,7 @@ import sys
 from apisensor.loader.back_ends import BACK_ENDS
 from apisensor.loader.btf import Btf
 from apisensor.loader.errors import LoaderError
+from apisensor.loader.iterators import iterator_macros
 
 OFFSETS = {
     "SOCK_FAMILY": ("sock", "__sk_common.skc_family"),
@@ -45,8 +46,9 @@ OFFSETS = {
     "SUPER_DEVICE": ("super_block", "s_dev"),
     "SOCKET_SOCK": ("socket", "sk"),
     "TCP_COPIED_SEQUENCE": ("tcp_sock", "copied_seq"),
-    "TCP_NEXT_SEQUENCE": ("tcp_sock", "rcv_nxt"),
-    "SOCK_SHUTDOWN": ("sock", "sk_shutdown"),
+    "TCP_WRITTEN_SEQUENCE": ("tcp_sock", "write_seq"),
+    "TCP_URGENT_SEQUENCE": ("tcp_sock", "urg_seq"),
+    "SOCK_FLAGS": ("sock", "__sk_common.skc_flags"),
     "BPRM_FILE": ("linux_binprm", "file"),
 }
 """Macro in bpf/: (structure, field) whose byte offset in the running kernel it is."""
@@ -64,22 +66,8 @@ UNIX_OFFSETS = {
 
 
 def kernel_function_macros(btf: Btf) -> dict[str, int]:
-    """What bpf/kernel_probes.h has to know of this kernel: struct iov_iter, arguments of functions."""
-    types = btf.constants("iter_type")
-    macros = {
-        "MESSAGE_ITERATOR": btf.offset("msghdr", "msg_iter"),
-        "ITERATOR_TYPE": btf.first("iov_iter", "iter_type", "type"),
-        "ITERATOR_COUNT": btf.offset("iov_iter", "count"),
-        "ITERATOR_OFFSET": btf.offset("iov_iter", "iov_offset"),
-        "ITERATOR_VECTORS": btf.first("iov_iter", "__iov", "iov"),
-        "ITERATOR_VECTOR_COUNT": btf.offset("iov_iter", "nr_segs"),
-        "ITERATOR_IS_VECTORS": types["ITER_IOVEC"],
-        # Until kernel 5.13 the lowest bit of the type is the direction, and types are powers of two from 4 on.
-        "ITERATOR_TYPE_MASK": 0xFE if types["ITER_IOVEC"] == 4 else 0xFF,
-        "TASK_STACK": btf.offset("task_struct", "stack"),
-    }
-    if "ITER_UBUF" in types:  # kernel 6.0
-        macros |= {"ITERATOR_IS_BUFFER": types["ITER_UBUF"], "ITERATOR_BUFFER": btf.offset("iov_iter", "ubuf")}
+    """What bpf/kernel_probes.h has to know of this kernel: iterators, arguments of functions."""
+    macros = {**iterator_macros(btf), "TASK_STACK": btf.offset("task_struct", "stack")}
     if "BPF_FUNC_task_pt_regs" in btf.constants("bpf_func_id"):
         macros["HAVE_TASK_PT_REGS"] = 1
     for program in BACK_ENDS["kprobe"]:
@@ -87,8 +75,8 @@ def kernel_function_macros(btf: Btf) -> dict[str, int]:
         function = btf.function(name)
         if function is not None:
             macros[f"{name.upper()}_RESULT"] = len(function[1])
-            if name == "tcp_recvmsg":
-                macros["TCP_RECVMSG_FLAGS"] = function[1].index("flags")
+            if name.endswith("_recvmsg"):
+                macros[f"{name.upper()}_FLAGS"] = function[1].index("flags")
     return macros
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from apisensor.loader.back_ends import function_of, programs_in_kernel
 from apisensor.loader.btf import Btf
+from apisensor.loader.io_uring import io_uring_macros
 from apisensor.loader.macros import OFFSETS, entry_flags, kernel_function_macros, unix_macros
 
 UPROBES = (
@@ -66,11 +67,14 @@ def source_of(macros: dict[str, int], directory: str, back_end: str, btf: Btf) -
     flags = [f"-D{macro}={btf.offset(*field)}" for macro, field in OFFSETS.items()]
     given = {**macros, **unix_macros(btf, macros["MAX_UNIX_CONNECTIONS"]), "ENTRY_FLAGS": entry_flags(btf)}
     flags += [f"-D{name}={value}" for name, value in given.items()]
+    flags.append(f"-DSOCK_DONE={btf.constants('sock_flags')['SOCK_DONE']}")
     # BCC asks for debug information, which nobody reads here and which takes a fifth of the compiler's time.
     flags += ["-g0", "-Wno-macro-redefined", "-Wno-unused-function", f"-DBACK_END_{back_end.upper()}"]
     if back_end == "syscall" and not btf.has_tracepoint("sock_send_length"):
         # Both directions are in one program: at 128 the verifier of 6.1 gives up after its million instructions.
         flags.append("-DSOCKET_STEPS=64")
+    if back_end == "sock":
+        flags += [f"-D{macro}={value}" for macro, value in io_uring_macros(btf).items()]
     if back_end == "kprobe":
         flags += [f"-D{macro}={value}" for macro, value in kernel_function_macros(btf).items()]
     functions = [*(function_of(label) for label in programs_in_kernel(back_end, btf)), *UPROBES]

@@ -10,6 +10,7 @@ from apisensor.loader import back_ends
 from apisensor.loader.back_ends import choose_back_end
 from apisensor.loader.btf import Btf
 from apisensor.loader.errors import LoaderError
+from apisensor.loader.io_uring import io_uring_macros
 from apisensor.loader.macros import kernel_function_macros
 
 
@@ -87,6 +88,51 @@ def test_layouts_of_other_kernels() -> None:
     assert (macros["ITERATOR_IS_BUFFER"], macros["ITERATOR_BUFFER"], macros["HAVE_TASK_PT_REGS"]) == (0, 16, 1)
     assert (macros["TCP_RECVMSG_RESULT"], macros["TCP_RECVMSG_FLAGS"]) == (5, 3)
     assert "TCP_SENDPAGE_RESULT" not in macros
+
+
+REQUESTS = {
+    "io_kiocb.opcode": 64,
+    "io_kiocb.flags": 72,
+    "io_kiocb.ctx": 96,
+    "io_kiocb.async_data": 184,
+    "io_kiocb.cqe.fd": 92,
+    "io_async_msghdr.msg": 64,
+}
+"""Of io_uring; `io_async_rw.iter` is there from 6.10 on."""
+URING = {"io_uring_submit_req", "io_uring_complete"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "tracepoints", "programs"),
+    [
+        (REQUESTS | {"io_async_rw.iter": 24}, URING, 2),
+        (REQUESTS, URING, 0),
+        (REQUESTS | {"io_async_rw.iter": 24}, {"io_uring_complete"}, 0),
+    ],
+)
+def test_io_uring_is_looked_at_where_the_kernel_has_what_is_needed(
+    fields: dict[str, int], tracepoints: set[str], programs: int
+) -> None:
+    types = Types(NEW.fields | fields, NEW.functions, NEW.enumerations, NEW.tracepoints | tracepoints)
+    found = back_ends.programs_in_kernel("sock", types)
+    assert sum("io_uring" in label for label in found) == programs
+    macros = io_uring_macros(types)
+    assert ("REQUEST_OPERATION" in macros, "ITERATOR_TYPE" in macros) == (programs > 0, programs > 0)
+    assert "RING_FILES" not in macros
+    assert not any("io_uring" in label for label in back_ends.programs_in_kernel("kprobe", types))
+
+
+def test_unix_sockets_are_observed_where_they_are_no_module() -> None:
+    functions = NEW.functions | {
+        "unix_stream_sendmsg": ["sock", "msg", "len"],
+        "unix_stream_recvmsg": ["sock", "msg", "size", "flags"],
+    }
+    types = Types(NEW.fields, functions, NEW.enumerations, NEW.tracepoints)
+    assert sum("unix" in label for label in back_ends.programs_in_kernel("kprobe", types)) == 4
+    assert not any("unix" in label for label in back_ends.programs_in_kernel("kprobe", NEW))
+    macros = kernel_function_macros(types)
+    assert macros["UNIX_STREAM_SENDMSG_RESULT"] == 3
+    assert (macros["UNIX_STREAM_RECVMSG_RESULT"], macros["UNIX_STREAM_RECVMSG_FLAGS"]) == (4, 3)
 
 
 @pytest.mark.parametrize(
