@@ -37,6 +37,7 @@ for line in sys.stdin:
     connection.getresponse().read()
     print("done", flush=True)
 """
+_F_MMAPABLE = 1 << 10  # include/uapi/linux/bpf.h
 
 
 class Word:
@@ -46,7 +47,9 @@ class Word:
         (number,) = [
             int(file.name)
             for file in Path(f"/proc/{run}/fdinfo").iterdir()
-            if (fields := _fields(file)).get("value_size") == str(GOVERNOR.size) and fields["max_entries"] == "1"
+            if (fields := _fields(file)).get("value_size") == str(GOVERNOR.size)
+            and fields["max_entries"] == "1"
+            and int(fields["map_flags"], 16) & _F_MMAPABLE  # the workers read it where it lies
         ]
         process = os.pidfd_open(run)
         self._map = Map(ctypes.CDLL(None).syscall(_SYS_PIDFD_GETFD, process, number, 0), 4, GOVERNOR.size)
