@@ -22,7 +22,7 @@ import pytest
 from tests.peers.process import START_SECONDS, Peer, free_port, listens, program, wait_until
 
 from .tcpdump import needs_tcpdump, tcpdump
-from .tshark import Told, exchanges
+from .tshark import exchanges, of_replay
 
 pytestmark = needs_tcpdump
 
@@ -185,24 +185,6 @@ def told(traffic: Traffic) -> list[dict[str, Any]]:
     return [line for line in lines if line["kind"] == "transaction"]
 
 
-def _headers(headers: list[list[str]] | None) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value) for name, value in headers or ())
-
-
-def _of_replay(line: dict[str, Any]) -> Told:
-    return Told(
-        line["client"]["port"],
-        line["stream_id"] or 0,
-        line["method"] or "",
-        line["path"] or "",
-        line["status"] or 0,
-        _headers(line["request_headers"]),
-        _headers(line["response_headers"]),
-        line["request_body_size"],
-        line["response_body_size"] or 0,
-    )
-
-
 def test_each_exchange_is_what_tshark_says(traffic: Traffic, told: list[dict[str, Any]]) -> None:
     servers = traffic.servers
     expected = exchanges(traffic.path, {servers.h1: "http", servers.h2: "http2", servers.nghttpd: "http2"})
@@ -210,7 +192,7 @@ def test_each_exchange_is_what_tshark_says(traffic: Traffic, told: list[dict[str
     pushed = [one for one in expected if one.stream_id and one.stream_id % 2 == 0]
     assert [one.path for one in pushed] == ["/small.txt"] * 3
     expected = [one for one in expected if one not in pushed]
-    ours = sorted(_of_replay(line) for line in told)
+    ours = sorted(of_replay(line) for line in told)
     missing, extra = Counter(expected) - Counter(ours), Counter(ours) - Counter(expected)
     assert not missing, (
         f"{len(missing)} not told, first {min(missing)}; {len(extra)} others: {min(extra, default=None)}"

@@ -10,7 +10,7 @@ import itertools
 import json
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,14 @@ import msgspec
 
 Pairs = list[tuple[str, Any]]
 """A JSON object whose names may repeat: tshark writes one for each occurrence of a field."""
+
+End = tuple[str, int]
+"""Address and port."""
+
+Connection = tuple[End, End]
+"""Who asked, and who was asked."""
+
+PROTOCOLS = ("http", "http2", "grpc", "websocket")
 
 
 class Told(msgspec.Struct, gc=False, order=True, frozen=True):
@@ -27,6 +35,7 @@ class Told(msgspec.Struct, gc=False, order=True, frozen=True):
     stream_id: int
     """0 for HTTP/1."""
     method: str
+    """Empty: no request was seen."""
     path: str
     status: int
     """0: no response."""
@@ -34,6 +43,37 @@ class Told(msgspec.Struct, gc=False, order=True, frozen=True):
     response_headers: tuple[tuple[str, str], ...]
     request_size: int
     response_size: int
+
+
+def _headers(headers: list[list[str | None]] | None) -> tuple[tuple[str, str], ...]:
+    return tuple((name or "", (value or "").strip()) for name, value in headers or ())
+
+
+def of_replay(line: dict[str, Any]) -> Told:
+    """A transaction of the command line, in the form that is compared."""
+    return Told(
+        line["client"]["port"],
+        line["stream_id"] or 0,
+        line["method"] or "",
+        line["path"] or "",
+        line["status"] or 0,
+        _headers(line["request_headers"]),
+        _headers(line["response_headers"]),
+        line["request_body_size"],
+        line["response_body_size"] or 0,
+    )
+
+
+class Unit(msgspec.Struct, gc=False):
+    """One protocol data unit of a capture."""
+
+    stream: int
+    """tshark's number of the TCP connection."""
+    source: End
+    destination: End
+    protocol: str
+    """One of PROTOCOLS."""
+    tree: Any
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -44,7 +84,7 @@ class _Message(msgspec.Struct, gc=False):
     size: int = 0
 
 
-def _every(tree: Any, name: str) -> Iterator[Any]:
+def every(tree: Any, name: str) -> Iterator[Any]:
     """All values of a field, at any depth, in order."""
     if isinstance(tree, list):
         for item in tree:
@@ -52,13 +92,14 @@ def _every(tree: Any, name: str) -> Iterator[Any]:
                 if item[0] == name:
                     yield item[1]
                 else:
-                    yield from _every(item[1], name)
+                    yield from every(item[1], name)
             else:
-                yield from _every(item, name)
+                yield from every(item, name)
 
 
-def _text(tree: Any, name: str) -> str | None:
-    return next((value for value in _every(tree, name) if isinstance(value, str)), None)
+def text(tree: Any, name: str) -> str | None:
+    """The first value of a field."""
+    return next((value for value in every(tree, name) if isinstance(value, str)), None)
 
 
 def _objects(value: Any) -> list[Any]:
@@ -66,70 +107,93 @@ def _objects(value: Any) -> list[Any]:
     return [value] if not value or isinstance(value[0], tuple) else list(value)
 
 
-def dissected(path: Path, decode_as: dict[int, str]) -> list[tuple[int, int, int, str, Any]]:
-    """The protocol data units of a capture, in order: (TCP stream, source port, destination port, "http" or "http2",
-    the unit). `decode_as` says what a port's connections speak."""
-    command = ["tshark", "-n", "-r", str(path), "-Y", "http or http2", "-J", "tcp http http2"]
+def dissected(path: Path, decode_as: Mapping[int, str], *, octets: bool = False) -> list[Unit]:
+    """The protocol data units of a capture, in order.
+
+    Args:
+        decode_as: Port: "http" or "http2", what its connections speak.
+        octets: Have tshark tell the octets of each field, too. Content that ends with the connection can be measured
+            only so; the output is several times as long.
+    """
+    layers = " ".join(("ip", "ipv6", "tcp", *PROTOCOLS))
+    command = ["tshark", "-n", "-r", str(path), "-Y", f"tcp and ({' or '.join(PROTOCOLS)})", "-J", layers]
     # Bodies are measured, not read: decoding them costs time and hides their length.
-    command += ["-o", "http.decompress_body:FALSE", "-T", "json", "--no-duplicate-keys"]
+    command += ["-o", "http.decompress_body:FALSE", "-o", "tcp.reassemble_out_of_order:TRUE"]
+    command += ["-T", "json", "--no-duplicate-keys", *(["-x"] if octets else [])]
     for port, protocol in decode_as.items():
         command += ["-d", f"tcp.port=={port},{protocol}"]
     done = subprocess.run(command, check=True, capture_output=True)
-    out = []
-    for frame in json.loads(done.stdout, object_pairs_hook=lambda pairs: pairs):
-        layers = dict(dict(frame)["_source"])["layers"]
-        tcp = next(value for name, value in layers if name == "tcp")
-        ends = [int(_text(tcp, name) or 0) for name in ("tcp.stream", "tcp.srcport", "tcp.dstport")]
-        for name, value in layers:
-            if name in ("http", "http2"):
-                out += [(ends[0], ends[1], ends[2], name, unit) for unit in _objects(value)]
-    return out
+    frames = json.loads(done.stdout.decode(errors="replace"), object_pairs_hook=lambda pairs: pairs, strict=False)
+    return [unit for frame in frames for unit in _units(dict(dict(frame)["_source"])["layers"])]
 
 
-def _lines(unit: Any, name: str) -> list[tuple[str, str]]:
+def _units(layers: Pairs) -> Iterator[Unit]:
+    """Of one frame. Of headers around each other, in tunnels, the innermost count."""
+    addresses, ends, stream = ["", ""], [("", 0), ("", 0)], -1
+    for name, value in layers:
+        if name in ("ip", "ipv6"):
+            inner = _objects(value)[-1]
+            addresses = [text(inner, f"{name}.{way}") or "" for way in ("src", "dst")]
+        elif name == "tcp":
+            inner = _objects(value)[-1]
+            ports = [int(text(inner, f"tcp.{way}port") or 0) for way in ("src", "dst")]
+            ends = list(zip(addresses, ports, strict=True))
+            stream = int(text(inner, "tcp.stream") or 0)
+        elif name in PROTOCOLS:
+            for tree in _objects(value):
+                yield Unit(stream, ends[0], ends[1], name, tree)
+
+
+def _lines(tree: Any, name: str) -> list[tuple[str, str]]:
     out = []
-    for value in _every(unit, name):
+    for value in every(tree, name):
         for line in [value] if isinstance(value, str) else value:
             field, _, content = line.rstrip("\r\n").partition(":")
             out.append((field, content.strip()))
     return out
 
 
-def _content(unit: Any, headers: Iterable[tuple[str, str]], without: bool) -> int:
+def _content(tree: Any, headers: Iterable[tuple[str, str]], without: bool) -> int:
     """Bytes of content of an HTTP/1 message after transfer coding is removed."""
-    chunks = [int(size) for size in _every(unit, "http.chunk_size")]
+    if (octets := next(every(tree, "http.file_data_raw"), None)) is not None:
+        return int(octets[2])
+    chunks = [int(size) for size in every(tree, "http.chunk_size")]
     if chunks:
         return sum(chunks)
     length = next((value for name, value in headers if name.lower() == "content-length"), "0")
     return 0 if without else int(length)
 
 
-def _http1(units: Sequence[tuple[int, int, int, str, Any]]) -> Iterator[Told]:
+def _http1(units: Iterable[Unit]) -> Iterator[tuple[Connection, Told]]:
     # A message is dissected when its last byte is there, and a server may answer before that: the order of requests and
     # the order of responses are known, that between them is not.
-    requests: dict[int, list[tuple[int, _Message]]] = defaultdict(list)
+    connections: dict[int, Connection] = {}
+    requests: dict[int, list[_Message]] = defaultdict(list)
     answers: dict[int, list[Any]] = defaultdict(list)
-    for stream, source, _, _, unit in units:
-        if (method := _text(unit, "http.request.method")) is not None:
-            headers = _lines(unit, "http.request.line")
-            path = _text(unit, "http.request.uri") or ""
-            requests[stream].append((source, _Message(method, path, headers, _content(unit, headers, False))))
-        elif (code := _text(unit, "http.response.code")) is not None and (code[0] != "1" or code == "101"):
-            answers[stream].append((code, unit))
-    for stream, asked in requests.items():
-        for (port, request), answer in itertools.zip_longest(asked, answers[stream]):
-            response = _Message()
+    for unit in units:
+        tree = unit.tree
+        if (method := text(tree, "http.request.method")) is not None:
+            headers = _lines(tree, "http.request.line")
+            path = text(tree, "http.request.uri") or ""
+            connections[unit.stream] = unit.source, unit.destination
+            requests[unit.stream].append(_Message(method, path, headers, _content(tree, headers, False)))
+        elif (code := text(tree, "http.response.code")) is not None and (code[0] != "1" or code == "101"):
+            connections.setdefault(unit.stream, (unit.destination, unit.source))
+            answers[unit.stream].append((code, tree))
+    for stream, connection in connections.items():
+        for request, answer in itertools.zip_longest(requests[stream], answers[stream]):
+            asked, response = request or _Message(), _Message()
             if answer is not None:
-                code, unit = answer
-                headers = _lines(unit, "http.response.line")
-                without = request.first == "HEAD" or code in ("204", "304")
-                response = _Message(code, "", headers, _content(unit, headers, without))
-            yield _told(port, 0, request, response)
+                code, tree = answer
+                headers = _lines(tree, "http.response.line")
+                without = asked.first == "HEAD" or code in ("204", "304")
+                response = _Message(code, "", headers, _content(tree, headers, without))
+            yield connection, _told(connection, 0, asked, response)
 
 
-def _told(port: int, stream_id: int, request: _Message, response: _Message) -> Told:
+def _told(connection: Connection, stream_id: int, request: _Message, response: _Message) -> Told:
     return Told(
-        port,
+        connection[0][1],
         stream_id,
         request.first,
         request.path,
@@ -144,27 +208,39 @@ def _told(port: int, stream_id: int, request: _Message, response: _Message) -> T
 _DATA, _PUSH_PROMISE, _CONTINUATION, _PADDED = "0", "5", "9", 0x08
 
 
-def _http2(units: Sequence[tuple[int, int, int, str, Any]], servers: Iterable[int]) -> Iterator[Told]:
-    messages: dict[tuple[int, int], tuple[int, _Message, _Message]] = {}
-    for stream, source, destination, _, unit in units:
-        for frame in (one for value in _every(unit, "http2.stream") for one in _objects(value)):
-            number, kind = _text(frame, "http2.streamid"), _text(frame, "http2.type")
+def _clients(units: Iterable[Unit]) -> dict[int, Connection]:
+    """Who of each connection asks: who sends the preface or, where that was not captured, a method."""
+    found: dict[int, Connection] = {}
+    for unit in units:
+        methods = (value for value in every(unit.tree, "http2.header.name") if value == ":method")
+        if text(unit.tree, "http2.magic") is not None or any(methods):
+            found.setdefault(unit.stream, (unit.source, unit.destination))
+    return found
+
+
+def _http2(units: Sequence[Unit]) -> Iterator[tuple[Connection, Told]]:
+    clients = _clients(units)
+    messages: dict[tuple[int, int], tuple[_Message, _Message]] = {}
+    for unit in units:
+        if unit.stream not in clients:
+            continue
+        answers = unit.source == clients[unit.stream][1]
+        for frame in (one for value in every(unit.tree, "http2.stream") for one in _objects(value)):
+            number, kind = text(frame, "http2.streamid"), text(frame, "http2.type")
             if number is None or number == "0":
                 continue
-            answers = source in servers
-            promised = _text(frame, "http2.push_promise.promised_stream_id") if kind == _PUSH_PROMISE else None
-            key = stream, int(promised or number)
-            port = destination if answers else source
-            _, request, response = messages.setdefault(key, (port, _Message(headers=[]), _Message(headers=[])))
+            promised = text(frame, "http2.push_promise.promised_stream_id") if kind == _PUSH_PROMISE else None
+            key = unit.stream, int(promised or number)
+            request, response = messages.setdefault(key, (_Message(headers=[]), _Message(headers=[])))
             message = request if promised or not answers else response
             if kind == _DATA:
-                padding = int(_text(frame, "http2.pad_length") or 0)
-                padded = int(_text(frame, "http2.flags") or "0", 16) & _PADDED
-                message.size += int(_text(frame, "http2.length") or 0) - (padding + 1 if padded else 0)
+                padding = int(text(frame, "http2.pad_length") or 0)
+                padded = int(text(frame, "http2.flags") or "0", 16) & _PADDED
+                message.size += int(text(frame, "http2.length") or 0) - (padding + 1 if padded else 0)
                 continue
             fields = [
-                (str(_text(field, "http2.header.name")), str(_text(field, "http2.header.value") or ""))
-                for value in _every(frame, "http2.header")
+                (str(text(field, "http2.header.name")), str(text(field, "http2.header.value") or ""))
+                for value in every(frame, "http2.header")
                 for field in _objects(value)
             ]
             pseudo = {name: value for name, value in fields if name.startswith(":")}
@@ -175,18 +251,22 @@ def _http2(units: Sequence[tuple[int, int, int, str, Any]], servers: Iterable[in
             message.first = pseudo.get(":method") or pseudo.get(":status") or message.first
             message.path = pseudo.get(":path", message.path)
             message.headers += [(name, value) for name, value in fields if not name.startswith(":")]
-    for (_, stream_id), (port, request, response) in messages.items():
+    for (stream, stream_id), (request, response) in messages.items():
         if request.first or response.first:
-            yield _told(port, stream_id, request, response)
+            yield clients[stream], _told(clients[stream], stream_id, request, response)
 
 
-def exchanges(path: Path, decode_as: dict[int, str]) -> list[Told]:
+def connections(units: Sequence[Unit]) -> list[tuple[Connection, Told]]:
+    """Every exchange of a capture, with the connection that it took."""
+    http1 = [unit for unit in units if unit.protocol == "http"]
+    http2 = [unit for unit in units if unit.protocol == "http2"]
+    return [*_http1(http1), *_http2(http2)]
+
+
+def exchanges(path: Path, decode_as: Mapping[int, str]) -> list[Told]:
     """Every exchange of a capture, sorted.
 
     Args:
         decode_as: Port of a server: "http" or "http2".
     """
-    units = dissected(path, decode_as)
-    http1 = [unit for unit in units if unit[3] == "http"]
-    http2 = [unit for unit in units if unit[3] == "http2"]
-    return sorted([*_http1(http1), *_http2(http2, decode_as)])
+    return sorted(told for _, told in connections(dissected(path, decode_as)))

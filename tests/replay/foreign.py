@@ -1,0 +1,258 @@
+"""`python -m tests.replay.foreign FOLDER`: replay held against tshark, on captures that nobody made for it.
+
+Each capture below FOLDER (pcap and pcapng, also gzipped) is read by `apisensor replay` and by tshark; what they tell of
+each connection is compared: method, path, status, header lists, sizes of bodies, messages of gRPC and WebSocket. What
+differs is printed, for a person to decide by the RFCs who is right. Exit status 1 where replay failed: a traceback,
+no end within the time, a refusal that is not of the documented ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import json
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from .tshark import Connection, Told, Unit, connections, dissected, every, of_replay, text
+
+SECONDS = 120
+"""Time of either reader with one capture."""
+GZIP = b"\x1f\x8b"
+REFUSED = ("cannot be replayed", "is no packet capture", "link type", "is empty", "is truncated", "is corrupt")
+"""What the one line of a capture that replay does not read, or not to its end, says."""
+
+Messages = dict[Connection, Counter[tuple[str, str]]]
+"""Counts of a connection's messages, by protocol and "request" or "response"."""
+
+
+class View(msgspec.Struct):
+    """What one reader makes of a capture."""
+
+    exchanges: dict[Connection, list[Told]] = msgspec.field(default_factory=lambda: defaultdict(list))
+    incomplete: dict[Connection, list[Told]] = msgspec.field(default_factory=lambda: defaultdict(list))
+    """Of which it says itself that something is missing."""
+    messages: Messages = msgspec.field(default_factory=lambda: defaultdict(Counter))
+    ports: dict[int, str] = msgspec.field(default_factory=dict)
+    """Of servers: what tshark is to read their connections as."""
+
+
+class Comparison(msgspec.Struct):
+    """Of one capture."""
+
+    path: Path
+    failed: str = ""
+    """Replay did what it must not; one line."""
+    refused: str = ""
+    """Its one line about a file that it does not read to the end."""
+    seconds: float = 0.0
+    same: int = 0
+    incomplete: int = 0
+    """Exchanges of which replay says itself that they are not whole, and tshark nothing else."""
+    only_replay: list[tuple[Connection, Told]] = []
+    only_tshark: list[tuple[Connection, Told]] = []
+    differ: list[tuple[Connection, Told, Told]] = []
+    """Replay's, and tshark's."""
+    messages: list[str] = []
+    """Counts that differ."""
+
+
+def replayed(path: Path, result: Comparison) -> View | None:
+    """What replay tells. None: nothing, as `result` then says."""
+    command = [sys.executable, "-m", "apisensor.cli.main", "replay", "-", "--format", "jsonl", "--reveal"]
+    content = path.read_bytes()
+    if content.startswith(GZIP):
+        content = gzip.decompress(content)
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        result.failed = f"no end within {SECONDS} s"
+        return None
+    result.seconds = time.monotonic() - begun
+    said = done.stderr.decode()
+    last = said.rstrip().rpartition("\n")[2]
+    if "Traceback" in said or done.returncode not in (0, 1) or "failed exchanges" in said or "flows failed" in said:
+        result.failed = last
+    if done.returncode == 1:
+        result.refused = last
+        if not any(words in last for words in REFUSED):
+            result.failed = last
+    view = View()
+    for line in map(json.loads, done.stdout.splitlines()):
+        if line["kind"] != "transaction":
+            continue
+        client, server = ((line[side]["address"], line[side]["port"]) for side in ("client", "server"))
+        place = view.exchanges if line["complete"] else view.incomplete
+        one = of_replay(line)
+        if line["protocol"] == "websocket":  # whose payloads are no content of HTTP
+            one = msgspec.structs.replace(one, request_size=0, response_size=0)
+        place[client, server].append(one)
+        view.ports[server[1]] = "http2" if line["stream_id"] else "http"
+        for way in ("request", "response"):
+            counted = (line["messages"] or {}).get(way)
+            if counted and counted["protocol"] in ("grpc", "websocket"):
+                view.messages[client, server][counted["protocol"], way] += counted["count"] or 0
+    return view
+
+
+def by_tshark(units: list[Unit]) -> View:
+    """What tshark tells."""
+    view = View()
+    for ends, one in connections(units):
+        if one.stream_id % 2 or not one.stream_id:  # the others were pushed: no request that anybody made
+            view.exchanges[ends].append(one)
+            view.ports[ends[1][1]] = "http2" if one.stream_id else "http"
+    known = {frozenset(connection): connection for connection in view.exchanges}
+    for unit in units:
+        connection = known.get(frozenset((unit.source, unit.destination)))
+        if connection is None:
+            continue
+        way = "request" if unit.source == connection[0] else "response"
+        if unit.protocol == "grpc":
+            view.messages[connection]["grpc", way] += sum(1 for _ in every(unit.tree, "grpc.message_length"))
+        elif unit.protocol == "websocket":
+            opcode, last = text(unit.tree, "websocket.opcode"), text(unit.tree, "websocket.fin")
+            view.messages[connection]["websocket", way] += opcode in ("0", "1", "2") and last in ("1", "True", "true")
+    return view
+
+
+def compare(path: Path) -> Comparison:
+    """One capture, by both."""
+    result = Comparison(path)
+    ours = replayed(path, result)
+    if ours is None:
+        return result
+    try:
+        units = dissected(path, {}, octets=True)
+        theirs = by_tshark(units)
+        unseen = {port: said for port, said in ours.ports.items() if theirs.ports.get(port) != said}
+        if unseen:  # on ports that tshark expects something else on
+            theirs = by_tshark(dissected(path, unseen, octets=True))
+    except (subprocess.SubprocessError, json.JSONDecodeError) as error:
+        result.refused = result.refused or f"tshark: {error}"
+        return result
+    for connection in sorted({*ours.exchanges, *ours.incomplete, *theirs.exchanges}):
+        _match(connection, ours, theirs, result)
+    for connection in sorted({*ours.messages, *theirs.messages}):
+        if connection not in ours.incomplete and ours.messages[connection] != theirs.messages[connection]:
+            result.messages.append(
+                f"{_name(connection)}: {dict(ours.messages[connection])}, tshark {dict(theirs.messages[connection])}"
+            )
+    return result
+
+
+def _match(connection: Connection, ours: View, theirs: View, result: Comparison) -> None:
+    whole, parts = list(ours.exchanges[connection]), list(ours.incomplete[connection])
+    left = []
+    for one in theirs.exchanges[connection]:
+        if one in whole:
+            whole.remove(one)
+            result.same += 1
+        else:
+            left.append(one)
+    for one in left:
+        near = next((own for own in whole if _alike(own, one)), None)
+        if near is not None:
+            whole.remove(near)
+            result.differ.append((connection, near, one))
+            continue
+        part = next((own for own in parts if _within(own, one)), None)
+        if part is not None:
+            parts.remove(part)
+            result.incomplete += 1
+        else:
+            result.only_tshark.append((connection, one))
+    result.only_replay += [(connection, one) for one in [*whole, *parts]]
+
+
+def _alike(own: Told, other: Told) -> bool:
+    return own.stream_id == other.stream_id and own.method == other.method and own.path == other.path
+
+
+def _within(own: Told, other: Told) -> bool:
+    """Whether all that is known of an exchange that is not whole is what tshark says."""
+    names = ("method", "path", "status")
+    return own.stream_id == other.stream_id and all(
+        not getattr(own, name) or not getattr(other, name) or getattr(own, name) == getattr(other, name)
+        for name in names
+    )
+
+
+def _name(connection: Connection) -> str:
+    return " > ".join(f"{address}:{port}" for address, port in connection)
+
+
+def _brief(one: Told) -> str:
+    stream = f"[{one.stream_id}] " if one.stream_id else ""
+    return f"{stream}{one.method} {one.path[:100]} {one.status} ({one.request_size}, {one.response_size})"
+
+
+def _differences(own: Told, other: Told) -> Iterator[str]:
+    for name in Told.__struct_fields__:
+        mine, its = getattr(own, name), getattr(other, name)
+        if mine == its:
+            continue
+        if isinstance(mine, tuple):
+            lacking, more = Counter(its) - Counter(mine), Counter(mine) - Counter(its)
+            yield f"{name}: replay {list(more.elements())}, tshark {list(lacking.elements())}"[:600]
+        else:
+            yield f"{name}: replay {mine}, tshark {its}"
+
+
+def report(result: Comparison, most: int) -> None:
+    """Prints one capture's comparison; of each kind of difference so many at most."""
+    counts = f"{result.same} same, {result.incomplete} incomplete, {len(result.differ)} differ, "
+    counts += f"{len(result.only_replay)} only replay, {len(result.only_tshark)} only tshark"
+    print(f"{result.path}: {counts}, {result.seconds:.1f} s")
+    if result.failed:
+        print(f"  FAILED: {result.failed}")
+    elif result.refused:
+        print(f"  {result.refused}")
+    for connection, own, other in result.differ[:most]:
+        print(f"  differ {_name(connection)} {_brief(own)}")
+        for line in _differences(own, other):
+            print(f"    {line}")
+    for who, found in (("replay", result.only_replay), ("tshark", result.only_tshark)):
+        for connection, one in found[:most]:
+            print(f"  only {who} {_name(connection)} {_brief(one)}")
+    for line in result.messages[:most]:
+        print(f"  messages {line}")
+
+
+def captures(folder: Path) -> list[Path]:
+    """The files below a folder that are captures by their names."""
+    endings = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".cap.gz", ".ntar")
+    return sorted(path for path in folder.rglob("*") if path.name.endswith(endings) and path.is_file())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.replay.foreign", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--most", type=int, default=5, help="differences shown of each kind and capture")
+    chosen = parser.parse_args()
+    results = []
+    with contextlib.suppress(KeyboardInterrupt):
+        for path in [chosen.folder] if chosen.folder.is_file() else captures(chosen.folder):
+            results.append(compare(path))
+            report(results[-1], chosen.most)
+            sys.stdout.flush()
+    print(
+        f"{len(results)} captures: {sum(one.same for one in results)} exchanges same, "
+        f"{sum(one.incomplete for one in results)} incomplete, {sum(len(one.differ) for one in results)} differ, "
+        f"{sum(len(one.only_replay) for one in results)} only replay, "
+        f"{sum(len(one.only_tshark) for one in results)} only tshark; "
+        f"{sum(bool(one.failed) for one in results)} failed, {sum(bool(one.refused) for one in results)} refused"
+    )
+    return int(any(one.failed for one in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
