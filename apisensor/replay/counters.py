@@ -25,6 +25,6 @@ NOTES = {
     "fragments_that_differ": "repeated IP fragments with other bytes than were captured first, which count",
     "fragments_overlapping": "IP fragments that overlap partly; their packet is discarded, as Linux does",
     "fragments_malformed": "IP fragments that no packet can have: empty, beyond 64 KiB, not of a multiple of 8 bytes",
-    "packets_without_time": "packets that took the time of the packet before (pcapng simple packet blocks)",
+    "packets_without_time": "packets that took the time of the packet before (pcapng: simple blocks, impossible times)",
 }
 """Worth knowing; nothing is missing for it."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 IPV4 = 0x0800
 IPV6 = 0x86DD
 MPLS = (0x8847, 0x8848)
+PPPOE = 0x8864
+PPP = 0x880B
 ETHERNET = 0x6558
 """An Ethernet frame inside a tunnel ("transparent Ethernet bridging")."""
 
@@ -22,7 +25,8 @@ _ETHERTYPES = {
     0x8848: "mpls",
     0x88BE: "erspan",
     0x8863: "pppoe",
-    0x8864: "pppoe",
+    PPPOE: "pppoe",
+    PPP: "ppp",
     0x88CC: "lldp",
     0x88E5: "macsec",
     0x894F: "nsh",
@@ -30,6 +34,13 @@ _ETHERTYPES = {
 
 _ADDRESS_FAMILIES = {2: IPV4, 10: IPV6, 24: IPV6, 28: IPV6, 30: IPV6}
 """AF_INET and AF_INET6 as Linux, NetBSD, FreeBSD and Darwin number them."""
+
+
+_PPP_PROTOCOLS = {0x21: IPV4, 0x57: IPV6, 0x0281: MPLS[0], 0x0283: MPLS[1]}
+"""PPP's numbers (https://www.iana.org/assignments/ppp-numbers): EtherType. Others negotiate, or compress headers."""
+
+_NFULA_PAYLOAD = 9
+"""Type of the value that holds the packet, in linux/netfilter/nfnetlink_log.h."""
 
 
 def ethertype_name(ethertype: int) -> str:
@@ -79,6 +90,50 @@ def _null(data: bytes) -> Network:
     return _ADDRESS_FAMILIES.get(family, 0), 4 if len(data) >= 4 else len(data)
 
 
+def ppp(data: bytes, at: int) -> Network:
+    """From the offset of a PPP protocol field, which may be one byte (RFC 1661 sections 2 and 6.5)."""
+    protocol, at = (data[at], at + 1) if data[at] & 1 else (data[at] << 8 | data[at + 1], at + 2)
+    return _PPP_PROTOCOLS.get(protocol, PPP), at
+
+
+def pppoe(data: bytes, at: int) -> Network | None:
+    """From the offset of a PPPoE header (RFC 2516 section 4); None: not of a session."""
+    return ppp(data, at + 6) if data[at] == 0x11 and data[at + 1] == 0 else None
+
+
+def _ppp(data: bytes) -> Network:
+    return ppp(data, 2 if data[:2] == b"\xff\x03" else 0)
+
+
+def _ppp_hdlc(data: bytes) -> Network:
+    """PPP behind address and control (RFC 1662 section 3), or Cisco's HDLC."""
+    return ppp(data, 2) if data[0] == 0xFF else _cisco_hdlc(data)
+
+
+def _cisco_hdlc(data: bytes) -> Network:
+    """RFC 1547 section 4.3.1: address, control, EtherType."""
+    return data[2] << 8 | data[3], 4
+
+
+def _ppp_ether(data: bytes) -> Network:
+    return pppoe(data, 0) or (PPPOE, 0)
+
+
+def _nflog(data: bytes) -> Network:
+    """Netfilter's log: family, version, resource; values, each after its length (4 bytes of header included) and type,
+    in the byte order of the capturing machine: the one in which the first length is the smaller."""
+    order: Literal["little", "big"] = "little" if data[4:6][::-1] <= data[4:6] else "big"
+    at = 4
+    while at + 4 <= len(data):
+        length, kind = (int.from_bytes(data[place : place + 2], order) for place in (at, at + 2))
+        if kind & 0x7FFF == _NFULA_PAYLOAD:
+            return _ADDRESS_FAMILIES.get(data[0], 0), at + 4
+        if length < 4:
+            break
+        at += (length + 3) // 4 * 4
+    return 0, at
+
+
 def _ipv4(_data: bytes) -> Network:
     return IPV4, 0
 
@@ -90,22 +145,27 @@ def _ipv6(_data: bytes) -> Network:
 LINK_TYPES: dict[int, Callable[[bytes], Network]] = {
     0: _null,
     1: _ethernet,
+    9: _ppp,
     12: _raw_ip,  # DLT_RAW of most systems, written to files by some programs
     14: _raw_ip,  # DLT_RAW of OpenBSD
+    50: _ppp_hdlc,
+    51: _ppp_ether,
     101: _raw_ip,
+    104: _cisco_hdlc,
     108: _null,  # DLT_LOOP: always big-endian
     113: _cooked_v1,
     228: _ipv4,
     229: _ipv6,
+    239: _nflog,
     276: _cooked_v2,
 }
 """LINKTYPE_ number (https://www.tcpdump.org/linktypes.html): its header's decoder."""
 
 _OTHER_LINK_TYPES = {
-    9: "PPP",
-    50: "PPP_HDLC",
-    51: "PPP_ETHER",
+    8: "SLIP",
     105: "IEEE802_11",
+    107: "FRELAY",
+    117: "PFLOG",
     119: "IEEE802_11_PRISM",
     127: "IEEE802_11_RADIOTAP",
     147: "USER0",
@@ -114,8 +174,8 @@ _OTHER_LINK_TYPES = {
     192: "PPI",
     195: "IEEE802_15_4",
     220: "USB_LINUX_MMAPPED",
+    226: "IPNET",
     227: "CAN_SOCKETCAN",
-    239: "NFLOG",
     249: "USBPCAP",
     253: "NETLINK",
 }

@@ -33,6 +33,9 @@ _ISB_OSDROP = 7
 MAX_INTERFACES = 4096
 """Interfaces of a section; a file that describes more is not one a capture wrote."""
 
+FARTHEST_NS = 9_000_000_000_000_000_000
+"""From 1970: to 1684 and 2255. A time beyond does not fit 64 bits, and is none that anything was captured at."""
+
 
 class _Interface(msgspec.Struct, gc=False):
     link_type: int
@@ -60,8 +63,8 @@ class PcapngReader:
     """Reads one pcapng file; construct it at the file's first byte, then iterate once.
 
     Args:
-        counts: `packets_without_time` (simple packet blocks: they take the time of the packet before) and
-            `packets_dropped_by_capture` (from interface statistics) are added to it.
+        counts: `packets_without_time` (simple packet blocks, and times that cannot be: they take the time of the packet
+            before) and `packets_dropped_by_capture` (from interface statistics) are added to it.
 
     Raises:
         ReplayError: While iterating, where the file is cut or is not what the format allows.
@@ -170,12 +173,17 @@ class PcapngReader:
             raise self._source.corrupt(self._start, f"a block refers to interface {number}, which is not described")
         return self._interfaces[number]
 
-    def _packet(self, interface: _Interface, time_ns: int, captured: int, length: int, body: bytes, at: int) -> Packet:
+    def _packet(
+        self, interface: _Interface, time_ns: int | None, captured: int, length: int, body: bytes, at: int
+    ) -> Packet:
         data = body[at : at + captured]
         if len(data) < captured:
             raise self._source.corrupt(self._start, f"a packet of {captured} bytes does not fit its block")
-        self._last_ns = time_ns
-        return Packet(time_ns, interface.link_type, data, max(length, captured))
+        if time_ns is None or not -FARTHEST_NS < time_ns < FARTHEST_NS:
+            self._counts["packets_without_time"] = self._counts.get("packets_without_time", 0) + 1
+        else:
+            self._last_ns = time_ns
+        return Packet(self._last_ns, interface.link_type, data, max(length, captured))
 
     def _enhanced_packet(self, body: bytes) -> Packet:
         number, high, low, captured, length = struct.unpack_from(f"{self._order}IIIII", body)
@@ -191,5 +199,4 @@ class PcapngReader:
         (length,) = struct.unpack_from(f"{self._order}I", body)
         interface = self._interface(0)
         captured = min(length, interface.snap_length or length)
-        self._counts["packets_without_time"] = self._counts.get("packets_without_time", 0) + 1
-        return self._packet(interface, self._last_ns, captured, length, body, 4)
+        return self._packet(interface, None, captured, length, body, 4)

@@ -22,14 +22,13 @@ from apisensor.replay.link import (
     IPV4,
     IPV6,
     LINK_TYPES,
-    MPLS,
     Network,
     ethertype_name,
     inner_ethernet,
     link_type_name,
 )
 from apisensor.replay.pcap import Packet
-from apisensor.replay.tunnels import IN_IP, IN_UDP, IP_IN_IP, mpls
+from apisensor.replay.tunnels import IN_FRAME, IN_IP, IN_UDP, IP_IN_IP
 
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 
@@ -155,8 +154,8 @@ class SegmentDecoder:
     def _network(self, layers: _Layers, data: bytes, ethertype: int, at: int) -> Segment | None:
         if ethertype == ETHERNET:
             ethertype, at = inner_ethernet(data, at)
-        if ethertype in MPLS:
-            return self._tunnel(layers, data, mpls(data, at), "mpls")
+        if ethertype in IN_FRAME:
+            return self._tunnel(layers, data, IN_FRAME[ethertype](data, at), ethertype_name(ethertype))
         if ethertype == IPV4:
             return self._ipv4(layers, data, at)
         if ethertype == IPV6:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from apisensor.replay.link import ETHERNET, IPV4, IPV6, Network
+from apisensor.replay.link import ETHERNET, IPV4, IPV6, MPLS, PPPOE, Network, pppoe
 
 MAX_LABELS = 16
 """MPLS labels of one packet; routers push three or four."""
@@ -52,6 +52,9 @@ def mpls(data: bytes, at: int) -> Network | None:
             return (IPV4, at) if version == 4 else (IPV6, at) if version == 6 else None
     return None
 
+
+IN_FRAME: dict[int, Callable[[bytes, int], Network | None]] = {**dict.fromkeys(MPLS, mpls), PPPOE: pppoe}
+"""EtherType: the tunnel's header."""
 
 IP_IN_IP: dict[int, int] = {4: IPV4, 41: IPV6}
 """IP protocol number: the EtherType of the packet that follows (RFC 2003, RFC 4213)."""

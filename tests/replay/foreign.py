@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import gzip
 import json
+import re
 import subprocess
 import sys
 import time
@@ -26,7 +27,10 @@ from .tshark import Connection, Told, Unit, connections, dissected, every, of_re
 SECONDS = 120
 """Time of either reader with one capture."""
 GZIP = b"\x1f\x8b"
-REFUSED = ("cannot be replayed", "is no packet capture", "link type", "is empty", "is truncated", "is corrupt")
+REFUSED = (
+    *("cannot be replayed", "is no packet capture", "link type", "is empty", "is truncated", "is corrupt"),
+    "is a pcapng file of version",
+)
 """What the one line of a capture that replay does not read, or not to its end, says."""
 
 Messages = dict[Connection, Counter[tuple[str, str]]]
@@ -53,6 +57,8 @@ class Comparison(msgspec.Struct):
     refused: str = ""
     """Its one line about a file that it does not read to the end."""
     seconds: float = 0.0
+    packets: tuple[int, int] = (0, 0)
+    """That replay and capinfos count; equal where both read the file to its end."""
     same: int = 0
     incomplete: int = 0
     """Exchanges of which replay says itself that they are not whole, and tshark nothing else."""
@@ -85,6 +91,10 @@ def replayed(path: Path, result: Comparison) -> View | None:
         result.refused = last
         if not any(words in last for words in REFUSED):
             result.failed = last
+    if counted := re.search(r": (\d+) packets, ", said):
+        result.packets = int(counted[1]), _packets(path)
+        if not result.refused and result.packets[0] != result.packets[1]:
+            result.failed = "{} packets, capinfos counts {}".format(*result.packets)
     view = View()
     for line in map(json.loads, done.stdout.splitlines()):
         if line["kind"] != "transaction":
@@ -101,6 +111,11 @@ def replayed(path: Path, result: Comparison) -> View | None:
             if counted and counted["protocol"] in ("grpc", "websocket"):
                 view.messages[client, server][counted["protocol"], way] += counted["count"] or 0
     return view
+
+
+def _packets(path: Path) -> int:
+    done = subprocess.run(["capinfos", "-T", "-r", "-M", "-c", str(path)], capture_output=True, text=True, check=False)
+    return int(done.stdout.rstrip().rpartition("\t")[2] or 0)
 
 
 def by_tshark(units: list[Unit]) -> View:

@@ -132,6 +132,16 @@ def test_pcapng_simple_packets_take_the_time_of_the_packet_before() -> None:
     assert seen.counts == {"packets_without_time": 3}
 
 
+@pytest.mark.parametrize("units", [2**63 // 1000, 2**64 - 1])
+def test_pcapng_times_that_do_not_fit_are_the_time_of_the_packet_before(units: int) -> None:
+    times = [START_NS // 1000, units, units, START_NS // 1000 + 5]
+    blocks = (enhanced("<", 0, at, packet) for at, packet in zip(times, PACKETS, strict=True))
+    content = section() + interface("<", 101) + b"".join(blocks)
+    seen = capture(content)
+    assert {event.time_ns for event in seen.events()} == {START_NS, START_NS + 5_000}
+    assert seen.counts["packets_without_time"] == 2
+
+
 def test_pcapng_simple_packets_are_cut_at_the_interface_snapshot_length() -> None:
     content = section() + interface("<", 101, snap=42)
     content += b"".join(block("<", 3, struct.pack("<I", len(packet)) + packet[:42]) for packet in PACKETS)

@@ -53,6 +53,25 @@ def cooked_v2(packet: bytes) -> bytes:
     return struct.pack(">HHIHBB8s", ethertype(packet), 0, 3, 1, 0, 6, bytes(8)) + packet
 
 
+def ppp(packet: bytes, first: bytes = b"\0") -> bytes:
+    return first + (b"\x57" if packet[0] >> 4 == 6 else b"\x21") + packet
+
+
+def pppoe(packet: bytes, code: int = 0) -> bytes:
+    return struct.pack(">BBHH", 0x11, code, 7, len(packet) + 2) + ppp(packet)
+
+
+def cisco_hdlc(packet: bytes) -> bytes:
+    return struct.pack(">BBH", 0x0F, 0, ethertype(packet)) + packet
+
+
+def nflog(packet: bytes, order: str) -> bytes:
+    """As Linux logs: the packet's header, a prefix, the packet."""
+    values = ((1, b"\x08\0\0\0"), (10, b"web\0"), (9, packet), (11, bytes(4)))
+    coded = (struct.pack(f"{order}HH", len(value) + 4, kind) + value + bytes(-len(value) % 4) for kind, value in values)
+    return bytes((10 if packet[0] >> 4 == 6 else 2, 0, 0, 5)) + b"".join(coded)
+
+
 LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "ethernet": (1, ethernet),
     "ethernet, padded": (1, lambda packet: ethernet(packet, padding=14)),
@@ -69,6 +88,17 @@ LINKS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "null, Linux": (0, lambda packet: null(packet, "<", (2, 10))),
     "null, Darwin": (0, lambda packet: null(packet, "<", (2, 30))),
     "null, big-endian": (0, lambda packet: null(packet, ">", (2, 24))),
+    "PPP": (9, ppp),
+    "PPP, in HDLC": (9, lambda packet: b"\xff\x03" + ppp(packet)),
+    "PPP, compressed": (9, lambda packet: b"\xff\x03" + ppp(packet, b"")),
+    "PPP in HDLC": (50, lambda packet: b"\xff\x03" + ppp(packet)),
+    "Cisco's HDLC as PPP": (50, cisco_hdlc),
+    "Cisco's HDLC": (104, cisco_hdlc),
+    "PPPoE": (51, pppoe),
+    "PPPoE in Ethernet": (1, lambda packet: bytes(12) + b"\x88\x64" + pppoe(packet)),
+    "PPPoE in a VLAN": (1, lambda packet: bytes(12) + b"\x81\0\0\x07\x88\x64" + pppoe(packet)),
+    "netfilter's log": (239, lambda packet: nflog(packet, "<")),
+    "netfilter's log, big-endian": (239, lambda packet: nflog(packet, ">")),
     "loop": (108, lambda packet: null(packet, ">", (2, 28))),
 }
 
@@ -142,7 +172,13 @@ def test_segmentation_offload_leaves_the_ip_length_0() -> None:
         (ip6(59, b""), 101, "ipv6_no_next_header"),
         (ip6(0, b"\x3a\x00" + bytes(6) + bytes(8)), 101, "icmpv6"),
         (bytes(12) + b"\x08\x06" + bytes(28), 1, "arp"),
-        (bytes(12) + b"\x88\x64" + bytes(28), 1, "pppoe"),
+        (bytes(12) + b"\x88\x63\x11\x09" + bytes(28), 1, "pppoe"),
+        (bytes(12) + b"\x88\x64" + pppoe(bytes(28), code=0xA7), 1, "pppoe"),
+        (bytes(12) + b"\x88\x64\x11" + bytes(5) + b"\xc0\x21" + bytes(20), 1, "ppp"),
+        (b"\xff\x03\x80\x21" + bytes(20), 9, "ppp"),
+        (b"\x11\x01" + bytes(20), 51, "pppoe"),
+        (b"\x8f\0\x80\x35" + bytes(20), 104, "ethertype_0x8035"),
+        (b"\x02\0\0\5\x08\0\1\0\0\0\0\0\2\0", 239, "unknown_network_layer"),
         (bytes(12) + b"\x12\x34" + bytes(28), 1, "ethertype_0x1234"),
         (bytes(12) + b"\x00\x26" + bytes(38), 1, "ieee_802_3"),
         (struct.pack("<I", 7) + bytes(30), 0, "unknown_network_layer"),

@@ -108,7 +108,7 @@ def _objects(value: Any) -> list[Any]:
 
 
 def dissected(path: Path, decode_as: Mapping[int, str], *, octets: bool = False) -> list[Unit]:
-    """The protocol data units of a capture, in order.
+    """The protocol data units of a capture, in order; nothing that tshark decrypts with keys in the file.
 
     Args:
         decode_as: Port: "http" or "http2", what its connections speak.
@@ -116,7 +116,8 @@ def dissected(path: Path, decode_as: Mapping[int, str], *, octets: bool = False)
             only so; the output is several times as long.
     """
     layers = " ".join(("ip", "ipv6", "tcp", *PROTOCOLS))
-    command = ["tshark", "-n", "-r", str(path), "-Y", f"tcp and ({' or '.join(PROTOCOLS)})", "-J", layers]
+    command = ["tshark", "-n", "-r", str(path), "-Y", f"tcp and not tls and ({' or '.join(PROTOCOLS)})"]
+    command += ["-J", layers]
     # Bodies are measured, not read: decoding them costs time and hides their length.
     command += ["-o", "http.decompress_body:FALSE", "-o", "tcp.reassemble_out_of_order:TRUE"]
     command += ["-T", "json", "--no-duplicate-keys", *(["-x"] if octets else [])]
