@@ -64,7 +64,7 @@ class Inspector:
         by_target = wanted is not None and b"=" in wanted and asks_by_target(wanted)
         if request.body and request.headers is not None and request_body.scan is not None:
             text, anomaly = request.body, None
-            whole = len(text) == request.body_size
+            whole = len(text) == request.body_size and exchange.incomplete_reason in _REQUEST_WHOLE
             speaks = request_body.speaks
             if request_body.codings:
                 text, whole, anomaly = request_body.content(text, whole)
@@ -85,7 +85,7 @@ class Inspector:
                 response_trailers, _ = self._section(response.trailers, "response.header", findings, pending, False)
             if response.body and response.headers is not None and body.scan is not None:
                 text, anomaly = response.body, None
-                whole = len(text) == response.body_size
+                whole = len(text) == response.body_size and exchange.incomplete_reason in _RESPONSE_WHOLE
                 speaks = body.speaks
                 if body.codings:
                     text, whole, anomaly = body.content(text, whole)
@@ -208,6 +208,10 @@ class Inspector:
                 findings.credentials.append((Source.PARAMETER, credential))
         return spans
 
+
+_RESPONSE_WHOLE = frozenset((None, "hpack_unknown", "unbound"))
+_REQUEST_WHOLE = _RESPONSE_WHOLE | {"response_not_seen", "response_not_finished"}
+"""Reasons for which an exchange is incomplete while the content of this message is not: else it may end anywhere."""
 
 # Members of enumerations are slow to look up.
 _JSON, _GRPC = Speaks.JSON, Speaks.GRPC

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 
 import brotli
+import msgspec
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -69,6 +70,19 @@ def test_an_early_end_of_a_whole_body_is_said(coder: tuple[str, Callable[[bytes]
     _, anomaly = decoded(encode(TEXT)[:-9], (name,), True)
     # The zstd reader does not tell a cut frame from a whole one.
     assert anomaly == (None if name == "zstd" else codings.INVALID)
+
+
+def test_an_early_end_is_said_of_a_message_that_ended_and_of_no_other() -> None:
+    line = (b"Content-Encoding", b"gzip")
+    cut = exchange([line], [line], body=gzip.compress(TEXT)[:-9], response_body=gzip.compress(TEXT)[:-9])
+    assert inspect(cut).anomalies == [codings.INVALID]
+    for reason in ("request_not_finished", "segment_missing"):
+        assert inspect(msgspec.structs.replace(cut, incomplete_reason=reason)).anomalies == []
+    answered = msgspec.structs.replace(cut, incomplete_reason="response_not_finished")
+    assert inspect(answered).anomalies == [codings.INVALID]  # of the request
+    answered.request.body = gzip.compress(TEXT)
+    answered.request.body_size = len(answered.request.body)
+    assert inspect(answered).anomalies == []
 
 
 def test_broken(coder: tuple[str, Callable[[bytes], bytes]]) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from apisensor.content.inspector import Inspector
 from apisensor.content.logins import FIELDS, LARGEST, LONGEST_USER, OBJECTS, USER_NAMES, login_user
+from apisensor.transactions.model import INCOMPLETE_REASONS
 from tests.content.exchanges import FORM, JSON, exchange
 
 inspect = Inspector().inspect
@@ -61,9 +62,15 @@ def test_user(headers: list[tuple[bytes, bytes]], body: bytes, user: bytes | Non
         assert inspect(exchange([], list(headers), response_body=body)).login_user is None
 
 
+BESIDE_THE_REQUEST = {"response_not_seen", "response_not_finished", "hpack_unknown", "unbound"}
+
+
 def test_a_body_that_is_not_whole_is_no_login() -> None:
     body = b"username=alice&password=x"
     assert inspect(exchange([FORM], body=body, request={"body_size": len(body) + 1})).login_user is None
+    for reason in INCOMPLETE_REASONS:
+        user = inspect(exchange([FORM], body=body, incomplete_reason=reason)).login_user
+        assert user == (b"alice" if reason in BESIDE_THE_REQUEST else None)
 
 
 def test_repr_has_no_user() -> None:

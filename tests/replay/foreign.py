@@ -29,7 +29,7 @@ SECONDS = 120
 GZIP = b"\x1f\x8b"
 REFUSED = (
     *("cannot be replayed", "is no packet capture", "link type", "is empty", "is truncated", "is corrupt"),
-    "is a pcapng file of version",
+    *("is a pcap file of version", "is a pcapng file of version"),
 )
 """What the one line of a capture that replay does not read, or not to its end, says."""
 
@@ -58,10 +58,12 @@ class Comparison(msgspec.Struct):
     """Its one line about a file that it does not read to the end."""
     seconds: float = 0.0
     packets: tuple[int, int] = (0, 0)
-    """That replay and capinfos count; equal where both read the file to its end."""
+    """That replay and capinfos count; the latter 0 where it refuses the file."""
     same: int = 0
     incomplete: int = 0
     """Exchanges of which replay says itself that they are not whole, and tshark nothing else."""
+    unasked: int = 0
+    """Responses that tshark tells without a request: replay tells nothing of them, and counts them."""
     only_replay: list[tuple[Connection, Told]] = []
     only_tshark: list[tuple[Connection, Told]] = []
     differ: list[tuple[Connection, Told, Told]] = []
@@ -93,7 +95,7 @@ def replayed(path: Path, result: Comparison) -> View | None:
             result.failed = last
     if counted := re.search(r": (\d+) packets, ", said):
         result.packets = int(counted[1]), _packets(path)
-        if not result.refused and result.packets[0] != result.packets[1]:
+        if not result.refused and result.packets[1] and result.packets[0] != result.packets[1]:
             result.failed = "{} packets, capinfos counts {}".format(*result.packets)
     view = View()
     for line in map(json.loads, done.stdout.splitlines()):
@@ -179,6 +181,9 @@ def _match(connection: Connection, ours: View, theirs: View, result: Comparison)
             whole.remove(near)
             result.differ.append((connection, near, one))
             continue
+        if not one.method:
+            result.unasked += 1
+            continue
         part = next((own for own in parts if _within(own, one)), None)
         if part is not None:
             parts.remove(part)
@@ -225,7 +230,7 @@ def _differences(own: Told, other: Told) -> Iterator[str]:
 def report(result: Comparison, most: int) -> None:
     """Prints one capture's comparison; of each kind of difference so many at most."""
     counts = f"{result.same} same, {result.incomplete} incomplete, {len(result.differ)} differ, "
-    counts += f"{len(result.only_replay)} only replay, {len(result.only_tshark)} only tshark"
+    counts += f"{len(result.only_replay)} only replay, {len(result.only_tshark)} only tshark, {result.unasked} unasked"
     print(f"{result.path}: {counts}, {result.seconds:.1f} s")
     if result.failed:
         print(f"  FAILED: {result.failed}")
@@ -263,7 +268,7 @@ def main() -> int:
         f"{len(results)} captures: {sum(one.same for one in results)} exchanges same, "
         f"{sum(one.incomplete for one in results)} incomplete, {sum(len(one.differ) for one in results)} differ, "
         f"{sum(len(one.only_replay) for one in results)} only replay, "
-        f"{sum(len(one.only_tshark) for one in results)} only tshark; "
+        f"{sum(len(one.only_tshark) for one in results)} only tshark, {sum(one.unasked for one in results)} unasked; "
         f"{sum(bool(one.failed) for one in results)} failed, {sum(bool(one.refused) for one in results)} refused"
     )
     return int(any(one.failed for one in results))
