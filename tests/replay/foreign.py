@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from .captures import below
 from .tshark import Connection, Told, Unit, connections, dissected, every, of_replay, text
 
 SECONDS = 120
@@ -247,12 +248,6 @@ def report(result: Comparison, most: int) -> None:
         print(f"  messages {line}")
 
 
-def captures(folder: Path) -> list[Path]:
-    """The files below a folder that are captures by their names."""
-    endings = (".pcap", ".pcapng", ".cap", ".pcap.gz", ".pcapng.gz", ".cap.gz", ".ntar")
-    return sorted(path for path in folder.rglob("*") if path.name.endswith(endings) and path.is_file())
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.replay.foreign", description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -260,7 +255,7 @@ def main() -> int:
     chosen = parser.parse_args()
     results = []
     with contextlib.suppress(KeyboardInterrupt):
-        for path in [chosen.folder] if chosen.folder.is_file() else captures(chosen.folder):
+        for path in [chosen.folder] if chosen.folder.is_file() else below(chosen.folder):
             results.append(compare(path))
             report(results[-1], chosen.most)
             sys.stdout.flush()
