@@ -94,6 +94,20 @@ def _grpc_compressed() -> list[Call]:
     return grpc_calls(b"\x01" + len(message).to_bytes(4, "big") + message, framed(spans("two")), size=80)
 
 
+def _grpc_refused() -> list[Call]:
+    """Answered by trailers alone: one header section, and no content."""
+    peers = Http2Peers()
+    kind = b"content-type", b"application/grpc"
+    asked = [(b":method", b"POST"), (b":path", b"/s.S/M"), (b":scheme", b"http"), (b":authority", b"s"), kind]
+    peers.client.send_headers(1, asked)
+    peers.client.send_data(1, framed(b"abc"), end_stream=True)
+    peers.flush()
+    refusal = [(b":status", b"200"), kind, (b"grpc-status", b"7"), (b"grpc-message", b"no")]
+    peers.server.send_headers(1, refusal, end_stream=True)
+    peers.flush()
+    return peers.calls
+
+
 def _websocket(*, compressed: bool = False) -> list[Call]:
     client, server = (
         Connection(kind, [deflate()] if compressed else []) for kind in (ConnectionType.CLIENT, ConnectionType.SERVER)
@@ -128,6 +142,7 @@ DIALOGUES: dict[str, Callable[[], list[Call]]] = {
     "h2c": _h2c,
     "gRPC": lambda: grpc_calls(framed(b"a" * 12, b"", b"b"), framed(b"c" * 9), size=11),
     "gRPC, compressed": _grpc_compressed,
+    "gRPC, trailers alone": _grpc_refused,
     "gRPC-Web": lambda: _web(b"application/grpc-web+proto", bytes),
     "gRPC-Web, text": lambda: _web(b"application/grpc-web-text", base64.b64encode),
     "WebSocket": _websocket,

@@ -26,7 +26,16 @@ from tests.transactions.conversation import Call, Sensor
 
 Outcome = dict[str, Any]
 
-_COUNTED = {"gRPC", "gRPC, compressed", "gRPC-Web", "gRPC-Web, text", "WebSocket", "WebSocket, compressed", "events"}
+_COUNTED = {
+    "gRPC",
+    "gRPC, compressed",
+    "gRPC, trailers alone",
+    "gRPC-Web",
+    "gRPC-Web, text",
+    "WebSocket",
+    "WebSocket, compressed",
+    "events",
+}
 _SPOKEN = _COUNTED | {"GraphQL", "JSON-RPC", "MCP", "SOAP", "form", "multipart"}
 
 
@@ -80,6 +89,13 @@ def test_whole_is_complete_and_says_what_was_spoken(name: str) -> None:
     assert any(one["spoken"] for one in found) == (name in _SPOKEN)
     assert any(one["response.messages"] for one in found) == (name in _COUNTED)
     assert all(passed.reason is None for one in found if (passed := one["response.messages"]) is not None)
+
+
+def test_trailers_alone_have_the_status_of_a_call() -> None:
+    (found,) = whole(DIALOGUES["gRPC, trailers alone"]())
+    assert found["spoken"] == [("grpc", None, b"s.S/M", (), b"PERMISSION_DENIED", None)]
+    assert found["response.messages"] == Passed("grpc", 0, 0, 0, 0)
+    assert (found["response.trailers"], found["response.size"]) == ([], 0)
 
 
 @pytest.mark.parametrize("name", DIALOGUES)
