@@ -23,6 +23,9 @@ VERSION_BYTES = 128 << 20
 MOST_RETURNS = 500
 """Of one function; Go's have some 20. A file made to have 60,000 would make an answer that no message holds."""
 
+MOST_PARTS = 2_000
+"""Sections, or segments. What linkers make has some 50; each one more costs time, and a file may have 2**32."""
+
 _VERSION = re.compile(rb"(?:OpenSSL|GnuTLS) (\d{1,2}\.\d{1,3}\.\d{1,3}[a-z]{0,2}(?:-[a-z0-9]{1,8})?)[ \x00]")
 # A fixed, linear pattern over a bounded file; the standard re is safe for it.
 _BLOCK = 1 << 20
@@ -31,7 +34,7 @@ _OVERLAP = 64
 
 def find_functions(file: BinaryIO) -> Found:
     """Where the functions begin. Never raises on what the file contains."""
-    return _safely(lambda: _functions(ELFFile(file)))
+    return _safely(lambda: _functions(_opened(file)))
 
 
 def find_version(file: BinaryIO) -> Found:
@@ -50,6 +53,14 @@ def _safely(answer: Callable[[], Found]) -> Found:
     except Exception as error:  # noqa: BLE001
         # pyelftools meets a malformed file with whatever its bytes lead to: struct.error, KeyError, MemoryError, ...
         return Found({}, error=f"{type(error).__name__}: {error}"[:200])
+
+
+def _opened(file: BinaryIO) -> Any:
+    """The file, of which nothing is read yet. Raises ELFError: it is none, or none that a linker made."""
+    elf = ELFFile(file)
+    if max(elf.num_sections(), elf.num_segments()) > MOST_PARTS:
+        raise ELFError(f"more than {MOST_PARTS} sections or segments")
+    return elf
 
 
 def _functions(elf: Any) -> Found:
@@ -110,7 +121,7 @@ def _defined(elf: Any) -> list[tuple[str, int]]:
 def _hint(file: BinaryIO) -> str | None:
     """Where the file says what of it are constants, texts are there: 20 MB of Chromium's 300."""
     try:
-        section = ELFFile(file).get_section_by_name(".rodata")
+        section = _opened(file).get_section_by_name(".rodata")
     except ELFError:
         section = None
     return find_hint(file) if section is None else find_hint(file, section["sh_offset"], section["sh_size"])
@@ -118,7 +129,7 @@ def _hint(file: BinaryIO) -> str | None:
 
 def _version(file: BinaryIO) -> str | None:
     try:
-        if version := go.version(ELFFile(file)):
+        if version := go.version(_opened(file)):
             return version
     except ELFError:
         pass

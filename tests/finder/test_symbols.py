@@ -8,12 +8,13 @@ import random
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from apisensor.finder.functions import GO, ROLES
-from apisensor.finder.symbols import MOST_RETURNS, find_functions, find_version
+from apisensor.finder.symbols import MOST_PARTS, MOST_RETURNS, find_functions, find_version
 from apisensor.processes.link import PACKET_BYTES
 from apisensor.processes.messages import encode
 from tests.fuzz import elf
@@ -144,3 +145,39 @@ def test_a_function_of_nothing_but_returns_is_refused_in_a_line() -> None:
     most = find_functions(io.BytesIO(elf.go_with_symbols(elf.FUNCTION[:4] + b"\xc3" * MOST_RETURNS)))
     assert {len(places) for places in most.returns.values()} == {MOST_RETURNS}
     assert len(encode(most)) < PACKET_BYTES // 10
+
+
+def _table(symbols: int, places: int) -> bytes:
+    """A library whose texts have a name in many places, and whose symbols have another."""
+    texts = b"\0" + b"SSL_read\0" * places
+    section = ".dynsym", 11, 3, bytes(24) + b"\xff" * 24 * symbols
+    return elf.elf((".text", 1, 0, elf.FUNCTION), section, (".dynstr", 3, 0, texts))
+
+
+def test_time_grows_with_a_table_of_symbols_and_no_faster() -> None:
+    times = []
+    for size in (5_000, 40_000):
+        content = _table(size, size)
+        best = float("inf")
+        for _ in range(3):
+            begun = time.process_time()
+            assert find_functions(io.BytesIO(content)).offsets == {}
+            best = min(best, time.process_time() - begun)
+        times.append(best)
+    assert times[1] < 24 * (times[0] + 1e-3)  # 8 times as much; quadratic would be 64
+
+
+def test_a_table_of_more_symbols_than_any_program_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apisensor.finder.table.MOST_SYMBOLS", 100)
+    found = find_functions(io.BytesIO(_table(100, 1)))  # and the one that is no symbol
+    assert found.error == "ELFError: more than 100 symbols"
+
+
+@pytest.mark.parametrize(("place", "said"), [(60, 0), (56, 0xFFFF)], ids=["sections", "segments"])
+def test_parts_without_end_are_refused_in_a_line(place: int, said: int) -> None:
+    """e_shnum and e_phnum; 0 and 0xffff say that the first section header has the number (the ELF specification)."""
+    content = bytearray(elf.library())
+    table = int.from_bytes(content[40:48], "little")
+    content[place : place + 2] = said.to_bytes(2, "little")
+    content[table + 32 : table + 48] = b"\xff\xff\xff\x7f" * 4
+    assert find_functions(io.BytesIO(bytes(content))).error == f"ELFError: more than {MOST_PARTS} sections or segments"
