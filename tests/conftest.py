@@ -6,11 +6,16 @@ import os
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 from tests import kernel_support
 from tests.peers import certificates
 from tests.peers.certificates import Certificate
 from tests.peers.process import free_port
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
+"""How long an example takes says nothing about it where others compute beside it."""
 
 _skipped = pytest.StashKey[int]()
 

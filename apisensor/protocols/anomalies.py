@@ -11,6 +11,7 @@ SPACE_BEFORE_COLON = "space-before-colon"
 TAB_BEHIND_CODING = "tab-behind-coding"
 SPACE_BEHIND_CHUNK_SIZE = "space-behind-chunk-size"
 NON_ASCII_TARGET = "non-ascii-target"
+MALFORMED_TARGET = "malformed-target"
 UNKNOWN_FIELD = "hpack-unknown-field"
 HEADER_BYTES = "header-bytes-limit"
 HEADER_COUNT = "header-count-limit"
@@ -37,6 +38,8 @@ ANOMALIES = {
     SPACE_BEHIND_CHUNK_SIZE: "blanks stand behind the size of a chunk that has no extension (RFC 9112 section 7.1): "
     "some parsers take them, some do not",
     NON_ASCII_TARGET: "a request target has octets beyond ASCII (RFC 9112 section 3.2); it is shown as sent",
+    MALFORMED_TARGET: "a request target has blanks in it, or none of the forms of RFC 9112 section 3.2, such as a path "
+    "without its first slash: some servers take it, some do not; it is shown as sent",
     UNKNOWN_FIELD: "a header refers to an HPACK entry inserted before the connection was joined, or before a loss: its "
     "name or value is null",
     HEADER_BYTES: "the head exceeded the sensor's header_bytes and was not read to its end",

@@ -56,8 +56,8 @@ def repaired(data: bytes, *, request: bool) -> Repaired | None:
     if bare or any(line[-1:] != b"\r" for line in (lines if complete else lines[:-1])):
         found.append(anomalies.BARE_LINE_FEED)
     lines = [line.removesuffix(b"\r") for line in lines]
-    start, method, target = _start_line(lines[0]) if request else (lines[0], b"", b"")
-    if target:
+    start, method, target = _start_line(lines[0], len(lines) > 1 or complete) if request else (lines[0], b"", b"")
+    if not target.isascii():
         found.append(anomalies.NON_ASCII_TARGET)
     fields: list[bytes] = [start]
     for line in lines[1:]:
@@ -78,7 +78,7 @@ def repaired(data: bytes, *, request: bool) -> Repaired | None:
     lengths = _unite_lengths(fields, complete=complete)
     if lengths:
         found.append(anomalies.REPEATED_CONTENT_LENGTH)
-    if not found and not method:
+    if not found and not method and not target:
         return None
     if rest is None:
         return Repaired(b"", b"", b"", [], found) if len(data) < LONGEST else None
@@ -95,19 +95,30 @@ def _divided(data: bytes) -> tuple[bytes, bytes | None, bool]:
     return data[:at], data[at + size :], size == 2
 
 
-def _start_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+def _start_line(line: bytes, complete: bool) -> tuple[bytes, bytes, bytes]:
     """The request line as every parser takes it; the method and the target as sent, each empty where nothing had to be
     changed."""
     method, _, rest = line.partition(b" ")
-    target, blank, version = rest.rpartition(b" ")
-    if not blank:  # the line is not complete
-        target, version = version, b""
-    known = method in _METHODS or bool(method.translate(None, _TOKEN)) or not method
-    if known and len(target.translate(None, _NOT_ASCII)) == len(target):
+    target, _, version = rest.rpartition(b" ")
+    if not b"HTTP/1.".startswith(version[:7]):
+        if complete:
+            return line, b"", b""
+        target, version = rest, b""
+    if target[:1] == b" " or target[-1:] == b" ":
         return line, b"", b""
-    plain = b"".join(b"%%%02X" % octet if octet >= 0x80 else bytes((octet,)) for octet in target)
+    known = method in _METHODS or bool(method.translate(None, _TOKEN)) or not method
+    plain = b"".join(b"%%%02X" % octet if octet >= 0x80 or octet == 0x20 else bytes((octet,)) for octet in target)
+    if target and not well_formed(target, method):
+        plain = b"/" + plain
+    if known and plain == target:
+        return line, b"", b""
     start = b" ".join((method if known else _STAND_IN, plain, version))
     return start, b"" if known else method, target if plain != target else b""
+
+
+def well_formed(target: bytes, method: bytes) -> bool:
+    """Whether a request target has a form of RFC 9112 section 3.2: a path, a URI, * or, of CONNECT, a host."""
+    return target[:1] == b"/" or target == b"*" or b"://" in target or method == b"CONNECT"
 
 
 def _unite_lengths(fields: list[bytes], *, complete: bool) -> list[tuple[int, Field]]:

@@ -10,6 +10,7 @@ from apisensor.protocols.http1 import Mode, Pairing
 from apisensor.protocols.http1_boundary import HEAD_END
 from apisensor.protocols.http1_chunks import Chunks
 from apisensor.protocols.http1_engine import Engine
+from apisensor.protocols.http1_repair import well_formed
 from apisensor.protocols.http1_waiting import WaitingReader
 from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
@@ -121,8 +122,12 @@ class RequestReader(WaitingReader):
             message.target = url
         else:
             _split_target(message, url)
+            if not well_formed(url, method):
+                message.anomalies.append(anomalies.MALFORMED_TARGET)
         if sent is not None:
             sent.as_sent(fields)
+            if b" " in sent.target and anomalies.MALFORMED_TARGET not in message.anomalies:
+                message.anomalies.append(anomalies.MALFORMED_TARGET)
         if len(fields) > self.limits.header_count:
             self._cut_fields(message)
         message.fields = fields

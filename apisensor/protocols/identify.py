@@ -18,6 +18,10 @@ _MAX_METHOD = 32
 _METHOD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 _TARGET = bytes(set(range(0x21, 0x100)) - {0x7F})
 """What a target may consist of: no blank, no control character. Raw UTF-8 does occur."""
+_ODD_TARGET = _TARGET + b" "
+_COMMON = frozenset(b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE".split())
+"""Methods behind which a target may be malformed (anomalies.MALFORMED_TARGET), as scanners and careless clients send
+it: with any other word before it, a line that ends like a request line may be prose."""
 _VERSIONS = (b" HTTP/1.1", b" HTTP/1.0")
 _STATUS = b"HTTP/1."
 _TLS_TYPES = frozenset((20, 21, 22, 23))
@@ -62,14 +66,23 @@ def request_start(data: bytes) -> Start:
         line = data[blank + 1 :].removesuffix(b"\r")
         target, _, version = line.partition(b" ")
         fits = not target.translate(None, _TARGET) and b"HTTP/1.".startswith(version[:7]) and len(version) <= 8
-        return Start.MORE if fits else Start.OTHER
+        return Start.MORE if fits or (method in _COMMON and _odd_target(line)) else Start.OTHER
     line = data[blank:end].removesuffix(b"\r")  # servers take a line feed alone (RFC 9112 section 2.2)
     target = line[1:-9]
-    if line[-9:] not in _VERSIONS or target.translate(None, _TARGET):
+    if line[-9:] not in _VERSIONS:
+        return Start.OTHER
+    if method in _COMMON and target[-1:] != b" " and _odd_target(target):
+        return Start.REQUEST
+    if target.translate(None, _TARGET):
         return Start.OTHER
     # RFC 9112 section 3.2: origin-form, asterisk-form, absolute-form, authority-form.
     fits = target[:1] == b"/" or target == b"*" or b"://" in target or (method == b"CONNECT" and b":" in target)
     return Start.REQUEST if fits else Start.OTHER
+
+
+def _odd_target(target: bytes) -> bool:
+    """Whether it has at least no control characters, and something else than a blank first."""
+    return target[:1] not in (b"", b" ") and not target.translate(None, _ODD_TARGET)
 
 
 def response_start(data: bytes) -> Start:

@@ -21,6 +21,9 @@ BEGINNINGS = [
     (b"M-SEARCH * HTTP/1.1\r\n", Start.REQUEST),
     (b"GET http://a/b HTTP/1.1\r\n", Start.REQUEST),
     ("GET /\N{LATIN SMALL LETTER A WITH DIAERESIS} HTTP/1.1\r\n".encode(), Start.REQUEST),
+    (b"GET . HTTP/1.0\r\n", Start.REQUEST),
+    (b"POST a/b?c HTTP/1.1\r\n", Start.REQUEST),
+    (b"GET /a;cat /etc/passwd| HTTP/1.1\r\n", Start.REQUEST),
     (b"HTTP/1.1 200 OK\r\n", Start.RESPONSE),
     (b"HTTP/1.0 404 \r\n", Start.RESPONSE),
     (b"HTTP/1.1 200\r\n\r\n", Start.RESPONSE),
@@ -40,6 +43,12 @@ OTHERS = [
     b"GET / HTTP/1.2\r\n",
     b"GET /\r\n",
     b"GET / \x01 HTTP/1.1\r\n",
+    b"GET /  HTTP/1.1\r\n",
+    b"GET HTTP/1.1\r\n",
+    b"CONNECT a HTTP/1.1\r\n",
+    b"REQUEST a b HTTP/1.1\r\n",
+    b"GET key\r\n",
+    b"OPTIONS rtsp://a/b RTSP/1.0\r\n",
     b"HTTP/1.1 20x OK\r\n",
     b"HTTP/1.1 099 OK\r\n",
     b"HTTP/1.12200 OK\r\n",
@@ -74,7 +83,9 @@ def test_a_prefix_is_never_taken_for_something_else(data: bytes, start: Start) -
 def test_random_bytes_are_http_only_where_the_grammar_says_so(data: bytes) -> None:
     start = identify(data)
     request = re.match(
-        rb"(\r\n)*[A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*) HTTP/1\.[01]\r\n", data
+        rb"(\r\n)*([A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*)"
+        rb"|[A-Z]{3,7} [^\x00-\x1f\x7f]+) HTTP/1\.[01]\r?\n",
+        data,
     )
     response = re.match(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]", data)
     assert start is not Start.REQUEST or request

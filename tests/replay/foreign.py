@@ -2,8 +2,8 @@
 
 Each capture below FOLDER (pcap and pcapng, also gzipped) is read by `apisensor replay` and by tshark; what they tell of
 each connection is compared: method, path, status, header lists, sizes of bodies, messages of gRPC and WebSocket. What
-differs is printed, for a person to decide by the RFCs who is right. Exit status 1 where replay failed: a traceback,
-no end within the time, a refusal that is not of the documented ones.
+differs is printed, for a person to decide by the RFCs who is right. Exit status 1 where replay failed: an exception
+that is no ReplayError, no end within the time, packets that it did not count.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ import argparse
 import contextlib
 import gzip
 import json
-import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+
+from apisensor.processes.replay import replay
+from apisensor.replay.errors import ReplayError
+from apisensor.transactions.json_form import json_line
 
 from .captures import below
 from .tshark import Connection, Told, Unit, connections, dissected, every, of_replay, text
@@ -28,12 +34,6 @@ from .tshark import Connection, Told, Unit, connections, dissected, every, of_re
 SECONDS = 120
 """Time of either reader with one capture."""
 GZIP = b"\x1f\x8b"
-REFUSED = (
-    *("cannot be replayed", "is no packet capture", "link type", "is empty", "is truncated", "is corrupt"),
-    *("is a pcap file of version", "is a pcapng file of version"),
-)
-"""What the one line of a capture that replay does not read, or not to its end, says."""
-
 Messages = dict[Connection, Counter[tuple[str, str]]]
 """Counts of a connection's messages, by protocol and "request" or "response"."""
 
@@ -75,33 +75,27 @@ class Comparison(msgspec.Struct):
 
 def replayed(path: Path, result: Comparison) -> View | None:
     """What replay tells. None: nothing, as `result` then says."""
-    command = [sys.executable, "-m", "apisensor.cli.main", "replay", "-", "--format", "jsonl", "--reveal"]
-    content = path.read_bytes()
-    if content.startswith(GZIP):
-        content = gzip.decompress(content)
+    lines: list[dict[str, Any]] = []
     begun = time.monotonic()
     try:
-        done = subprocess.run(command, input=content, capture_output=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        result.failed = f"no end within {SECONDS} s"
+        with _plain(path) as plain, _at_most(SECONDS):
+            summary = replay(str(plain), lambda one: lines.append(json.loads(json_line(one))), reveal=True)
+    except ReplayError as error:
+        result.refused = str(error)
+        return None
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a defect and is said
+        result.failed = f"{type(error).__name__}: {error}"
         return None
     result.seconds = time.monotonic() - begun
-    said = done.stderr.decode()
-    last = said.rstrip().rpartition("\n")[2]
-    if "Traceback" in said or done.returncode not in (0, 1) or "failed exchanges" in said or "flows failed" in said:
-        result.failed = last
-    if done.returncode == 1:
-        result.refused = last
-        if not any(words in last for words in REFUSED):
-            result.failed = last
-    if counted := re.search(r": (\d+) packets, ", said):
-        result.packets = int(counted[1]), _packets(path)
-        if not result.refused and result.packets[1] and result.packets[0] != result.packets[1]:
-            result.failed = "{} packets, capinfos counts {}".format(*result.packets)
+    result.refused = summary.error or ""
+    result.packets = summary.packets, _packets(path)
+    lost = {"failed_exchanges", "flows_failed"} & summary.losses.keys()
+    if lost:
+        result.failed = ", ".join(sorted(lost))
+    elif not summary.error and result.packets[1] and result.packets[0] != result.packets[1]:
+        result.failed = "{} packets, capinfos counts {}".format(*result.packets)
     view = View()
-    for line in map(json.loads, done.stdout.splitlines()):
-        if line["kind"] != "transaction":
-            continue
+    for line in lines:
         client, server = ((line[side]["address"], line[side]["port"]) for side in ("client", "server"))
         place = view.exchanges if line["complete"] else view.incomplete
         one = of_replay(line)
@@ -116,6 +110,33 @@ def replayed(path: Path, result: Comparison) -> View | None:
     return view
 
 
+@contextlib.contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The capture, decompressed where it has to be: replay refuses gzip with a word."""
+    with path.open("rb") as file:
+        if file.read(2) != GZIP:
+            yield path
+            return
+    with tempfile.TemporaryDirectory() as folder, gzip.open(path) as content:
+        plain = Path(folder) / path.name.removesuffix(".gz")
+        plain.write_bytes(content.read())
+        yield plain
+
+
+@contextlib.contextmanager
+def _at_most(seconds: int) -> Iterator[None]:
+    def over(*_: object) -> None:
+        raise TimeoutError(f"no end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def _packets(path: Path) -> int:
     done = subprocess.run(["capinfos", "-T", "-r", "-M", "-c", str(path)], capture_output=True, text=True, check=False)
     return int(done.stdout.rstrip().rpartition("\t")[2] or 0)
@@ -126,7 +147,7 @@ def by_tshark(units: list[Unit]) -> View:
     view = View()
     for ends, one in connections(units):
         if one.stream_id % 2 or not one.stream_id:  # the others were pushed: no request that anybody made
-            view.exchanges[ends].append(one)
+            view.exchanges[ends].append(_origin_form(one))
             view.ports[ends[1][1]] = "http2" if one.stream_id else "http"
     known = {frozenset(connection): connection for connection in view.exchanges}
     for unit in units:
@@ -140,6 +161,15 @@ def by_tshark(units: list[Unit]) -> View:
             opcode, last = text(unit.tree, "websocket.opcode"), text(unit.tree, "websocket.fin")
             view.messages[connection]["websocket", way] += opcode in ("0", "1", "2") and last in ("1", "True", "true")
     return view
+
+
+def _origin_form(one: Told) -> Told:
+    """The path of a target in absolute form (RFC 9112 section 3.2.2): replay tells the rest as scheme and authority."""
+    scheme, separator, rest = one.path.partition("://")
+    if not separator or not scheme.isalpha():
+        return one
+    _, slash, path = rest.partition("/")
+    return msgspec.structs.replace(one, path=slash + path)
 
 
 def compare(path: Path) -> Comparison:

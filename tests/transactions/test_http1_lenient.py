@@ -166,6 +166,31 @@ CASES: dict[str, tuple[bytes, bytes, list[str], Told]] = {
         [],
         Told(method=b"GETX", request=((b"Host", b"h"), (b"Content-Length", b"2")), body=b"ab"),
     ),
+    "a blank in the target": (
+        b"GET /p;cat /etc/passwd|?a=b c HTTP/1.1\r\nHost: h\r\n\r\n",
+        OK,
+        ["malformed-target"],
+        Told(target=b"/p;cat /etc/passwd|?a=b c"),
+    ),
+    "a target without its slash": (
+        b"POST ./p HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab",
+        OK,
+        ["malformed-target"],
+        Told(method=b"POST", target=b"./p", request=((b"Host", b"h"), (b"Content-Length", b"2")), body=b"ab"),
+    ),
+    "a target that is a word": (b"GET p HTTP/1.1\r\nHost: h\r\n\r\n", OK, ["malformed-target"], Told(target=b"p")),
+    "a target that is a query": (
+        b"GET ?a=b HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n",
+        OK,
+        ["malformed-target"],
+        Told(target=b"?a=b", request=((b"Host", b"h"), (b"Connection", b"keep-alive"))),
+    ),
+    "a target of words that are not ASCII": (
+        "GET p é q HTTP/1.1\nHost: h\n\n".encode(),
+        OK,
+        ["bare-line-feed", "non-ascii-target", "malformed-target"],
+        Told(target="p é q".encode()),
+    ),
     "all of it": (
         "BREW /é HTTP/1.1\nHost : h\nX: a\n b\nContent-Length: 0\nContent-Length: 0\n\n".encode(),
         OK,
