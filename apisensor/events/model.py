@@ -160,6 +160,9 @@ class Close(msgspec.Struct, frozen=True, gc=False, tag="close"):
     time_ns: int
     pid: int
     flow: int
+    reset: bool = False
+    """Not by both ends: by a RST, or given up. Content that lasts until the connection ends is not whole then (RFC 9112
+    section 8)."""
 
 
 Event = Open | Bind | Chunk | Gap | End | Close

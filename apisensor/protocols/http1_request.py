@@ -64,7 +64,7 @@ class RequestReader(WaitingReader):
         self.pairing.request_begun(message)
 
     def _starts(self, data: bytes) -> Start:
-        verdict = request_start(data)
+        verdict = request_start(data, first=not self.in_doubt)  # later ones are looked for in doubt only
         if verdict is Start.REQUEST and self.late and not self.pipelines:
             # One call with several requests: few clients do that, and bodies that quote HTTP look the same.
             head, _, rest = data.partition(HEAD_END)

@@ -154,7 +154,8 @@ class ResponseReader(Reader):
         """The direction is over.
 
         Args:
-            closed: By the peer or the process, which completes a body that lasts until then. False: the source ended.
+            closed: By the peer or the process, which completes a body that lasts until then. False: the source ended,
+                or the connection was reset.
         """
         message = self.message
         self._candidate = b""

@@ -20,8 +20,8 @@ _TARGET = bytes(set(range(0x21, 0x100)) - {0x7F})
 """What a target may consist of: no blank, no control character. Raw UTF-8 does occur."""
 _ODD_TARGET = _TARGET + b" "
 _COMMON = frozenset(b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE".split())
-"""Methods behind which a target may be malformed (anomalies.MALFORMED_TARGET), as scanners and careless clients send
-it: with any other word before it, a line that ends like a request line may be prose."""
+"""Methods behind which a connection's first target may be malformed (anomalies.MALFORMED_TARGET), as scanners and
+careless clients send it."""
 _VERSIONS = (b" HTTP/1.1", b" HTTP/1.0")
 _STATUS = b"HTTP/1."
 _TLS_TYPES = frozenset((20, 21, 22, 23))
@@ -45,10 +45,13 @@ class Start(enum.Enum):
     """A TLS record: this is ciphertext."""
 
 
-def request_start(data: bytes) -> Start:
+def request_start(data: bytes, *, first: bool = False) -> Start:
     """REQUEST where data begins with an HTTP/1 request line; MORE where it may yet.
 
     Empty lines before it are allowed (RFC 9112 section 2.2).
+
+    Args:
+        first: They are the first bytes of a connection, and can be no content of anything: the target may be malformed.
     """
     begin = 0
     while data[begin : begin + 2] == b"\r\n":
@@ -66,12 +69,12 @@ def request_start(data: bytes) -> Start:
         line = data[blank + 1 :].removesuffix(b"\r")
         target, _, version = line.partition(b" ")
         fits = not target.translate(None, _TARGET) and b"HTTP/1.".startswith(version[:7]) and len(version) <= 8
-        return Start.MORE if fits or (method in _COMMON and _odd_target(line)) else Start.OTHER
+        return Start.MORE if fits or (first and method in _COMMON and _no_control(line)) else Start.OTHER
     line = data[blank:end].removesuffix(b"\r")  # servers take a line feed alone (RFC 9112 section 2.2)
     target = line[1:-9]
     if line[-9:] not in _VERSIONS:
         return Start.OTHER
-    if method in _COMMON and target[-1:] != b" " and _odd_target(target):
+    if first and method in _COMMON and target.strip(b" ") and _no_control(target):
         return Start.REQUEST
     if target.translate(None, _TARGET):
         return Start.OTHER
@@ -80,9 +83,9 @@ def request_start(data: bytes) -> Start:
     return Start.REQUEST if fits else Start.OTHER
 
 
-def _odd_target(target: bytes) -> bool:
-    """Whether it has at least no control characters, and something else than a blank first."""
-    return target[:1] not in (b"", b" ") and not target.translate(None, _ODD_TARGET)
+def _no_control(target: bytes) -> bool:
+    """Whether there are no control characters in it."""
+    return not target.translate(None, _ODD_TARGET)
 
 
 def response_start(data: bytes) -> Start:
@@ -120,11 +123,15 @@ def tls_start(data: bytes) -> Start:
 _STARTS = (request_start, response_start, preface_start, tls_start, frame_start)
 
 
-def identify(data: bytes) -> Start:
-    """The protocol that data begins with. MORE as long as one of them is possible and none is sure."""
+def identify(data: bytes, *, first: bool = False) -> Start:
+    """The protocol that data begins with. MORE as long as one of them is possible and none is sure.
+
+    Args:
+        first: They are the first bytes of a connection.
+    """
     more = False
     for start in _STARTS:
-        verdict = start(data)
+        verdict = start(data) if start is not request_start else request_start(data, first=first)
         if verdict is Start.MORE:
             more = True
         elif verdict is not Start.OTHER:

@@ -205,8 +205,9 @@ class Connection:
             self._break_tie()
             self._deliver()
 
-    def close(self, time_ns: int | None = None) -> None:
-        """The connection is over, for whatever reason."""
+    def close(self, time_ns: int | None = None, *, over: bool = True) -> None:
+        """The connection is over, for another reason than that both ends said so; not `over`: the capture is, and
+        nobody knows of a connection, unless it was reset."""
         if self.closed:
             return
         self.drain()
@@ -218,15 +219,16 @@ class Connection:
                 self._give_up(half, known)
         self._deliver()
         if not self.closed:
-            self._close(self._now_ns if time_ns is None else time_ns)
+            self._close(self._now_ns if time_ns is None else time_ns, reset=True, told=over or self._reset is not None)
 
-    def _close(self, time_ns: int) -> None:
+    def _close(self, time_ns: int, *, reset: bool = False, told: bool = True) -> None:
         self.closed = True
         self._reset = None
         for half in self.halves:
             half.target = None
-        if self._id:
-            self._out.append(Close(max(time_ns, self.halves[0].last_ns, self.halves[1].last_ns), 0, self._id))
+        if self._id and told:
+            last_ns = max(time_ns, self.halves[0].last_ns, self.halves[1].last_ns)
+            self._out.append(Close(last_ns, 0, self._id, reset))
         conflicts = self.halves[0].conflicts + self.halves[1].conflicts
         self._count("retransmissions_that_differ", conflicts)
 

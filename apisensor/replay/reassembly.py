@@ -80,10 +80,10 @@ class Reassembler:
         return self._taken()
 
     def finish(self) -> list[Event]:
-        """The capture is over: everything that waits comes out, and every connection closes."""
+        """The capture is over: everything that waits comes out. How connections that are open end, nobody knows."""
         self._out.clear()
         for connection in list(self._open):
-            self._forget(connection)
+            self._forget(connection, over=False)
         return self._taken()
 
     def _taken(self) -> list[Event]:
@@ -194,10 +194,10 @@ class Reassembler:
             self._count("connections_evicted", 1)
             self._forget(next(iter(self._open)))
 
-    def _forget(self, connection: Connection) -> None:
-        """Ends the connection if it is open, and frees its addresses."""
+    def _forget(self, connection: Connection, *, over: bool = True) -> None:
+        """Ends the connection if it is open, and frees its addresses; not `over`: the capture is."""
         before = connection.buffered
-        connection.close()
+        connection.close(over=over)
         self.buffered += connection.buffered - before
         self._open.pop(connection, None)
         self._closed.pop(connection, None)

@@ -439,17 +439,21 @@ class Close(google.protobuf.message.Message):
     TIME_NS_FIELD_NUMBER: builtins.int
     PID_FIELD_NUMBER: builtins.int
     FLOW_FIELD_NUMBER: builtins.int
+    RESET_FIELD_NUMBER: builtins.int
     time_ns: builtins.int
     pid: builtins.int
     flow: builtins.int
+    reset: builtins.bool
+    """Not by both ends: by a RST, or given up."""
     def __init__(
         self,
         *,
         time_ns: builtins.int = ...,
         pid: builtins.int = ...,
         flow: builtins.int = ...,
+        reset: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["flow", b"flow", "pid", b"pid", "time_ns", b"time_ns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["flow", b"flow", "pid", b"pid", "reset", b"reset", "time_ns", b"time_ns"]) -> None: ...
 
 global___Close = Close
 

@@ -121,6 +121,7 @@ def _write_close(record: pb.Record, event: Close) -> None:
     out.time_ns = event.time_ns
     out.pid = event.pid
     out.flow = event.flow
+    out.reset = event.reset
 
 
 WRITE_EVENT: dict[type, Callable[[pb.Record, Any], None]] = {
@@ -220,7 +221,7 @@ def _read_end(record: pb.Record) -> End:
 
 
 def _read_close(record: pb.Record) -> Close:
-    return Close(record.close.time_ns, record.close.pid, record.close.flow)
+    return Close(record.close.time_ns, record.close.pid, record.close.flow, record.close.reset)
 
 
 def _read_process(record: pb.Record) -> ProcessSeen:

@@ -244,7 +244,7 @@ class Analyzer:
         self._ignored.pop(event.flow, None)
         flow = self._forget(event.flow)
         if flow is not None:
-            self._drop(flow, event.time_ns, closed=True)
+            self._drop(flow, event.time_ns, closed=True, reset=event.reset)
 
     # Flows
 
@@ -273,9 +273,9 @@ class Analyzer:
         flows[id_] = flow
         return flow
 
-    def _drop(self, flow: Flow, now: int, *, closed: bool) -> None:
+    def _drop(self, flow: Flow, now: int, *, closed: bool, reset: bool = False) -> None:
         """A flow is over: emit what is open."""
-        self._guard(flow, "close", now, closed=closed)
+        self._guard(flow, "close", now, closed=closed, reset=reset)
         flow.abandon()
         if flow.opening is not None:
             self.counts[_NOT_HTTP_BYTES] += flow.opening.size()
@@ -371,16 +371,18 @@ class Analyzer:
             data = rest
         elif flow.lanes[direction].position == opening.prefix[direction] + len(data):
             call_start = True  # whatever the call was, this follows the header
+        size = flow.prefix[direction] + candidate.size + len(data)
+        first = flow.from_start and flow.lanes[direction].position == size
         verdict = Start.OTHER
         if candidate.frames:
             verdict = Start.FRAMES
         elif candidate.size:
-            verdict = candidate.look(data)
+            verdict = candidate.look(data, first=first)
             if verdict is Start.OTHER:
                 self.counts[_NOT_HTTP_BYTES] += candidate.size
                 candidate.clear()
         if verdict is Start.OTHER and call_start:
-            verdict = identify(data)
+            verdict = identify(data, first=first and not candidate.size)
         if verdict is Start.MORE:
             if candidate.size + len(data) <= WAIT:
                 candidate.add(data, now, call_start)

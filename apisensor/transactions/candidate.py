@@ -48,15 +48,19 @@ class Candidate:
         """The first LOOKED_AT bytes of what is kept and these behind it."""
         return self._head + data[: LOOKED_AT - len(self._head)]
 
-    def look(self, data: bytes) -> Start:
-        """What these bytes, put behind the ones that are kept, make of them; MORE where it is too early to look."""
+    def look(self, data: bytes, *, first: bool = False) -> Start:
+        """What these bytes, put behind the ones that are kept, make of them; MORE where it is too early to look.
+
+        Args:
+            first: Those that are kept are the first of a connection.
+        """
         size = self.size + len(data)
         line_ends = b"\n" in data and self._looked < _LOOKED
         if size > _EACH and size < self._next_look and not line_ends:
             return Start.MORE
         self._next_look = 2 * size
         self._looked += size
-        return identify(self._all(data))
+        return identify(self._all(data), first=first)
 
     def only_frames(self, data: bytes) -> bool:
         """Whether all that is kept and these bytes are HTTP/2 frames, as far as they go."""

@@ -73,8 +73,9 @@ class Engine(Protocol):
     def release(self) -> None:
         """Behind `close`: it is not used any more, and its parts let go of each other."""
 
-    def close(self, now: int, *, closed: bool) -> None:
-        """Emit whatever is open. closed: the flow is over; False: it is given up, or the source ended."""
+    def close(self, now: int, *, closed: bool, reset: bool) -> None:
+        """Emit whatever is open. closed: the flow is over, by a reset or as it should be; False: it is given up, or the
+        source ended."""
 
     def idle(self, now: int) -> None:
         """Emit whatever is open; the flow may go on."""

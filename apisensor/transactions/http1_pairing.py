@@ -94,8 +94,9 @@ class Http1Pairing:
         self._answering: Pair | None = None
         """Whose response is under way."""
         self.requests.late = late
-        self._in_step = flow.from_start
-        self.requests.in_doubt = self.responses.in_doubt = not flow.from_start
+        # What passed before may have been a request that nobody would have known for one, and was answered.
+        self._in_step = flow.from_start and not late
+        self.requests.in_doubt = self.responses.in_doubt = not self._in_step
         self._crossed = False
         """While the request was in doubt another was pending, or a response began: nobody can tell which is its own."""
         self._reason = "joined_late"
@@ -127,9 +128,9 @@ class Http1Pairing:
         self.responses.end()
         self._unpair("response_not_seen")
 
-    def close(self, now: int, *, closed: bool) -> None:
+    def close(self, now: int, *, closed: bool, reset: bool = False) -> None:
         self.requests.now = self.responses.now = now
-        self.responses.end(closed=closed)
+        self.responses.end(closed=closed and not reset)
         self.requests.end(closed=closed)
         self._unpair("response_not_seen")
         self._drop_early()
@@ -296,8 +297,15 @@ class Http1Pairing:
 
     def unread(self, reader: object, size: int) -> None:
         self.flow.unread(size)
-        if reader is self.responses and self._in_step:
+        if not self._in_step:
+            return
+        if reader is self.responses:
             self._response_missed("parse_error", self.responses.now)
+            return
+        # It may have been a request that nobody knew for one, and what answers it belongs to nothing.
+        self._out_of_step("parse_error")
+        self._drop_early()
+        self.requests.in_doubt = self.requests.late = True
 
     def ask_skip(self, reader: object, length: int) -> None:
         self.flow.ask_skip(0 if reader is self.readers[0] else 1, length)

@@ -97,7 +97,7 @@ class Http2Pairing:
                 request.reason = request.reason or "request_not_finished"
                 self._end(stream, request)
 
-    def close(self, now: int, *, closed: bool) -> None:  # noqa: ARG002 - HTTP/2 has no body that a close completes
+    def close(self, now: int, *, closed: bool, reset: bool) -> None:  # noqa: ARG002 - no body is completed by it
         self._give_up_all(now)
 
     def release(self) -> None:

@@ -76,7 +76,7 @@ class WebSocketPairing:
         if all(self._over):
             self._tell(None)
 
-    def close(self, now: int, *, closed: bool) -> None:  # noqa: ARG002
+    def close(self, now: int, *, closed: bool, reset: bool) -> None:  # noqa: ARG002
         self._tell(None if closed else anomalies.WEBSOCKET_PART)
 
     def idle(self, now: int) -> None:  # noqa: ARG002

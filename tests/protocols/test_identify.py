@@ -21,9 +21,6 @@ BEGINNINGS = [
     (b"M-SEARCH * HTTP/1.1\r\n", Start.REQUEST),
     (b"GET http://a/b HTTP/1.1\r\n", Start.REQUEST),
     ("GET /\N{LATIN SMALL LETTER A WITH DIAERESIS} HTTP/1.1\r\n".encode(), Start.REQUEST),
-    (b"GET . HTTP/1.0\r\n", Start.REQUEST),
-    (b"POST a/b?c HTTP/1.1\r\n", Start.REQUEST),
-    (b"GET /a;cat /etc/passwd| HTTP/1.1\r\n", Start.REQUEST),
     (b"HTTP/1.1 200 OK\r\n", Start.RESPONSE),
     (b"HTTP/1.0 404 \r\n", Start.RESPONSE),
     (b"HTTP/1.1 200\r\n\r\n", Start.RESPONSE),
@@ -35,16 +32,24 @@ BEGINNINGS = [
     (bytes.fromhex("170303 0020") + bytes(32), Start.TLS),
 ]
 
+FIRST = [
+    b"GET . HTTP/1.0\r\n",
+    b"POST a/b?c HTTP/1.1\r\n",
+    b"GET /a;cat /etc/passwd| HTTP/1.1\n",
+    b"GET    /a HTTP/1.1\r\n",
+    b"GET /  HTTP/1.1\r\n",
+]
+"""Request lines, where nothing was before them."""
+
 OTHERS = [
     b"get / HTTP/1.1\r\n",
     b"GET / HTTP/1.1 \r\n",
-    b"GET  / HTTP/1.1\r\n",
     b"GET / HTTP/2.0\r\n",
     b"GET / HTTP/1.2\r\n",
     b"GET /\r\n",
     b"GET / \x01 HTTP/1.1\r\n",
-    b"GET /  HTTP/1.1\r\n",
     b"GET HTTP/1.1\r\n",
+    b"GET   HTTP/1.1\r\n",
     b"CONNECT a HTTP/1.1\r\n",
     b"REQUEST a b HTTP/1.1\r\n",
     b"GET key\r\n",
@@ -68,9 +73,18 @@ def test_recognised(data: bytes, start: Start) -> None:
     assert identify(data) is start
 
 
-@pytest.mark.parametrize("data", OTHERS)
-def test_something_else(data: bytes) -> None:
+@pytest.mark.parametrize("data", FIRST)
+def test_malformed_targets_are_recognised_where_they_come_first(data: bytes) -> None:
     assert identify(data) is Start.OTHER
+    assert identify(data, first=True) is Start.REQUEST
+    for end in range(1, len(data)):
+        assert identify(data[:end], first=True) in (Start.MORE, Start.REQUEST), data[:end]
+
+
+@pytest.mark.parametrize("data", OTHERS)
+@pytest.mark.parametrize("first", [True, False])
+def test_something_else(data: bytes, first: bool) -> None:
+    assert identify(data, first=first) is Start.OTHER
 
 
 @pytest.mark.parametrize(("data", "start"), [(d, s) for d, s in BEGINNINGS if s is not Start.TLS])
@@ -83,9 +97,7 @@ def test_a_prefix_is_never_taken_for_something_else(data: bytes, start: Start) -
 def test_random_bytes_are_http_only_where_the_grammar_says_so(data: bytes) -> None:
     start = identify(data)
     request = re.match(
-        rb"(\r\n)*([A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*)"
-        rb"|[A-Z]{3,7} [^\x00-\x1f\x7f]+) HTTP/1\.[01]\r?\n",
-        data,
+        rb"(\r\n)*[A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*) HTTP/1\.[01]\r\n", data
     )
     response = re.match(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]", data)
     assert start is not Start.REQUEST or request

@@ -49,7 +49,7 @@ EVENTS: list[Event] = [
     Gap(14, 4, 2**63, Direction.SEND, 18, None, Cause.DETACHED),
     Gap(15, 4, 2**63, Direction.RECEIVE, 18, 0, Cause.RING_FULL, True),
     End(16, 4, 2**63, Direction.RECEIVE),
-    Close(17, 4, 2**63),
+    Close(17, 4, 2**63, True),
 ]
 PROCESSES = [
     ProcessSeen(1, 2),
@@ -131,7 +131,7 @@ events = st.one_of(
         Gap, u64, u32, u64, st.sampled_from(Direction), u64, st.none() | u64, st.sampled_from(Cause), st.booleans()
     ),
     st.builds(End, u64, u32, u64, st.sampled_from(Direction)),
-    st.builds(Close, u64, u32, u64),
+    st.builds(Close, u64, u32, u64, st.booleans()),
 )
 
 

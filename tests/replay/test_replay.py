@@ -21,7 +21,22 @@ from apisensor.replay.recording import RecordingWriter
 from apisensor.transactions.json_form import public
 from apisensor.transactions.model import Transaction
 
-from .packets import CLIENT, SERVER, START_NS, enhanced, events, interface, ip, pcap, section, stamped, tcp
+from .packets import (
+    CLIENT,
+    FIN,
+    RST,
+    SERVER,
+    START_NS,
+    SYN,
+    enhanced,
+    events,
+    interface,
+    ip,
+    pcap,
+    section,
+    stamped,
+    tcp,
+)
 from .test_reassembly import Conversation
 
 REQUEST = b"GET /orders?token=s3cr3t HTTP/1.1\r\nHost: shop.example\r\nAuthorization: Bearer abcdef0123456789\r\n\r\n"
@@ -138,6 +153,34 @@ def test_lost_segments_are_said(tmp_path: Path) -> None:
     assert summary.incomplete == {"segment_missing": 1}
     assert summary.losses["segments_missing_bytes"] == len(RESPONSE) - 20
     assert f"lost: {len(RESPONSE) - 20} segments missing bytes" in summary.lines()[3]
+
+
+@pytest.mark.parametrize(
+    ("sender", "flags", "reason"),
+    [
+        (SERVER, FIN, None),
+        (CLIENT, FIN, "response_not_finished"),
+        (CLIENT, RST, "response_not_finished"),
+        (SERVER, RST, "response_not_finished"),
+        (None, 0, "response_not_finished"),
+    ],
+)
+def test_content_that_lasts_until_the_end_is_whole_where_its_sender_says_so(
+    tmp_path: Path, sender: tuple[str, int] | None, flags: int, reason: str | None
+) -> None:
+    """RFC 9112 section 8: a reset is an error, and what the capture does not have is not known."""
+    ask, answer = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nabc"
+    packets = [tcp(CLIENT, SERVER, 0, None, SYN), tcp(SERVER, CLIENT, 20, 1, SYN)]
+    packets += [tcp(CLIENT, SERVER, 1, 21, 0, ask), tcp(SERVER, CLIENT, 21, 1 + len(ask), 0, answer)]
+    if sender is not None:
+        numbers = 1 + len(ask), 21 + len(answer)
+        other = SERVER if sender is CLIENT else CLIENT
+        packets.append(tcp(sender, other, *(numbers if sender is CLIENT else numbers[::-1]), flags))
+    path = tmp_path / "x.pcap"
+    path.write_bytes(pcap(stamped(packets)))
+    told: list[Transaction] = []
+    replay(str(path), told.append)
+    assert [(one.status, one.response_body_size, one.incomplete_reason) for one in told] == [(200, 3, reason)]
 
 
 def test_a_file_that_is_cut_is_analysed_to_where_it_ends(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_proxy_header_byte_by_byte() -> None:
 def test_looks_are_rationed(piece: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
 
-    def identify(data: bytes) -> Start:
+    def identify(data: bytes, *, first: bool) -> Start:  # noqa: ARG001
         read.append(len(data))
         return Start.MORE
 

@@ -344,6 +344,24 @@ def test_the_first_response_may_come_first_where_the_beginning_was_seen() -> Non
     assert claims(sensor) == TRUTHS[:1]
 
 
+@pytest.mark.parametrize("greeted", [True, False])
+def test_the_answer_to_what_was_no_request_is_not_that_of_the_next_one(greeted: bool) -> None:
+    """However soon it follows: a request that a server knew for one, and the sensor did not, shifts no other."""
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    if greeted:
+        sensor.call(RECEIVE, b"HTTP/1.1 408 Timeout\r\nContent-Length: 1\r\n\r\n")
+        sensor.call(RECEIVE, b"x")
+    sensor.call(SEND, b"get /odd HTTP/1.1\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")
+    truths = [http1_truth(number) for number in range(3)]
+    sensor.calls(http1_calls(truths))
+    sensor.close()
+    assert [of_exchange(one) for one in sensor.out] == truths
+    assert [one.incomplete_reason for one in sensor.out] == [None] * 3
+    assert sensor.count(Count.ORPHAN_RESPONSES) == 1 + greeted
+
+
 def test_a_response_that_came_long_before_belongs_to_something_else() -> None:
     sensor = Sensor()
     sensor.open()
