@@ -53,9 +53,10 @@ def _http1() -> list[bytes]:
         (SEND, b"POST http://h/x HTTP/1.1\nHost : a\r\n b\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
         (RECEIVE, b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nT: v\r\n\r\n"),
     ]
+    malformed = [(SEND, b"GET  a;b c|d HTTP/1.1\r\nHost : a\r\n\r\n"), (RECEIVE, b"HTTP/1.1 400 B\r\n\r\n"), *calls[:2]]
     tunnel = [(SEND, b"CONNECT a:1 HTTP/1.1\r\n\r\n"), (RECEIVE, b"HTTP/1.1 200 OK\r\n\r\n"), *calls[:2]]
     torn = [(SEND, piece) for piece in FRAGMENTS[:16]]
-    return [b"\0" + encoded(calls) for calls in (calls, pipelined, special, odd, tunnel, torn, *_inside())]
+    return [b"\0" + encoded(calls) for calls in (calls, pipelined, special, odd, malformed, tunnel, torn, *_inside())]
 
 
 def _inside() -> list[list[Call]]:
