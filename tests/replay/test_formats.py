@@ -70,7 +70,7 @@ def test_pcap_in_both_byte_orders_and_resolutions(order: str) -> None:
 def test_pcap_link_type_ignores_the_bits_of_the_frame_check_sequence() -> None:
     content = bytearray(pcap(STAMPED))
     content[20:24] = struct.pack("<I", 101 | 0x5400_0000)
-    assert len(events(bytes(content))) == 4
+    assert len(events(bytes(content))) == 3
 
 
 def ng(order: str, *, link_type: int = 101, options: bytes = b"", unit: int = 1000) -> bytes:
@@ -120,7 +120,7 @@ def test_pcapng_sections_of_both_byte_orders_in_one_file() -> None:
     for order, part in (("<", STAMPED[:2]), (">", STAMPED[2:])):
         content += section(order) + interface(order, 101)
         content += b"".join(enhanced(order, 0, time_ns // 1000, packet) for time_ns, packet in part)
-    assert len(events(content)) == 4
+    assert len(events(content)) == 3
 
 
 def test_pcapng_simple_packets_take_the_time_of_the_packet_before() -> None:
@@ -164,7 +164,7 @@ def test_pcapng_other_blocks_are_passed_over() -> None:
     content = section("<", option("<", 4, b"a program")) + block("<", 10, b"TLSK" + bytes(200_000))
     content += interface("<", 101) + block("<", 4, bytes(8)) + block("<", 0x0BAD, b"\1\2\3")
     content += b"".join(enhanced("<", 0, time_ns, packet) for time_ns, packet in STAMPED)
-    assert len(events(content)) == 4
+    assert len(events(content)) == 3
 
 
 def test_pcapng_packets_that_the_capture_lost_are_counted() -> None:
@@ -190,8 +190,7 @@ def test_a_file_cut_anywhere_yields_what_came_before_and_says_where(content: byt
             assert "offset" in str(error)
         if out:
             assert isinstance(out[0], Open)
-            assert isinstance(out[-1], Close)
-    assert counts == {0, 3}
+    assert counts == {0, 2}
 
 
 @pytest.mark.parametrize(
@@ -211,7 +210,7 @@ def test_a_file_cut_anywhere_yields_what_came_before_and_says_where(content: byt
 )
 def test_a_corrupt_file_yields_what_came_before(content: bytes, says: str) -> None:
     out, error = told(content)
-    assert len(out) >= 3
+    assert len(out) >= 2
     assert error is not None
     assert says in str(error)
     assert "offset" in str(error)
@@ -225,7 +224,10 @@ def test_any_damage_is_an_error_or_other_events_never_a_crash(content: bytes, da
         damaged[data.draw(st.integers(4, len(content) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ReplayError):  # of the file header
         out, _error = told(bytes(damaged))
-        assert sum(isinstance(event, Open) for event in out) == sum(isinstance(event, Close) for event in out)
+        opened = {event.flow for event in out if isinstance(event, Open)}
+        assert {event.flow for event in out} == opened
+        closed = [event.flow for event in out if isinstance(event, Close)]
+        assert len(closed) == len(set(closed))
 
 
 @pytest.mark.parametrize(
@@ -279,7 +281,7 @@ def test_other_interfaces_are_read_where_one_has_a_link_type_that_is_not_support
     content += enhanced("<", 0, 0, b"beacon")
     content += b"".join(enhanced("<", 1, time_ns // 1000, packet) for time_ns, packet in STAMPED)
     out, error = told(content)
-    assert len(out) == 4
+    assert len(out) == 3
     assert "1 packets of link type 105 (IEEE802_11)" in str(error)
 
 
