@@ -56,5 +56,3 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def port() -> Callable[[], int]:
     """Each call gives a port on which nobody listens, on 127.0.0.1."""
     return lambda: free_port("127.0.0.1")
-
-

@@ -371,7 +371,7 @@ class Analyzer:
             data = rest
         elif flow.lanes[direction].position == opening.prefix[direction] + len(data):
             call_start = True  # whatever the call was, this follows the header
-        size = flow.prefix[direction] + candidate.size + len(data)
+        size = opening.prefix[direction] + candidate.size + len(data)
         first = flow.from_start and flow.lanes[direction].position == size
         verdict = Start.OTHER
         if candidate.frames:

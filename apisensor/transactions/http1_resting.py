@@ -50,7 +50,7 @@ class Resting:
     def release(self) -> None:
         """Only its flow refers to it."""
 
-    def close(self, now: int, *, closed: bool) -> None:
+    def close(self, now: int, *, closed: bool, reset: bool) -> None:
         """Nothing is open."""
 
     def idle(self, now: int) -> None:

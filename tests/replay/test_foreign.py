@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import subprocess
 
-from apisensor.processes.replay import ReplaySummary, replay
+from apisensor.processes.replay import replay
+from apisensor.processes.replay_summary import ReplaySummary
 from apisensor.replay.errors import ReplayError
 
 from .captures import of_package
