@@ -12,8 +12,8 @@ import msgspec
 from apisensor.finder.answer import Found, Question
 from apisensor.processes.link import Link
 
-WAIT_S = 2.0
-"""How long one answer may take; Node.js, 100 MB, takes 0.2 s."""
+WAIT_S = 6.0
+"""How long one answer may take: the finder, while it works, ends sooner (finder.ANSWER_S)."""
 
 _decode = msgspec.msgpack.Decoder(Found).decode
 

@@ -21,10 +21,17 @@ from apisensor.processes.privileges import become, die_with_parent
 from apisensor.processes.sandbox import seal
 
 FINDERS = {Question.FUNCTIONS: find_functions, Question.VERSION: find_version, Question.HINT: find_hints}
-ANSWER_S = 1.5
-"""Time for one file; capture waits a little longer. Node.js, 100 MB, takes 0.2 s."""
+WORK_S, ANSWER_S = 1.5, 5.0
+"""Processor time for one file, and time in all, on a busy node and a slow disk; capture waits a little longer. Node.js,
+100 MB, takes 0.2 s of work."""
 MEMORY_BYTES = 1 << 30
 """Address space: a size field of a malformed file must not make the finder grow."""
+
+
+def limit(work_s: float, answer_s: float) -> None:
+    """A file made to keep the finder busy (SIGPROF) or waiting (SIGALRM) ends it: run starts another. 0: no limit."""
+    signal.setitimer(signal.ITIMER_PROF, work_s)
+    signal.setitimer(signal.ITIMER_REAL, answer_s)
 
 
 def main() -> int:
@@ -45,12 +52,11 @@ def main() -> int:
         if received is None:
             continue
         for descriptor in received[1]:
-            # A file made to keep the finder busy ends it (SIGALRM): run starts another.
-            signal.setitimer(signal.ITIMER_REAL, ANSWER_S)
+            limit(WORK_S, ANSWER_S)
             number, asked = received[0][:8], Question(received[0][8:])
             with os.fdopen(descriptor, "rb") as file:
                 found = FINDERS[asked](file)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            limit(0, 0)
             link.send(encode(msgspec.structs.replace(found, question=int.from_bytes(number, "little"))))
 
 
