@@ -72,18 +72,19 @@ class Inventory:
 
     def route(self, t: Transaction) -> None:
         """Sets the route where its template is known. Both views of a call inside the node get the same."""
-        if t.path is None:
-            return
-        owner = self._routing_owner(t)
-        node = None if owner is None else self._node(owner, bare(t.path))
-        if node is not None and node.endpoints is not None:
-            t.route = node.route
+        self._set_route(t, self._routing_owner(t))
 
     def learn(self, t: Transaction) -> None:
-        """Makes the endpoint of a call that will be counted, where its answer says that it exists: the call itself, and
-        those that come before it is counted, have their route then."""
+        """As `route`, of a call that will be counted. Its endpoint is made before, where its answer says that there is
+        one: so the call itself, and those that come before it is counted, have their route."""
         side, name, _ = self._owner_of(t)
         self._endpoint(t, side, name)
+        self._set_route(t, self._owners[side].get(name))
+
+    def _set_route(self, t: Transaction, owner: Owner | None) -> None:
+        node = None if owner is None or t.path is None else self._node(owner, bare(t.path))
+        if node is not None and node.endpoints is not None:
+            t.route = node.route
 
     def observe(self, t: Transaction, caller_service: str | None = None) -> str | None:
         """Counts a call, once: of two views of a call inside the node the server's is to be given.
@@ -113,13 +114,17 @@ class Inventory:
                 endpoint = self._mint(t, owner or Owner(side, name), path, method, says) or endpoint
         return endpoint
 
-    def place(self, t: Transaction) -> tuple[str, str | None]:
-        """Owner of a call, and the id of its endpoint, as they are now; counts nothing."""
+    def owner(self, t: Transaction) -> str:
+        """Owner of a call, as it is now."""
+        return server_owner(t) if t.side != "client" else self._owner_of(t)[1]
+
+    def place(self, t: Transaction) -> str | None:
+        """The id of a call's endpoint, as it is now; counts nothing."""
         side, name, _ = self._owner_of(t)
         owner = self._owners[side].get(name)
         node = None if owner is None or t.path is None else self._node(owner, bare(t.path))
         endpoint = None if node is None or node.endpoints is None else node.endpoints.get(method_of(t))
-        return name, None if endpoint is None else endpoint.id
+        return None if endpoint is None else endpoint.id
 
     def flush(self) -> InventoryDelta:
         """What is new since the last flush, for the store to write."""

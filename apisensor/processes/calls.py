@@ -52,7 +52,8 @@ class Calls:
         """Gives the transaction its route template, where one is known."""
         if transaction.side != "client":
             self._inventory.learn(transaction)  # it will be counted, with or without a twin
-        self._inventory.route(transaction)
+        else:
+            self._inventory.route(transaction)
 
     def offer(self, transaction: Transaction, now_ns: int) -> None:
         """Takes a transaction that is finished: attributed, and shown."""
@@ -94,8 +95,7 @@ class Calls:
     def _keep(self, view: View) -> None:
         """Stores the view that does not count, beside the one that does."""
         if self._store is not None and view.twin is not None:
-            _, endpoint = self._inventory.place(view.twin)
-            self._store.put(view.transaction, endpoint, False)
+            self._store.put(view.transaction, self._inventory.place(view.twin), False)
 
     def _count(self, view: View) -> None:
         t = view.transaction
@@ -105,8 +105,7 @@ class Calls:
             self._inventory.route(t)  # of a call that leaves the node, which has just shown that there is one
         if self._store is not None:
             self._store.put(t, endpoint, True)
-        owner, _ = self._inventory.place(t)
-        self._found(self._detection.observe(call_of(t, endpoint, owner)))
+        self._found(self._detection.observe(call_of(t, endpoint, self._inventory.owner(t))))
 
     def _found(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
