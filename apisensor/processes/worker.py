@@ -155,7 +155,9 @@ class Outbox:
 class Worker:
     """The stages, wired up."""
 
-    def __init__(self, parameters: PartParameters, key: bytes, described: Descriptions | None) -> None:
+    def __init__(
+        self, parameters: PartParameters, key: bytes, described: Descriptions | None, recording: RecordingWriter | None
+    ) -> None:
         descriptors = parameters.descriptors
         self._ring_descriptor = descriptors["ring"]
         self._ring = Ring(self._ring_descriptor, parameters.ring_bytes)
@@ -170,13 +172,8 @@ class Worker:
         self._governed = Governed(descriptors["map:governor"])
         self._outbox = Outbox(Link.of(descriptors["core"]), self._page)
         self._finishing = Finishing(inspect, redact, self._outbox.put, self._failed)
+        self._recording = recording
         self.stopping = False
-        self._recording: RecordingWriter | None = None
-        if parameters.recording is not None:
-            from apisensor.replay.recording import RecordingWriter  # noqa: PLC0415 - protobuf, for a recording alone
-
-            write = functools.partial(os.write, descriptors["recording"])
-            self._recording = RecordingWriter(write, parameters.recording)
 
     def loop(self) -> None:
         """Works until it is told to stop, then hands on what is open. The sandbox is closed by now."""
@@ -238,6 +235,16 @@ def _descriptions(descriptor: int | None) -> Descriptions | None:
     return msgspec.msgpack.decode(content, type=Descriptions)
 
 
+def _recording(parameters: PartParameters) -> RecordingWriter | None:
+    """What writes the recording; None: there is none. Made before this becomes a user who may not be able to read the
+    sensor's files: protobuf takes memory, and only a recording needs it."""
+    if parameters.recording is None:
+        return None
+    from apisensor.replay.recording import RecordingWriter  # noqa: PLC0415
+
+    return RecordingWriter(functools.partial(os.write, parameters.descriptors["recording"]), parameters.recording)
+
+
 def main() -> int:
     """Works until its parent ends."""
     parameters = parameters_from(sys.argv[1])
@@ -245,10 +252,11 @@ def main() -> int:
     run = Link.of(parameters.run)
     key = os.pread(parameters.descriptors["key"], 32, 0)
     os.close(parameters.descriptors["key"])
+    recording = _recording(parameters)
     become(parameters.settings.general.sandbox_user)
     die_with_parent(parent)
     give_way()
-    worker = Worker(parameters, key, _descriptions(parameters.descriptors.get("descriptions")))
+    worker = Worker(parameters, key, _descriptions(parameters.descriptors.get("descriptions")), recording)
     settle()
 
     def stop(_signal: int, _frame: object) -> None:

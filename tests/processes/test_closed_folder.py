@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 
 from tests.peers.process import ROOT, program, wait_until
 from tests.processes.collector import collector
-from tests.sensor import Sensor
+from tests.sensor import Sensor, _user
 
 pytestmark = pytest.mark.kernel
 
@@ -32,16 +33,20 @@ exec "$@"
 """The same tree at the same place, for this process and its children; its top has the mode of the upper layer's."""
 
 
+def _closed() -> list[str]:
+    """Runs a command there."""
+    return [program("unshare"), "--mount", "--propagation", "private", "sh", "-c", _CLOSED, "sh", str(ROOT)]
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_no_part_needs_to_read_where_the_sensor_lies(protocol: str, tmp_path: Path) -> None:
-    closed = [program("unshare"), "--mount", "--propagation", "private", "sh", "-c", _CLOSED, "sh", str(ROOT)]
     with collector(protocol, tmp_path) as receiver:
         environment = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}",
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }
-        with Sensor(environment=environment, within=closed) as sensor:
+        with Sensor(environment=environment, within=_closed()) as sensor:
             assert stat.S_IMODE(Path(f"/proc/{sensor.pid}/root{ROOT}").stat().st_mode) == 0o700
             address, token = sensor.page()
             with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=WAIT_S) as page:
@@ -63,3 +68,12 @@ def test_no_part_needs_to_read_where_the_sensor_lies(protocol: str, tmp_path: Pa
             )
             wait_until(lambda: receiver.spans() > 0, WAIT_S, "spans")
             assert "Traceback" not in sensor.log()
+
+
+def test_a_recording_needs_no_more(tmp_path: Path) -> None:
+    file = tmp_path / "closed.rec"
+    command = [*_closed(), sys.executable, "-m", "apisensor.cli.main", "record", str(file), *_user(), "--duration", "6"]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S)
+    assert done.returncode == 0, done.stderr
+    assert "apisensor: ready" in done.stderr
+    assert file.stat().st_size > 0
