@@ -55,7 +55,10 @@ class Reader(ContentReader):
         except (self._engine.switched, self._engine.refused) as error:
             stop = error
         if stop is not None:
-            self._stopped(stop, data, opened)
+            try:
+                self._stopped(stop, data, opened)
+            finally:
+                del stop  # its traceback holds this frame, and with it the whole flow
             return
         message = self.message
         if message is not None:
