@@ -46,12 +46,6 @@ def name_spans(name: bytes) -> Spans:
     return HEAD.find(name, Zone.FIELD)
 
 
-def set_cookie_pair(value: bytes) -> tuple[bytes, bytes]:
-    """Name and value of the cookie that a Set-Cookie value sets."""
-    name, _, rest = value.partition(b";")[0].partition(b"=")
-    return name.strip(), rest.strip()
-
-
 def _whole(value: bytes, kind: str) -> Spans:
     return [(0, len(value), kind)] if value.strip() else []
 

@@ -10,10 +10,10 @@ from tests.peers.nginx import Nginx
 from tests.peers.process import Peer
 from tests.sensor import Sensor
 
-CLIENT = """
+_KEPT = """
 import http.client, ssl, sys
 port, certificate = int(sys.argv[1]), sys.argv[2]
-connection = http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=certificate))
+connection = {connection}
 connection.connect()
 print("ready", flush=True)
 for line in sys.stdin:
@@ -21,7 +21,12 @@ for line in sys.stdin:
     connection.getresponse().read()
     print("done", flush=True)
 """
+CLIENT = _KEPT.format(
+    connection='http.client.HTTPSConnection("127.0.0.1", port, context=ssl.create_default_context(cafile=certificate))'
+)
 """One kept connection, by the socket itself."""
+PLAIN_CLIENT = _KEPT.format(connection='http.client.HTTPConnection("127.0.0.1", port)')
+"""The same without TLS."""
 
 
 class Client:

@@ -16,7 +16,7 @@ from bench.nginx_wrk import load
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
 from tests.peers.process import wait_until
-from tests.processes.client import CLIENT, Client, seen
+from tests.processes.client import CLIENT, PLAIN_CLIENT, Client, seen
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -27,16 +27,6 @@ ALL = 256
 WAIT_S = 10.0
 CALLS = 5
 
-_PLAIN_CLIENT = """
-import http.client, sys
-connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
-connection.connect()
-print("ready", flush=True)
-for line in sys.stdin:
-    connection.request("GET", line.strip())
-    connection.getresponse().read()
-    print("done", flush=True)
-"""
 _F_MMAPABLE = 1 << 10  # include/uapi/linux/bpf.h
 
 
@@ -75,11 +65,11 @@ def counters(sensor: Sensor) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("program", [CLIENT, _PLAIN_CLIENT], ids=["tls", "plain"])
+@pytest.mark.parametrize("program", [CLIENT, PLAIN_CLIENT], ids=["tls", "plain"])
 def test_connections_are_left_out_whole_and_come_back(
     program: str, nginx: Nginx, certificate: Certificate, tmp_path: Path
 ) -> None:
-    port = nginx.ports.plain if program is _PLAIN_CLIENT else nginx.ports.tls
+    port = nginx.ports.plain if program is PLAIN_CLIENT else nginx.ports.tls
     clients = []
 
     def client() -> Client:
