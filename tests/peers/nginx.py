@@ -215,7 +215,7 @@ class Nginx:
         configuration = write_configuration(
             directory, certificate, self.ports, workers=workers, sendfile=sendfile, unix=unix, ktls=ktls
         )
-        self._peer = start(configuration, self.ports.tls)
+        self._peer = start(configuration, self.ports.tls, workers=workers)
 
     @property
     def pids(self) -> list[int]:

@@ -46,14 +46,15 @@ def command(executable: str, configuration: Path) -> list[str]:
     return [executable, "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
 
 
-def start(configuration: Path, port: int, what: str = "nginx") -> Peer:
-    """Runs it, and waits until it listens on the port of 127.0.0.1: it opens all its ports before it accepts on any.
+def start(configuration: Path, port: int, what: str = "nginx", *, workers: int = 1) -> Peer:
+    """Runs it, and waits until it listens on the port of 127.0.0.1 and has its workers.
 
-    Its children are the workers, which serve and log; the master does neither.
+    It opens all its ports before it accepts on any, and only then starts its children, the workers, which serve and
+    log; the master does neither.
 
     Raises:
         PeerError: it is not installed, or does not start.
     """
     peer = Peer(command(program("nginx", "APISENSOR_TEST_NGINX"), configuration), configuration.parent / "nginx.stderr")
-    peer.wait_until(lambda: listens("127.0.0.1", port), what)
+    peer.wait_until(lambda: len(peer.children()) >= workers and listens("127.0.0.1", port), what)
     return peer

@@ -74,7 +74,8 @@ class NginxProxy:
             port=self._port,
         )
         try:
-            self._peer = start(configure(directory, http, workers=WORKERS), self._port, "nginx as a proxy")
+            configuration = configure(directory, http, workers=WORKERS)
+            self._peer = start(configuration, self._port, "nginx as a proxy", workers=WORKERS)
         except BaseException:
             behind.stop()
             raise
