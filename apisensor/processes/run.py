@@ -271,13 +271,15 @@ def _supervise(
     end = time.monotonic() + duration if duration is not None else None
     try:
         supervisor.start(selector)
-        told = False
+        told, pause = False, supervisor.tick()
         while not stopping and not supervisor.finished:
-            for key, mask in selector.select(supervisor.tick()):
+            for key, mask in selector.select(pause):
                 key.data(mask)
             if supervisor.failed is not None and not stopping:  # Ctrl-C ended the loader, too
                 supervisor.log.error(supervisor.failed)
                 return 1
+            # Before it is said that all is ready: who then asks for the status finds every part in it.
+            pause = supervisor.tick()
             if supervisor.ready and not told:
                 told = True
                 supervisor.log.info(f"ready ({supervisor.describe()})")
