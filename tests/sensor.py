@@ -43,8 +43,8 @@ REPORT_SECONDS = 20.0 * PATIENCE
 """For the last transactions to come out after the last call was made."""
 EXTRA_SECONDS = 0.5 * PAUSE
 """How long to go on listening once all expected ones are there: what is reported twice comes late."""
-KERNEL_REPORT_SECONDS = 2.5 * PAUSE
-"""Twice the time after which capture reads the kernel's counters again, and half a second to tell core."""
+KERNEL_REPORT_SECONDS = 20.0 * PATIENCE
+"""Capture reads the kernel's counters once a second, where it gets the processor."""
 ATTACH_SECONDS = 10.0 * PATIENCE
 PREPARE_SECONDS = 0.3 * PATIENCE
 """For the probes of single processes with memory BIOs, which no status tells of: several times what they take."""
@@ -308,8 +308,24 @@ class Sensor:
         return {part["pid"] for part in self.status()["parts"] if part["pid"] is not None}
 
     def wait_for_report(self) -> None:
-        """Waits until the kernel's counters have been read anew: capture does so once a second."""
-        time.sleep(KERNEL_REPORT_SECONDS)
+        """Waits until the kernel's counters have been read anew, from the first to the last of them.
+
+        Raises:
+            SensorTimeoutError: they were not.
+        """
+
+        def reports() -> int:
+            return int(self.status()["counters"].get("capture.reports", 0))  # none yet of a capture that has just begun
+
+        latest, changes = reports(), 0
+
+        def anew() -> bool:
+            nonlocal latest, changes
+            before, latest = latest, reports()
+            changes += latest != before
+            return changes >= 2  # the first may have been under way
+
+        self._until(anew, KERNEL_REPORT_SECONDS, "has not read the kernel's counters again")
 
     def losses(self) -> dict[str, int]:
         """The loss counters of the status that are not 0."""

@@ -117,6 +117,7 @@ class CaptureProcess:
         self._mappings_lost = 0
         self.undelivered = 0
         """Messages that core had no room for."""
+        self._reports = 0
 
     def start(self) -> None:
         """Fills the kernel's tables, attaches, and looks at the processes that are there."""
@@ -231,6 +232,8 @@ class CaptureProcess:
         counters = self._counters.read()
         counters["capture.lost.mappings"] = self._mappings.lost
         counters["capture.lost.messages"] = self.undelivered
+        self._reports += 1
+        counters["capture.reports"] = self._reports
         rows = self._counters.processes(self._observer.attached, self._observer.blind)
         processes = [ProcessTraffic(*row) for row in rows]
         self._tell(KernelReport(counters, processes, list(self._pauses.told(time.monotonic_ns()))))
