@@ -10,10 +10,8 @@ import msgspec
 
 from tests.peers.certificates import Certificate
 from tests.peers.plan import new_run
-from tests.peers.process import Peer, read_calls, wait_until
+from tests.peers.process import LOGGED_SECONDS, Peer, read_calls, wait_until
 from tests.truth import Call
-
-LOGGED_SECONDS = 20.0
 
 
 class Churn:

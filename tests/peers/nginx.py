@@ -8,6 +8,7 @@ user memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import Literal
@@ -18,7 +19,7 @@ import msgspec
 from tests.peers.certificates import Certificate
 from tests.peers.nginx_process import configure, start
 from tests.peers.plan import SIZES, STATUSES
-from tests.peers.process import free_port
+from tests.peers.process import LOGGED_SECONDS, free_port, wait_until
 from tests.truth import Call, End
 
 _CONTINUE = len("HTTP/1.1 100 Continue\r\n\r\n")
@@ -228,6 +229,17 @@ class Nginx:
 
     def calls(self) -> list[Call]:
         return read_log(self.directory / "access.log")
+
+    def calls_to(self, paths: Iterable[str]) -> list[Call]:
+        """The calls to these paths, of which each has been answered: waits until all of them are in the log."""
+        wanted, found = set(paths), dict[str, Call]()
+
+        def logged() -> bool:
+            found.update((call.path, call) for call in self.calls() if call.path in wanted)
+            return len(found) == len(wanted)
+
+        wait_until(logged, LOGGED_SECONDS, "nginx to log what it has answered")
+        return list(found.values())
 
     def stop(self) -> None:
         self._peer.stop()

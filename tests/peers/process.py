@@ -24,6 +24,8 @@ START_SECONDS = 20.0 * PATIENCE
 """A peer that is not ready by then never will be; generous, because the machine may be busy."""
 CALLS_SECONDS = 120.0 * PATIENCE
 """For all calls of a scenario; a hang is reported instead of waited for."""
+LOGGED_SECONDS = 20.0 * PATIENCE
+"""A server writes its log after the client has the last byte; this is how long it may take."""
 _POLL_SECONDS = 0.02
 
 

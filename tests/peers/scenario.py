@@ -18,7 +18,6 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from tests.patience import PATIENCE
 from tests.peers import certificates
 from tests.peers.certificates import Certificate
 from tests.peers.containers import ContainerCurl, ContainerNginx
@@ -30,14 +29,12 @@ from tests.peers.nginx import Nginx, url
 from tests.peers.openssl import openssl_1_1_1
 from tests.peers.pipe import Pipe
 from tests.peers.plan import WEB, Mix, Request, new_run, plan, plan_of_sizes
-from tests.peers.process import Peer, node, read_calls, unix_path, wait_until
+from tests.peers.process import LOGGED_SECONDS, Peer, node, read_calls, unix_path, wait_until
 from tests.peers.proxied import Gateway, NginxProxy
 from tests.peers.wget import Wget
 from tests.truth import Call
 
 PROGRAMS = Path(__file__).parent / "programs"
-LOGGED_SECONDS = 20.0 * PATIENCE
-"""A server writes its log after the client has the last byte; this is how long it may take."""
 
 
 @dataclass(frozen=True)

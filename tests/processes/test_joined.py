@@ -129,8 +129,7 @@ def is_right(verdict: Verdict) -> bool:
 def test_calls_under_way_when_the_sensor_starts(joined: Joined) -> None:
     joined.load.finish(b"")
     made = read_calls(joined.loaded)
-    paths = {call.path for call in made}
-    served = [call for call in joined.busy.calls() if call.path in paths]
+    served = joined.busy.calls_to(call.path for call in made)
     verdict = joined.sensor.verdict([*made, *served], seconds=3)
     print(verdict.report())
     assert is_right(verdict), verdict.report()
@@ -153,8 +152,7 @@ def test_a_thread_that_waits_in_a_read_while_another_writes(joined: Joined) -> N
     peer = joined.two_threads
     planned = [request for request in plan("joined-threads", TWO_THREADS, new_run()) if request.method == "GET"]
     peer.finish("".join(f"{request.path}\n" for request in planned).encode())
-    served = {call.path: call for call in joined.nginx.calls()}
-    calls = [served[request.path] for request in planned]
+    calls = joined.nginx.calls_to(request.path for request in planned)
     calls += [_as_client(call, peer.pid) for call in calls]
     verdict = joined.sensor.verdict(calls, seconds=5)
     print(verdict.report())

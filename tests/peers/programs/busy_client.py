@@ -11,7 +11,6 @@ import os
 import ssl
 import sys
 import threading
-import time
 from typing import Any
 
 import msgspec
@@ -58,7 +57,6 @@ def main() -> None:
     OVER.set()
     for worker in workers:
         worker.join()
-    time.sleep(0.1)  # the server logs its last call
 
 
 main()
