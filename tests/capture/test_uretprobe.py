@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
@@ -55,9 +56,12 @@ def test_what_the_children_say(monkeypatch: pytest.MonkeyPatch, bare: int, filte
 
 
 def _children() -> set[str]:
-    """Process ids, those that ended and were not waited for included. Other tests may have left some."""
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {pid for task in tasks for pid in task.read_text(encoding="ascii").split()}
+    """Process ids, those that ended and were not waited for included. Other tests may have left some, and threads."""
+    found: set[str] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread is gone
+            found.update(task.read_text(encoding="ascii").split())
+    return found
 
 
 @x86_64
@@ -66,7 +70,7 @@ def test_no_child_and_no_core_file_is_left(tmp_path: os.PathLike[str], monkeypat
     before = _children()
     passes_seccomp()
     assert os.listdir(tmp_path) == []
-    assert _children() == before
+    assert _children() <= before
 
 
 @pytest.mark.parametrize(

@@ -152,8 +152,16 @@ def test_ctrl_c_while_programs_are_compiled(place: list[str]) -> None:
 
 def _compiles(pid: int) -> bool:
     """Whether a process of this sensor has the compiler in memory."""
-    children = [child for of in Path(f"/proc/{pid}/task").glob("*/children") for child in of.read_text().split()]
-    return any("libbcc" in Path(f"/proc/{child}/maps").read_text() for child in children)
+    children = [child for of in Path(f"/proc/{pid}/task").glob("*/children") for child in _text(of).split()]
+    return any("libbcc" in _text(Path(f"/proc/{child}/maps")) for child in children)
+
+
+def _text(file: Path) -> str:
+    """ "" of a process or thread that is gone."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
 
 
 def test_another_user_may_not(place: list[str]) -> None:
