@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.peers.plan import new_run
+from tests.peers.process import wait_until
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -17,8 +18,9 @@ pytestmark = pytest.mark.kernel
 BLOCK = bytes(range(256)) * 64
 BLOCKS = 1000
 """16 MB each way, in calls of 16 KiB."""
-ROUNDS = 10
-"""How often it is looked whether the worker knows the connection; each takes seconds."""
+ROUNDS = 20
+"""How often it is looked whether the worker knows the connection; each takes a second."""
+WAIT_S = 20.0
 
 
 class Talk:
@@ -63,8 +65,15 @@ def test_the_payload_is_left_in_the_kernel_and_counted(family: socket.AddressFam
         with Sensor() as sensor:
 
             def own() -> dict[str, Any]:
-                sensor.wait_for_report()
-                return next(row for row in sensor.status()["processes"] if row["pid"] == os.getpid())
+                """What is known of this process, once all that it has moved is."""
+                rows: list[dict[str, Any]] = []
+
+                def told() -> bool:
+                    rows[:] = [row for row in sensor.status()["processes"] if row["pid"] == os.getpid()]
+                    return bool(rows) and rows[0]["plaintext_bytes"] >= talk.moved
+
+                wait_until(told, WAIT_S, "what was moved to be counted")
+                return rows[0]
 
             talk.exchange(20)
             before = own()
@@ -81,6 +90,7 @@ def test_the_payload_is_left_in_the_kernel_and_counted(family: socket.AddressFam
             after = own()
             assert after["captured_bytes"] == before["captured_bytes"]
             assert after["plaintext_bytes"] == talk.moved
+            sensor.wait_for_report()  # which may have begun before all was moved
             assert not [t for t in sensor.transactions if t["process"] and t["process"]["pid"] == os.getpid()]
             assert sensor.status()["counters"]["kernel.skipped_bytes"] >= talk.moved - after["captured_bytes"]
             assert sensor.status()["counters"]["worker.flows_not_http"] >= 2
