@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -15,22 +16,24 @@ import pytest
 from tests.peers.certificates import Certificate
 from tests.peers.churn import Churn
 from tests.peers.nginx import Nginx
+from tests.peers.process import PeerError, wait_until
 from tests.peers.programs.answer import span_of
 from tests.peers.scenario import Scenario, Server
 from tests.peers.scenarios import BY_NAME, PROXY_SCENARIOS
 from tests.peers.steady import Steady
 from tests.sensor import Sensor
-from tests.truth import Call, Match, compare
+from tests.truth import Call, compare
 
 pytestmark = pytest.mark.kernel
 
 CHURNED = 6000
 LEAST_WHOLE = 0.999
 """Share of calls that are bound and complete."""
-PHASE_S = 3.0
-"""How long calls are made under a sensor: some 900 by three clients, each seen from both ends."""
-SETTLE_S = 1.0
-"""For what was under way to be printed, and logged."""
+LEAST_CALLS = 600
+"""Made under a sensor, by three clients together in two seconds; each is seen from both ends."""
+WAIT_S = 30.0
+SETTLE_S = 0.5
+"""For what should not come."""
 
 
 @pytest.mark.parametrize("scenario", PROXY_SCENARIOS, ids=lambda scenario: scenario.name)
@@ -97,9 +100,13 @@ class Load:
         for client in self._clients.values():
             client.begin(phase)
 
+    def made(self) -> list[Call]:
+        """What the clients have logged."""
+        return [call for client in self._clients.values() for call in client.calls()]
+
     def calls(self) -> list[Call]:
-        made = [call for client in self._clients.values() for call in client.calls()]
-        return made + [call for server in self._servers for call in server.calls()]
+        """What both ends have logged."""
+        return self.made() + [call for server in self._servers for call in server.calls()]
 
     def binding_of(self, phase: str, path: str) -> str | None:
         """How the sensor can know the peer of a call of that phase; None: it is of another."""
@@ -108,29 +115,36 @@ class Load:
 
 def observe(load: Load, sensor: Sensor, number: int) -> None:
     """Under a sensor that has just started: nothing is wrong ever, and what begins after that is bound and complete."""
-    sensor.attached(load.pids)
     phase = f"seen-{'abc'[number]}"
+
+    def ours(path: str) -> bool:
+        return load.binding_of(phase, path) is not None
+
+    def of_phase(calls: list[Call]) -> int:
+        return sum(ours(call.path) for call in calls)
+
+    sensor.attached(load.pids)
     load.begin(phase)
-    time.sleep(PHASE_S)
+    wait_until(lambda: of_phase(load.made()) >= LEAST_CALLS, WAIT_S, "calls to be made")
     load.begin("rest")
+    both_ends = 2 * of_phase(load.made())
+    wait_until(lambda: of_phase(load.calls()) >= both_ends, WAIT_S, "the servers' logs")
+    with contextlib.suppress(PeerError):  # what is missing then is told below
+        wait_until(lambda: sum(ours(str(t["path"])) for t in sensor.transactions) >= both_ends, WAIT_S, "the sensor")
     time.sleep(SETTLE_S)
     printed = sensor.transactions
     # What was called while no sensor ran is no part of this.
     paths = {t["path"] for t in printed}
-    calls = [call for call in load.calls() if call.path in paths or load.binding_of(phase, call.path)]
+    calls = [call for call in load.calls() if call.path in paths or ours(call.path)]
     assert sensor.left_out({call.pid for call in calls}) == 0, sensor.log()
     verdict = compare(calls, printed)
     told = f"{verdict.report()}\n{sensor.losses()}\n{sensor.log()}"
     assert verdict.wrong == [], told
     assert verdict.extra == [], told
-    assert [call for call in verdict.missing if load.binding_of(phase, call.path)] == [], told
-
-    def of_phase(matches: list[Match]) -> list[Match]:
-        return [match for match in matches if load.binding_of(phase, match.call.path)]
-
-    flawed = {id(match) for match in (*of_phase(verdict.unbound), *of_phase(verdict.incomplete))}
-    judged = of_phase(verdict.matched)
-    assert len(judged) > 1000
+    assert of_phase(verdict.missing) == 0, told
+    flawed = {id(match) for match in (*verdict.unbound, *verdict.incomplete) if ours(match.call.path)}
+    judged = [match for match in verdict.matched if ours(match.call.path)]
+    assert len(judged) == both_ends
     assert 1 - len(flawed) / len(judged) >= LEAST_WHOLE, told
     for match in judged:
         binding = match.transaction["binding"]
