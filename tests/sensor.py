@@ -45,7 +45,8 @@ EXTRA_SECONDS = 0.5 * PAUSE
 """How long to go on listening once all expected ones are there: what is reported twice comes late."""
 KERNEL_REPORT_SECONDS = 20.0 * PATIENCE
 """Capture reads the kernel's counters once a second, where it gets the processor."""
-ATTACH_SECONDS = 10.0 * PATIENCE
+ATTACH_SECONDS = 30.0 * PATIENCE
+"""Milliseconds, but for a program with OpenSSL built in: the finder reads all of Node.js's 100 MB."""
 PREPARE_SECONDS = 0.3 * PATIENCE
 """For the probes of single processes with memory BIOs, which no status tells of: several times what they take."""
 _POLL_SECONDS = 0.05
@@ -258,7 +259,8 @@ class Sensor:
             time.sleep(PREPARE_SECONDS)
 
     def verdict(self, calls: Sequence[Call], seconds: float = REPORT_SECONDS) -> Verdict:
-        """Waits until nothing is missing, or in vain, and a little longer for what should not come; then judges.
+        """Waits until nothing is missing, or nothing more has come for so many seconds, and a little longer for what
+        should not come; then judges.
 
         Raises:
             SensorError: it ended, or says that it did not print everything, and not only others' calls are missing.
@@ -275,7 +277,7 @@ class Sensor:
 
         dropped = self.dropped
         with contextlib.suppress(TimeoutError):
-            self._until(all_there, seconds, "has not reported all")
+            self._until(all_there, seconds, "has not reported all", progress=lambda: seen)
         time.sleep(EXTRA_SECONDS)
         if (left_out := self.dropped - dropped) and (ours := self.left_out({call.pid for call in calls})):
             raise SensorError(
@@ -384,11 +386,16 @@ class Sensor:
             if text.startswith(READY):
                 self._ready.set()
 
-    def _until(self, true: Callable[[], bool], seconds: float, complaint: str) -> None:
-        deadline = time.monotonic() + seconds
+    def _until(
+        self, true: Callable[[], bool], seconds: float, complaint: str, progress: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Waits until it is true, or for so many seconds without progress."""
+        deadline, reached = time.monotonic() + seconds, progress()
         while not true():
             if self._child.poll() is not None:
                 raise SensorError(f"the sensor ended with {self._child.returncode}:\n{self.log()}")
+            if (now := progress()) != reached:
+                deadline, reached = time.monotonic() + seconds, now
             if time.monotonic() > deadline:
                 raise SensorTimeoutError(f"the sensor {complaint} in {seconds:g} s:\n{self.log()}")
             time.sleep(_POLL_SECONDS)

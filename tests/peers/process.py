@@ -20,7 +20,7 @@ from tests.patience import PATIENCE
 from tests.truth import Call
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 20.0 * PATIENCE
+START_SECONDS = 60.0 * PATIENCE
 """A peer that is not ready by then never will be; generous, because the machine may be busy."""
 CALLS_SECONDS = 120.0 * PATIENCE
 """For all calls of a scenario; a hang is reported instead of waited for."""

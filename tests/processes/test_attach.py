@@ -18,7 +18,7 @@ from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 ASYNC_CLIENT = """
 import asyncio, ssl, sys

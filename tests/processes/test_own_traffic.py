@@ -14,7 +14,7 @@ from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 CALLS = 20
 
 

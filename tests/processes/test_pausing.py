@@ -16,7 +16,7 @@ from tests.sensor import Sensor, SensorError
 
 pytestmark = pytest.mark.kernel
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 CALLS = 5
 
 

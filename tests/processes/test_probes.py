@@ -31,7 +31,7 @@ pytestmark = pytest.mark.kernel
 CROWD = 500
 COUNT = 300
 """Calls of a run; more are made in test_truth.py."""
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
 @pytest.fixture

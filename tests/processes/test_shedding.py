@@ -24,7 +24,7 @@ pytestmark = pytest.mark.kernel
 _SYS_PIDFD_GETFD = 438
 
 ALL = 256
-WAIT_S = 10.0
+WAIT_S = 30.0
 CALLS = 5
 
 _F_MMAPABLE = 1 << 10  # include/uapi/linux/bpf.h

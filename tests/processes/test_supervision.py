@@ -27,7 +27,7 @@ REQUESTS_IN_RECORD = 16
 """HEADERS frames that one record of these scenarios may hold, when it was in hand as the worker died."""
 WAITING_ROWS = 2000
 """Views that wait for their twin, and what waits for the next commit, when the store is looked at."""
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
 def _until(true: Callable[[], bool], what: str) -> None:
