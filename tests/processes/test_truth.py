@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_sizes_are_exact_from_nothing_to_50_MiB(
 def test_every_call_in_containers_is_reported(
     scenario: Scenario, sensor: Sensor, own: set[int], tmp_path: Path
 ) -> None:
-    truth = scenario.run(tmp_path)
+    truth = scenario.run(tmp_path, lambda pids: _attached(sensor, pids))
     own |= {call.pid for call in truth.calls}
     verdict = sensor.verdict(truth.calls)
     assert verdict.passes(), verdict.report() + sensor.log()
@@ -73,25 +73,33 @@ def test_containers_of_one_image_share_what_is_attached(tmp_path: Path) -> None:
     """Each has the image's library in a mount of its own, yet it is one file, attached once, however many run."""
     with Sensor() as sensor, BY_NAME["containers"].start(tmp_path / "containers") as run:
         assert len({os.readlink(f"/proc/{pid}/ns/mnt") for pid in run.pids}) >= 2
-        wait_until(lambda: all(map(_libssl, run.pids)), START_SECONDS, "the programs in them to be loaded")
+        _attached(sensor, run.pids)
         (file,) = {_libssl(pid) for pid in run.pids}
-
-        def known() -> list[dict[str, Any]]:
-            return [library for library in sensor.status()["libraries"] if library["file"] == file]
-
-        wait_until(lambda: any(library["probes"] for library in known()), ATTACH_SECONDS, f"{file} to be attached")
         verdict = sensor.verdict(run.drive().calls)
         assert verdict.passes(), verdict.report() + sensor.log()
-        assert len(known()) == 1
+        assert [library["file"] for library in sensor.status()["libraries"]].count(file or "") == 1
+
+
+def _attached(sensor: Sensor, pids: list[int]) -> None:
+    """Waits until the libssl of each of these is attached, by the file that it is: in a container, a path says
+    nothing."""
+    wait_until(lambda: all(map(_libssl, pids)), START_SECONDS, "the programs in containers to be loaded")
+    files = {_libssl(pid) for pid in pids}
+
+    def attached() -> bool:
+        return files <= {library["file"] for library in sensor.status()["libraries"] if library["probes"]}
+
+    wait_until(attached, ATTACH_SECONDS, f"{files} to be attached")
 
 
 def _libssl(pid: int) -> str | None:
-    """Which file the libssl that a process has mapped is to the sensor."""
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        span, flags, *_ = line.split()
-        if "/libssl" in line and flags == "r-xp":
-            with Path(f"/proc/{pid}/map_files/{span}").open("rb") as file:
-                return identity_of(file.fileno())
+    """Which file the libssl that a process has mapped is to the sensor; None as long as it has none."""
+    with contextlib.suppress(FileNotFoundError):  # it executes another program just now
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, flags, *_ = line.split()
+            if "/libssl" in line and flags == "r-xp":
+                with Path(f"/proc/{pid}/map_files/{span}").open("rb") as file:
+                    return identity_of(file.fileno())
     return None
 
 
