@@ -49,6 +49,8 @@ ATTACH_SECONDS = 30.0 * PATIENCE
 """Milliseconds, but for a program with OpenSSL built in: the finder reads all of Node.js's 100 MB."""
 PREPARE_SECONDS = 0.3 * PATIENCE
 """For the probes of single processes with memory BIOs, which no status tells of: several times what they take."""
+PIPE_BYTES = 1 << 20
+"""A reader has lines left out that is slow, and this process may have to wait for a processor or for its own lock."""
 _POLL_SECONDS = 0.05
 _COMMAND = [sys.executable, "-m", "apisensor.cli.main"]
 
@@ -134,6 +136,7 @@ class Sensor:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pipesize=PIPE_BYTES,
         )
         for read in (self._read_output, self._read_errors):
             thread = threading.Thread(target=read, daemon=True)
