@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.peers import certificates
-from tests.peers.process import START_SECONDS, Peer, free_port, listens, program, wait_until
+from tests.peers.process import Peer, free_port, listens, program
 from tests.sensor import Sensor
 
 CONTENT_BYTES = 1_000
@@ -119,11 +119,8 @@ class Nginx:
         configuration.write_text(_configuration(directory, self.tls, self.plain, connections))
         command = [program("nginx"), "-p", str(directory), "-c", str(configuration), "-e", str(directory / "error.log")]
         self._peer = Peer(pinned(0, command), directory / "nginx.stderr")
-        try:
-            wait_until(lambda: listens("127.0.0.1", self.tls), START_SECONDS, "nginx")
-        except BaseException:
-            self.stop()
-            raise
+        # It listens before it starts its worker.
+        self._peer.wait_until(lambda: bool(self._peer.children()) and listens("127.0.0.1", self.tls), "nginx")
 
     @property
     def worker(self) -> int:
