@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -66,13 +66,16 @@ def test_triage_by_hand(chromium: Browser) -> None:
 def test_a_chart_shows_every_call(chromium: Browser, served: Page, hours: int) -> None:
     """Also where the store has rounded its steps up to hours."""
     page = tour.opened(chromium, served.url, TOKEN, Report())
-    page.goto(f"{served.url}/?hours={hours}")
+    tour.settled(page, "Overview")
+    # The page's own question: another one, a moment later, may be about a step less.
+    with page.expect_response(lambda response: "/api/v1/overview?" in response.url) as asked:
+        page.goto(f"{served.url}/?hours={hours}")
     tour.settled(page, "Overview")
     page.get_by_text("As a table").click()
     cells = page.locator("details tbody td:nth-child(2)").all_inner_texts()
     shown = sum(int(text.replace(",", "")) for text in cells)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    seen = httpx.get(f"{served.url}/api/v1/overview", params={"hours": hours}, headers=headers).json()
+    seen = asked.value.json()
+    assert seen["hours"] == hours
     assert shown == seen["calls"] > 0
     assert page.locator(".readout").inner_text().startswith(f"{shown:,} calls")
     page.context.close()
@@ -168,7 +171,8 @@ def test_live_is_bounded_and_says_what_is_left_out(chromium: Browser, served: Pa
     page.keyboard.press("p")
     expect(page.get_by_text("paused")).to_be_visible()
     rows = page.locator("main tbody tr").count()
-    expect(page.get_by_text("3 waiting")).to_be_visible(timeout=tour.PATIENCE_MS)
+    # It grows faster than the browser is looked at.
+    expect(page.get_by_text(re.compile(r"\b([3-9]|\d\d+) waiting"))).to_be_visible(timeout=tour.PATIENCE_MS)
     assert page.locator("main tbody tr").count() == rows
     page.locator("main .row-link").first.click()
     expect(page.get_by_role("complementary", name="Transaction")).to_be_visible()
