@@ -156,15 +156,15 @@ SCENARIOS = [
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 
 URING_SCENARIOS = [
-    _sockets("sockets-uring", "uring"),
-    _sockets("sockets-uring-alone", "uring-alone"),
+    _sockets("sockets-uring", "uring", count=400),
+    _sockets("sockets-uring-alone", "uring-alone", count=400),
     _sockets("unix-uring-alone", "uring-alone", address="unix", count=300),
 ]
 """io_uring, of which all is captured where the kernel lets it."""
 
 UNSEEN_SCENARIOS = [
-    _sockets("sockets-uring-at-times", "uring-at-times"),
-    _sockets("sockets-uring-splice", "uring-splice"),
+    _sockets("sockets-uring-at-times", "uring-at-times", count=400),
+    _sockets("sockets-uring-splice", "uring-splice", count=400),
 ]
 """A part of the calls passes by a path that a back end does not see: the first of `syscall`, the second of `sock`."""
 
