@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
 from tests.peers.process import Peer
 from tests.sensor import Sensor
+from tests.truth import Transaction
 
 _KEPT = """
 import http.client, ssl, sys
@@ -64,7 +66,13 @@ class Client:
         return next(line for line in maps if "libssl" in line and "x" in line.split()[1])
 
 
+def told(sensor: Sensor, pids: Collection[int], *prefixes: str) -> list[Transaction]:
+    """What the sensor has told of these processes' calls to such paths: of the same ones, another run of the tests on
+    this machine may make some, too."""
+    calls = [t for t in sensor.transactions if (t["process"] or {}).get("pid") in pids]
+    return [t for t in calls if str(t["path"]).startswith(prefixes or "")]
+
+
 def seen(sensor: Sensor, pid: int, prefix: str) -> list[str]:
     """Paths of this process's calls, without their query."""
-    calls = [t for t in sensor.transactions if (t["process"] or {}).get("pid") == pid]
-    return [t["path"].partition("?")[0] for t in calls if t["path"].startswith(prefix)]
+    return [t["path"].partition("?")[0] for t in told(sensor, [pid], prefix)]

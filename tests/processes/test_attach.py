@@ -13,7 +13,7 @@ import pytest
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
 from tests.peers.process import wait_until
-from tests.processes.client import CLIENT, Client, seen
+from tests.processes.client import CLIENT, Client, seen, told
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -75,7 +75,7 @@ def test_a_library_that_is_mapped_for_the_first_time(
             (note,) = [note for note in sensor.status()["notes"] if "slowest attachment" in note]
             print(note)
             assert float(note.split(":")[1].split()[0]) > 0
-            found = [t for t in sensor.transactions if t["process"]["pid"] == client.pid]
+            found = told(sensor, [client.pid])
             assert all(t["complete"] and t["binding"] for t in found)
             assert {t["tls"]["library"] for t in found} == {"openssl"}
         finally:
@@ -135,7 +135,7 @@ def test_a_library_that_is_replaced_while_it_runs(
             wait_until(all_seen, WAIT_S, "all calls")
             for pid, wanted in expected.items():
                 assert sorted(seen(sensor, pid, "/upgrade/")) == sorted(wanted)
-            found = [t for t in sensor.transactions if t["process"]["pid"] in expected]
+            found = told(sensor, expected)
             assert all(t["complete"] and t["binding"] for t in found)
         finally:
             for client in clients:
@@ -159,7 +159,7 @@ def test_connections_older_than_the_sensor_are_seen_from_their_next_request(
             for pid in pids:
                 assert sorted(seen(sensor, pid, "/after/")) == paths
                 assert seen(sensor, pid, "/before/") == []
-            calls = [t for t in sensor.transactions if str(t["path"]).startswith("/after/")]
+            calls = told(sensor, pids, "/after/")
             assert {t["status"] for t in calls} == {200}
             assert {t["response_body_size"] for t in calls} == {400}
             # In memory, the socket is known from the first record on that is sent after the process is observed: until
@@ -171,11 +171,11 @@ def test_connections_older_than_the_sensor_are_seen_from_their_next_request(
 
             def bound() -> bool:
                 client.get(f"/later/{next(number)}")
-                mine = [t for t in sensor.transactions if str(t["path"]).startswith("/later/")]
+                mine = told(sensor, pids, "/later/")
                 return {t["process"]["pid"] for t in mine if t["binding"] and t["complete"]} == set(pids)
 
             wait_until(bound, WAIT_S, "calls of both that are bound")
-            ends = [t["server"] for t in sensor.transactions if t["binding"] and "/later/" in str(t["path"])]
+            ends = [t["server"] for t in told(sensor, pids, "/later/") if t["binding"]]
             assert {end["port"] for end in ends} == {nginx.ports.tls}
     finally:
         client.peer.stop()

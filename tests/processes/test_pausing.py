@@ -11,7 +11,7 @@ from apisensor.capture.procfs import pids
 from tests.peers import certificates
 from tests.peers.nginx import Nginx
 from tests.peers.process import wait_until
-from tests.processes.client import CLIENT, Client
+from tests.processes.client import CLIENT, Client, told
 from tests.sensor import Sensor, SensorError
 
 pytestmark = pytest.mark.kernel
@@ -28,9 +28,13 @@ class Room:
         self._number = 0
 
     def views(self, prefix: str) -> set[int]:
-        """Processes of which complete calls to such paths were reported."""
-        found = [t for t in self.sensor.transactions if str(t["path"]).startswith(f"/{prefix}/") and t["complete"]]
-        return {t["process"]["pid"] for t in found}
+        """The two of which complete calls to such paths were reported."""
+        return {t["process"]["pid"] for t in told(self.sensor, self.pids, f"/{prefix}/") if t["complete"]}
+
+    @property
+    def pids(self) -> set[int]:
+        """Of both ends."""
+        return {self.client.pid, *self.nginx.pids}
 
     def calls(self, prefix: str, count: int = CALLS) -> None:
         for _ in range(count):
@@ -43,6 +47,9 @@ class Room:
             return self.views(prefix) >= views
 
         wait_until(there, WAIT_S, f"calls of {views} to /{prefix}/")
+
+    def until_told(self, prefix: str, views: set[int]) -> None:
+        wait_until(lambda: self.views(prefix) >= views, WAIT_S, f"what {views} did of /{prefix}/")
 
     def counter(self, name: str) -> int:
         self.sensor.wait_for_report()
@@ -60,7 +67,7 @@ def test_a_port_a_process_and_a_namespace(tmp_path: Path) -> None:
         with Sensor() as sensor:
             sensor.attached([client.pid])
             room = Room(sensor, client, nginx)
-            both = {client.pid, *nginx.pids}
+            both = room.pids
             space = os.readlink(f"/proc/{client.pid}/ns/net").removeprefix("net:[").removesuffix("]")
             room.until_seen("before", both)
             for kind, value, left in (
@@ -73,12 +80,13 @@ def test_a_port_a_process_and_a_namespace(tmp_path: Path) -> None:
                 assert f"nothing of {kind} {value} is captured" in sensor.command("pause", *rule)
                 room.calls(f"paused-{kind}")
                 assert room.counter("kernel.paused_bytes") - before > CALLS * 500
+                room.until_told(f"paused-{kind}", left)
                 assert room.views(f"paused-{kind}") == left
                 assert room.notes() == [f"paused, nothing of it is captured: {kind} {value}"]
                 assert sensor.command("resume", *rule) == f"{kind} {value} is captured again\n"
                 room.until_seen(f"resumed-{kind}", both)
             # Of what was under way meanwhile nothing is said that is not so.
-            found = [t for t in sensor.transactions if str(t["path"]).startswith("/resumed-")]
+            found = told(sensor, both, "/resumed-")
             assert {t["incomplete_reason"] for t in found} <= {None, "detached"}
             assert {t["status"] for t in found if t["complete"]} == {200}
             assert {t["response_body_size"] for t in found if t["complete"]} == {400}

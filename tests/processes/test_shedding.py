@@ -16,7 +16,7 @@ from bench.nginx_wrk import load
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
 from tests.peers.process import wait_until
-from tests.processes.client import CLIENT, PLAIN_CLIENT, Client, seen
+from tests.processes.client import CLIENT, PLAIN_CLIENT, Client, seen, told
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -91,9 +91,9 @@ def test_connections_are_left_out_whole_and_come_back(
             def both_seen(made: Client, prefix: str) -> None:
                 def there() -> bool:
                     made.get(f"/{prefix}/{next(number)}")
-                    found = [t for t in sensor.transactions if str(t["path"]).startswith(f"/{prefix}/")]
-                    whole = {t["process"]["pid"] for t in found if t["complete"] and t["status"] == 200}
-                    return whole >= {made.pid, *nginx.pids}
+                    ends = {made.pid, *nginx.pids}
+                    found = told(sensor, ends, f"/{prefix}/")
+                    return {t["process"]["pid"] for t in found if t["complete"] and t["status"] == 200} == ends
 
                 wait_until(there, WAIT_S, f"both views of /{prefix}/")
 
@@ -106,14 +106,15 @@ def test_connections_are_left_out_whole_and_come_back(
             newer = client()
             calls(newer, "left-out")
             after = counters(sensor)
-            assert [t["path"] for t in sensor.transactions if "left-out" in str(t["path"])] == []
+            pids = {older.pid, newer.pid, *nginx.pids}
+            assert [t["path"] for t in told(sensor, pids, "/left-out/")] == []
             assert after["kernel.lost.shed_connections"] - before["kernel.lost.shed_connections"] >= 2
             # Of two connections, each seen at both ends: heads of some 150 bytes and 400 bytes of content.
             assert after["kernel.lost.shed_bytes"] - before["kernel.lost.shed_bytes"] > 4 * CALLS * 500
             word.say(0, bodies=False)
             both_seen(older, "after")
             both_seen(newer, "newer")
-            found = [t for t in sensor.transactions if str(t["path"]).startswith(("/after/", "/newer/"))]
+            found = told(sensor, pids, "/after/", "/newer/")
             assert {t["status"] for t in found} == {200}
             assert {t["response_body_size"] for t in found} == {400}
             assert {t["server"]["port"] for t in found if t["complete"]} == {port}

@@ -103,8 +103,7 @@ def test_both_views_of_each_connection_are_joined(sensor: Sensor, listening: soc
         for client, _ in pairs:
             client.recv(65_536)
         seen = views(sensor, {f"/{RUN}/same"}, 100)
-    sensor.wait_for_report()
-    assert sensor.status()["counters"]["core.views_joined"] >= before + 50
+    wait_until(lambda: sensor.status()["counters"]["core.views_joined"] >= before + 50, 20, "views to be joined")
     assert Counter(view["status"] for view in seen) == dict.fromkeys(range(200, 250), 2)
 
 
