@@ -261,9 +261,11 @@ class Sensor:
         if any(files) and any(map(_has_event_loop, pids)):
             time.sleep(PREPARE_SECONDS)
 
-    def verdict(self, calls: Sequence[Call], seconds: float = REPORT_SECONDS) -> Verdict:
+    def verdict(
+        self, calls: Sequence[Call], seconds: float = REPORT_SECONDS, extra_seconds: float = EXTRA_SECONDS
+    ) -> Verdict:
         """Waits until nothing is missing, or nothing more has come for so many seconds, and a little longer for what
-        should not come; then judges.
+        should not come (`extra_seconds`; 0 for who judges all calls once more at the end); then judges.
 
         Raises:
             SensorError: it ended, or says that it did not print everything, and not only others' calls are missing.
@@ -281,7 +283,7 @@ class Sensor:
         dropped = self.dropped
         with contextlib.suppress(TimeoutError):
             self._until(all_there, seconds, "has not reported all", progress=lambda: seen)
-        time.sleep(EXTRA_SECONDS)
+        time.sleep(extra_seconds)
         if (left_out := self.dropped - dropped) and (ours := self.left_out({call.pid for call in calls})):
             raise SensorError(
                 f"the sensor left {left_out} lines out of its output, {ours} of these processes: nothing can be judged"
