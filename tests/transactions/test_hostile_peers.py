@@ -125,9 +125,8 @@ def events(steps: list[Step]) -> Iterator[Event]:
             position[direction] += len(what)
 
 
-def work(steps: list[Step]) -> float:
-    """CPU seconds that the analysis takes, the best of three."""
-    best = float("inf")
+def work(steps: list[Step]) -> Iterator[float]:
+    """CPU seconds that the analysis takes, in each of three tries, made as they are asked for."""
     told = list(events(steps))
     for _ in range(3):
         analyzer = Analyzer(Limits())
@@ -135,8 +134,7 @@ def work(steps: list[Step]) -> float:
         start = time.process_time()
         for event in told:
             analyzer.feed(event)
-        best = min(best, time.process_time() - start)
-    return best
+        yield time.process_time() - start
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -163,7 +161,8 @@ def test_memory_is_bounded_and_the_limit_is_named(name: str) -> None:
 def test_work_grows_with_the_bytes(name: str) -> None:
     make, _ = PEERS[name]
     # A tenth of a millisecond more than it takes, so that nothing is compared with the resolution of the clock.
-    assert work(make(LARGE)) < GROWTH * (work(make(SMALL)) + 1e-4)
+    most = GROWTH * (min(work(make(SMALL))) + 1e-4)
+    assert any(seconds < most for seconds in work(make(LARGE)))
 
 
 def test_a_head_of_many_fields_that_is_refused_is_cut_like_any_other() -> None:
