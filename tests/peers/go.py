@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.peers.openssl import KEPT
@@ -12,6 +13,7 @@ from tests.peers.process import PeerError, program
 
 SOURCE = Path(__file__).parent / "programs" / "go"
 BUILD_SECONDS = 200
+TRIES = 3
 FORMS = {
     "go": ["./http"],
     "go-stripped": ["-ldflags=-s -w", "./http"],
@@ -38,9 +40,24 @@ def go_peers(form: str) -> Path:
     if not built.exists():
         KEPT.mkdir(parents=True, exist_ok=True)
         fresh = built.with_suffix(f".{os.getpid()}")
-        command = [go, "build", "-o", str(fresh), *FORMS[form]]
-        done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, timeout=BUILD_SECONDS)  # noqa: PLW1510
-        if done.returncode:
-            raise PeerError(f"the Go peers could not be built: {done.stderr.decode(errors='replace')[-2000:]}")
+        said = build([go, "build", "-o", str(fresh), *FORMS[form]], SOURCE, environment, BUILD_SECONDS)
+        if said is not None:
+            raise PeerError(f"the Go peers could not be built: {said}")
         fresh.rename(built)
     return built
+
+
+def build(command: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float) -> str | None:
+    """Runs a build in a folder, once more where it fails: Go does not ask again for a module that it did not get, and
+    keeps what it has got and compiled. Returns None, or the last words of one that fails each time.
+
+    Raises:
+        subprocess.TimeoutExpired: a try took longer than so many seconds.
+    """
+    said = None
+    for _ in range(TRIES):
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=seconds, check=False)
+        if done.returncode == 0:
+            return None
+        said = done.stderr.decode(errors="replace")[-2000:]
+    return said

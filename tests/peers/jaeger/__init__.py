@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.peers.go import GOFLAGS
+from tests.peers.go import build as go_build
 from tests.peers.process import Peer, PeerError, free_port
 
 HERE = Path(__file__).parent
@@ -92,13 +93,11 @@ def build() -> Path:
         }
         command = ["nice", go(), "build", "-ldflags=-s -w", "-o", "jaeger.part", PACKAGE]
         try:
-            done = subprocess.run(
-                command, cwd=directory, env=environment, capture_output=True, timeout=BUILD_SECONDS, check=False
-            )
+            said = go_build(command, directory, environment, BUILD_SECONDS)
         except subprocess.TimeoutExpired:
             raise PeerError(f"Jaeger was not built in {BUILD_SECONDS} s") from None
-        if done.returncode != 0:
-            raise PeerError(f"Jaeger cannot be built: {done.stderr.decode(errors='replace')[-2000:]}")
+        if said is not None:
+            raise PeerError(f"Jaeger cannot be built: {said}")
         (directory / "jaeger.part").replace(executable)
     return executable
 
