@@ -33,4 +33,4 @@ def hash_(value: str, config: str | None, assignments: tuple[str, ...]) -> None:
     except SecretFileError as error:
         raise click.ClickException(str(error)) from None
     raw = sys.stdin.buffer.read().rstrip(b"\r\n") if value == "-" else os.fsencode(value)
-    click.echo(IdentityHash(key)(raw))
+    click.echo(IdentityHash(key).of(raw))

@@ -13,11 +13,11 @@ from apisensor.content.logins import login_user
 from apisensor.content.names import Rule
 from apisensor.content.shapes import FORM, JSON, MARKUP, Scan, merged
 
-FINDS_PER_SHAPE = 1000
+FINDS_PER_SHAPE: Final = 1000
 """A body is searched until a shape was found this often: counts beyond it say nothing new, and each find costs."""
 
-_MARKUP_TYPES = (b"html", b"javascript", b"ecmascript", b"css", b"svg")
-_TEXT_TYPES = (b"json", b"multipart/", b"text/", b"graphql", b"xml", b"yaml")
+_MARKUP_TYPES: Final = (b"html", b"javascript", b"ecmascript", b"css", b"svg")
+_TEXT_TYPES: Final = (b"json", b"multipart/", b"text/", b"graphql", b"xml", b"yaml")
 
 
 class Speaks:
@@ -36,7 +36,7 @@ class Speaks:
     """gRPC or gRPC-Web: messages in binary."""
 
 
-_SPEAKS = {
+_SPEAKS: Final = {
     b"application/json": Speaks.JSON,
     b"text/json": Speaks.JSON,
     b"application/json-rpc": Speaks.JSON,
@@ -128,19 +128,19 @@ class BodyForm:
         return BodyInsight(Counter(kind for _, _, kind in merged(found) if kind), user, anomaly, calls)
 
 
-NOTHING = BodyInsight({})
+NOTHING: Final = BodyInsight({})
 """What nearly every body says."""
-TEXT_BODY = BodyForm(FORM)
+TEXT_BODY: Final = BodyForm(FORM)
 """A body without a type is looked at like text."""
-_MARKUP_BODY = BodyForm(MARKUP)
-_FORM_BODY = BodyForm(FORM, form=True, speaks=Speaks.FORM)
-_GRPC_BODY = BodyForm(MARKUP, speaks=Speaks.GRPC)
+_MARKUP_BODY: Final = BodyForm(MARKUP)
+_FORM_BODY: Final = BodyForm(FORM, form=True, speaks=Speaks.FORM)
+_GRPC_BODY: Final = BodyForm(MARKUP, speaks=Speaks.GRPC)
 """Fields have no names that would say what their values are."""
-NAMED_BODY = BodyForm(JSON, speaks=Speaks.GRPC)
+NAMED_BODY: Final = BodyForm(JSON, speaks=Speaks.GRPC)
 """The same where a description gave them names."""
-_SPEAKING = {speaks: BodyForm(FORM, speaks=speaks) for speaks in set(_SPEAKS.values()) - {Speaks.FORM}}
+_SPEAKING: Final = {speaks: BodyForm(FORM, speaks=speaks) for speaks in set(_SPEAKS.values()) - {Speaks.FORM}}
 _SPEAKING[Speaks.JSON] = BodyForm(JSON, speaks=Speaks.JSON)
-_NO_TEXT = BodyForm(None)
+_NO_TEXT: Final = BodyForm(None)
 
 
 def said_by(rule: Rule, value: bytes) -> BodyForm | None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
+from apisensor.content.claims import decode_claims
 from apisensor.content.names import kind_of_key
 
 
@@ -24,7 +25,7 @@ class Credential(NamedTuple):
     """Kind of sensitive data it is (model.KINDS)."""
 
 
-_KNOWN_SCHEMES = frozenset(
+_KNOWN_SCHEMES: Final = frozenset(
     # IANA's registry of HTTP authentication schemes, then schemes in wide use.
     b"basic bearer concealed digest dpop gnap hoba mutual negotiate oauth privatetoken scram-sha-1 scram-sha-256 vapid "
     b"aws aws4-hmac-sha256 aws4-ecdsa-p256-sha256 goog1 goog4-hmac-sha256 goog4-rsa-sha256 googlelogin sharedkey "
@@ -33,17 +34,8 @@ _KNOWN_SCHEMES = frozenset(
 )
 """Words that may stay visible in front of a redacted credential. Any other first word may be the secret itself."""
 
-_LONGEST_JWT_PART = 16 * 1024
+_LONGEST_JWT_PART: Final = 16 * 1024
 """A longer claims part is not decoded: servers refuse such fields, and decoding is work a peer can impose."""
-
-
-class _Claims(msgspec.Struct, gc=False):
-    """What is read of a JWT's claims."""
-
-    sub: Any = None
-
-
-_decode_claims = msgspec.json.Decoder(_Claims).decode
 
 
 def authorization(value: bytes) -> tuple[Credential, int]:
@@ -87,7 +79,7 @@ def jwt_subject(token: bytes) -> bytes | None:
     if len(parts) not in (2, 3) or not token.startswith(b"eyJ") or len(parts[1]) > _LONGEST_JWT_PART:
         return None
     try:
-        subject = _decode_claims(_base64url(parts[1])).sub
+        subject = decode_claims(_base64url(parts[1])).sub
     except (msgspec.DecodeError, binascii.Error, UnicodeDecodeError, RecursionError):
         return None
     if isinstance(subject, str) and subject:
@@ -115,15 +107,31 @@ def session_cookie(name: bytes) -> bool:
     )
 
 
-_SESSION_COOKIES = frozenset(
+_SESSION_COOKIES: Final = frozenset(
     b"sid connect.sid jsessionid phpsessid asp.net_sessionid .aspxauth .aspnetcore.session .aspnetcore.cookies "
     b".aspnetcore.identity.application laravel_session ci_session symfony rack.session cfid cftoken koa:sess "
     b"express:sess koa.sess grafana_session _gitlab_session user_session sess auth jwt play_session beaker.session.id "
     b"sails.sid li_at _oauth2_proxy authelia_session".split()
 )
-_SESSION_STARTS = (b"wordpress_logged_in_", b"wordpress_sec_", b"ssess", b"sess_", b"aspsessionid")
-_SESSION_ENDS = (b"_session", b"-session", b"sessionid", b"session_id", b"session-id", b"sessid", b".sid", b"_sid")
-_NO_SESSION_ENDS = (b"csrftoken", b"csrf_token", b"csrf-token", b"xsrf-token", b"xsrf_token", b"verificationtoken")
+_SESSION_STARTS: Final = (b"wordpress_logged_in_", b"wordpress_sec_", b"ssess", b"sess_", b"aspsessionid")
+_SESSION_ENDS: Final = (
+    b"_session",
+    b"-session",
+    b"sessionid",
+    b"session_id",
+    b"session-id",
+    b"sessid",
+    b".sid",
+    b"_sid",
+)
+_NO_SESSION_ENDS: Final = (
+    b"csrftoken",
+    b"csrf_token",
+    b"csrf-token",
+    b"xsrf-token",
+    b"xsrf_token",
+    b"verificationtoken",
+)
 
 
 def _opaque(scheme: str, token: bytes, kind: str) -> Credential:
@@ -183,7 +191,7 @@ def _other(scheme: str, rest: bytes) -> Credential:
     return _opaque(scheme, rest, "token")
 
 
-_STANDARD = bytes.maketrans(b"-_", b"+/")
+_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
 def _base64url(part: bytes) -> bytes:
@@ -191,7 +199,7 @@ def _base64url(part: bytes) -> bytes:
     return binascii.a2b_base64(standard + b"=" * (-len(standard) % 4))
 
 
-_BY_SCHEME: dict[bytes, Callable[[str, bytes], Credential]] = {
+_BY_SCHEME: Final[dict[bytes, Callable[[str, bytes], Credential]]] = {
     b"basic": _basic,
     b"bearer": bearer,
     b"dpop": bearer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from apisensor.content import credentials
 from apisensor.content.matching import Pattern, compiled
@@ -10,15 +11,17 @@ from apisensor.content.model import UNCOUNTED, Spans
 from apisensor.content.names import Rule, field_rule, kind_of_key
 from apisensor.content.shapes import HEAD, Zone, merged
 
-_MAX_AGE = compiled(r"-?[0-9]{1,12}")
-_DATE = compiled(r"(?:[A-Za-z]{3,9},? )?[0-9]{1,2}[ -][A-Za-z]{3}[ -][0-9]{2,4}(?: [0-9:]{5,8}(?: [A-Z]{3})?)?|0|-1")
-_DOMAIN = compiled(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
-_PATH = compiled(r"/[A-Za-z0-9._~/-]*")
-_SAME_SITE = compiled(r"(?i:strict|lax|none)")
-_PRIORITY = compiled(r"(?i:low|medium|high)")
-_FLAG = compiled(r"")
+_MAX_AGE: Final = compiled(r"-?[0-9]{1,12}")
+_DATE: Final = compiled(
+    r"(?:[A-Za-z]{3,9},? )?[0-9]{1,2}[ -][A-Za-z]{3}[ -][0-9]{2,4}(?: [0-9:]{5,8}(?: [A-Z]{3})?)?|0|-1"
+)
+_DOMAIN: Final = compiled(r"\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+_PATH: Final = compiled(r"/[A-Za-z0-9._~/-]*")
+_SAME_SITE: Final = compiled(r"(?i:strict|lax|none)")
+_PRIORITY: Final = compiled(r"(?i:low|medium|high)")
+_FLAG: Final = compiled(r"")
 
-_ATTRIBUTES: dict[bytes, Pattern] = {
+_ATTRIBUTES: Final[dict[bytes, Pattern]] = {
     b"expires": _DATE,
     b"max-age": _MAX_AGE,
     b"domain": _DOMAIN,
@@ -63,7 +66,7 @@ def is_number(value: bytes) -> bool:
     return len(value) <= _DIGITS and value.isdigit()
 
 
-_DIGITS = 12
+_DIGITS: Final = 12
 
 
 def _secret(value: bytes, kind: str) -> Spans:
@@ -140,9 +143,9 @@ def is_traceparent(value: bytes) -> bool:
     )
 
 
-_DASH = 0x2D
+_DASH: Final = 0x2D
 
-BY_RULE: dict[Rule, Callable[[bytes, str], Spans]] = {
+BY_RULE: Final[dict[Rule, Callable[[bytes, str], Spans]]] = {
     Rule.TEXT: _text,
     Rule.SECRET: _secret,
     Rule.AUTHORIZATION: _authorization,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from apisensor.content.bodies import BodyInsight
 from apisensor.content.credentials import Credential
 from apisensor.content.model import KINDS, PLACES
 from apisensor.transactions.model import Sensitive
 
-_PLACE_RANK = {place: rank for rank, place in enumerate(PLACES)}
-_KIND_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+_PLACE_RANK: Final = {place: rank for rank, place in enumerate(PLACES)}
+_KIND_RANK: Final = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 class Source(enum.IntEnum):

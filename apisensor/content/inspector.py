@@ -7,6 +7,8 @@ itself.
 
 from __future__ import annotations
 
+from typing import Final
+
 from apisensor.content import bodies, credentials, fields
 from apisensor.content.bodies import NAMED_BODY, NOTHING, TEXT_BODY, Body, BodyForm, Speaks
 from apisensor.content.described import Descriptions
@@ -21,15 +23,15 @@ from apisensor.content.shapes import HEAD, Zone
 from apisensor.content.target import count_target, parameter_credential
 from apisensor.transactions.model import Exchange, Header
 
-METHODS = frozenset((b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"HEAD", b"OPTIONS", b"CONNECT", b"TRACE"))
-SCHEMES = frozenset((b"http", b"https"))
+METHODS: Final = frozenset((b"GET", b"POST", b"PUT", b"DELETE", b"PATCH", b"HEAD", b"OPTIONS", b"CONNECT", b"TRACE"))
+SCHEMES: Final = frozenset((b"http", b"https"))
 """Anything else in their place is searched like other text."""
 
-_NOTHING: Spans = []
-_NO_MARKS: FieldMarks = {}
+_NOTHING: Final[Spans] = []
+_NO_MARKS: Final[FieldMarks] = {}
 _Line = tuple[int, Header, str, FieldMarks]
 """A field line that is to be searched: its index, the line, its place, where its marks belong."""
-_CLEAN = BodyForm(None)
+_CLEAN: Final = BodyForm(None)
 """Of a line that holds nothing and says nothing of a body."""
 
 
@@ -214,11 +216,16 @@ _REQUEST_WHOLE = _RESPONSE_WHOLE | {"response_not_seen", "response_not_finished"
 """Reasons for which an exchange is incomplete while the content of this message is not: else it may end anywhere."""
 
 # Members of enumerations are slow to look up.
-_JSON, _GRPC = Speaks.JSON, Speaks.GRPC
-_CALLER, _PROXY = Source.AUTHORIZATION, Source.PROXY_AUTHORIZATION
-_OF_REQUEST = frozenset((Rule.SECRET, Rule.COOKIE, Rule.TRACEPARENT, Rule.TRACESTATE))
-_OF_BODY = frozenset((Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING))
-_TEXT, _SECRET, _AUTHORIZATION, _NUMBER = Rule.TEXT, Rule.SECRET, Rule.AUTHORIZATION, Rule.NUMBER
+_JSON: Final = Speaks.JSON
+_GRPC: Final = Speaks.GRPC
+_CALLER: Final = Source.AUTHORIZATION
+_PROXY: Final = Source.PROXY_AUTHORIZATION
+_OF_REQUEST: Final = frozenset((Rule.SECRET, Rule.COOKIE, Rule.TRACEPARENT, Rule.TRACESTATE))
+_OF_BODY: Final = frozenset((Rule.CONTENT_TYPE, Rule.CONTENT_ENCODING))
+_TEXT: Final = Rule.TEXT
+_SECRET: Final = Rule.SECRET
+_AUTHORIZATION: Final = Rule.AUTHORIZATION
+_NUMBER: Final = Rule.NUMBER
 
 
 def _request_field(rule: Rule, name: bytes, value: bytes, spans: Spans, findings: Findings) -> None:

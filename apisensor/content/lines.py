@@ -7,18 +7,18 @@ they would fill the memory over and over, and cost more than they save. A name t
 from __future__ import annotations
 
 from collections import Counter
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from apisensor.transactions.model import Header
 
-LINES_KEPT = 4096
+LINES_KEPT: Final = 4096
 """Lines remembered. A node's clients and servers repeat a few hundred."""
-LONGEST_KEPT = 256
+LONGEST_KEPT: Final = 256
 """Longer lines are not: 4096 x 256 bytes bounds the memory to about 1.5 MB."""
-SHARE = 8
+SHARE: Final = 8
 """A name of which an eighth of all remembered lines is, when there is no room for more, has values that do not repeat:
 its lines are not remembered any more."""
-NAMES_KEPT = 64
+NAMES_KEPT: Final = 64
 """Such names remembered. A peer that invents names costs a fresh start."""
 
 V = TypeVar("V")

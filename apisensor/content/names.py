@@ -6,20 +6,20 @@ One vocabulary serves all of them. `KEY` is its joined form for the first scan; 
 from __future__ import annotations
 
 import enum
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from apisensor.content.matching import compiled
 from apisensor.content.model import UNCOUNTED
 
-NAMES_KEPT = 4096
+NAMES_KEPT: Final = 4096
 """Names whose verdict is remembered. Applications use hundreds; a peer that invents names costs a fresh start."""
 
-_LONGEST_KEPT = 128
+_LONGEST_KEPT: Final = 128
 """Longer names are judged each time: no ordinary one is, and memory stays bounded."""
 
-_SEP = "[-_.]?"
-_PARTS: dict[str, tuple[str, ...]] = {
+_SEP: Final = "[-_.]?"
+_PARTS: Final[dict[str, tuple[str, ...]]] = {
     "password": ("passw", "passphrase", "passcode", "pwd"),
     "api_key": tuple(
         f"{owner}{_SEP}key" for owner in ("api", "access", "auth", "account", "subscription", "functions", "license")
@@ -35,7 +35,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
 }
 """Parts that give a name its kind wherever they stand in it. The first kind that matches wins."""
 
-_WHOLE: dict[str, str] = {
+_WHOLE: Final[dict[str, str]] = {
     **dict.fromkeys(("pass", "pin", "otp", "totp", "mfa"), "password"),
     **dict.fromkeys(("key", "appkey", "appid"), "api_key"),
     **dict.fromkeys(("sig", "hmac", "cvv", "cvv2", "cvc", "csc"), "secret"),
@@ -46,7 +46,7 @@ _WHOLE: dict[str, str] = {
 """Names that have a kind only when they are the whole name (`pin`, not `shipping`). `code` is OAuth's
 (RFC 6749 section 4.1.2)."""
 
-_HARMLESS_ENDS = (
+_HARMLESS_ENDS: Final = (
     b"tokens",
     b"tokentype",
     b"tokencount",
@@ -63,29 +63,29 @@ _HARMLESS_ENDS = (
 )
 """Ends of names that contain a part above and are no secret: `max_tokens`, `token_type`, `oauth_signature_method`."""
 
-NAME_CHARACTER = r"[A-Za-z0-9_.\[\]$-]"
+NAME_CHARACTER: Final = r"[A-Za-z0-9_.\[\]$-]"
 """What a key consists of, brackets of nested forms included (`user[password]`)."""
 
-_SEPARATOR = r"""(?:\\?["'][ \t]*:|\\?["']?[ \t]*=)[ \t]*"""
-_ANY_PART = "|".join(part for parts in _PARTS.values() for part in parts)
-_ANY_WHOLE = "|".join(_WHOLE)
+_SEPARATOR: Final = r"""(?:\\?["'][ \t]*:|\\?["']?[ \t]*=)[ \t]*"""
+_ANY_PART: Final = "|".join(part for parts in _PARTS.values() for part in parts)
+_ANY_WHOLE: Final = "|".join(_WHOLE)
 
-KEY_AND_SEPARATOR = (
+KEY_AND_SEPARATOR: Final[str] = (
     rf"(?i:(?:^|[^A-Za-z0-9_.$\[-])({NAME_CHARACTER}*(?:{_ANY_PART}){NAME_CHARACTER}*"
     rf"|(?:{NAME_CHARACTER}*[.\[])?(?:{_ANY_WHOLE})\]?){_SEPARATOR})"
 )
 """A key (group 1) that `kind_of_key` may know, with what separates it from its value: `=`, or `":` of JSON."""
 
-PART = rf"(?i:[ ;]name=\"?(?:{NAME_CHARACTER}*(?:{_ANY_PART}){NAME_CHARACTER}*|(?:{_ANY_WHOLE}))\"?\r?\n)"
+PART: Final[str] = rf"(?i:[ ;]name=\"?(?:{NAME_CHARACTER}*(?:{_ANY_PART}){NAME_CHARACTER}*|(?:{_ANY_WHOLE}))\"?\r?\n)"
 """The head of a multipart/form-data part (RFC 7578 section 4.2) with such a name, for the joined first scan."""
 
-PART_AND_VALUE = (
+PART_AND_VALUE: Final[str] = (
     rf"(?i:[ ;]name=\"?({NAME_CHARACTER}*(?:{_ANY_PART}){NAME_CHARACTER}*|(?:{_ANY_WHOLE}))\"?\r?\n"
     r"(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]+))"
 )
 """The same with the part's name (1) and the first line of its value (2)."""
 
-_BY_PART = [(kind, compiled(f"(?i:{'|'.join(parts)})")) for kind, parts in _PARTS.items()]
+_BY_PART: Final = [(kind, compiled(f"(?i:{'|'.join(parts)})")) for kind, parts in _PARTS.items()]
 
 V = TypeVar("V")
 
@@ -118,9 +118,9 @@ class Rule(enum.IntEnum):
 FieldRule = tuple[Rule, str]
 """The rule and, for SECRET, the kind."""
 
-_PLAIN: FieldRule = (Rule.TEXT, UNCOUNTED)
+_PLAIN: Final[FieldRule] = (Rule.TEXT, UNCOUNTED)
 
-API_KEY_FIELDS = frozenset(
+API_KEY_FIELDS: Final = frozenset(
     {
         b"x-api-key",
         b"api-key",
@@ -150,7 +150,7 @@ API_KEY_FIELDS = frozenset(
 )
 """Fields that authenticate a request by themselves: what they carry is the caller's identity."""
 
-_FIELDS: dict[bytes, FieldRule] = {
+_FIELDS: Final[dict[bytes, FieldRule]] = {
     b"authorization": (Rule.AUTHORIZATION, "token"),
     b"proxy-authorization": (Rule.AUTHORIZATION, "token"),
     b"cookie": (Rule.COOKIE, "session"),
@@ -181,11 +181,17 @@ _FIELDS: dict[bytes, FieldRule] = {
     ),
 }
 
-_SECRET_LAST_WORDS = {b"key": "api_key", b"auth": "token", b"sid": "session", b"sig": "secret", b"pass": "password"}
+_SECRET_LAST_WORDS: Final = {
+    b"key": "api_key",
+    b"auth": "token",
+    b"sid": "session",
+    b"sig": "secret",
+    b"pass": "password",
+}
 
 
-_kinds: dict[bytes, str | None] = {}
-_rules: dict[bytes, FieldRule] = {}
+_kinds: Final[dict[bytes, str | None]] = {}
+_rules: Final[dict[bytes, FieldRule]] = {}
 
 
 def kind_of_key(key: bytes) -> str | None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from apisensor.content import cards, encodings, names, values
 from apisensor.content.matching import compiled, joined
 from apisensor.content.model import KINDS, UNCOUNTED, Span, Spans
 
-_EDGE = r"(?:\b|_)"
+_EDGE: Final = r"(?:\b|_)"
 """Where a shape may begin: RE2 takes an underscore for a letter, people take it for a separator."""
-_UNDERSCORE = 0x5F
+_UNDERSCORE: Final = 0x5F
 
-API_KEY_FORMATS = (
+API_KEY_FORMATS: Final = (
     r"A(?:KIA|SIA|GPA|IDA|ROA)[A-Z0-9]{12,}",  # AWS identifiers
     r"gh[pousr]_[A-Za-z0-9]{16,}",  # GitHub
     r"github_pat_[A-Za-z0-9_]{20,}",
@@ -55,7 +56,7 @@ API_KEY_FORMATS = (
 )
 """Keys in formats that their providers made recognizable, without their edges."""
 
-_PATTERNS: dict[str, str] = {
+_PATTERNS: Final[dict[str, str]] = {
     "credit_card": cards.CANDIDATE,
     "email": r"[A-Za-z0-9._+~\x80-\xff-]+@(?:[A-Za-z0-9\x80-\xff-]+\.)+[A-Za-z\x80-\xff]{2,}",
     "jwt": rf"{_EDGE}eyJ[A-Za-z0-9_-]{{4,}}(?:\.[A-Za-z0-9_-]*){{1,4}}",
@@ -73,24 +74,26 @@ _PATTERNS: dict[str, str] = {
     # What makes a call of a JSON object (json_calls); looked for here because another pattern in the scan is free.
     "call": r"\"(?:query|jsonrpc|persistedQuery)\"",
 }
-HEAD_SHAPES = tuple(shape for shape in _PATTERNS if shape not in ("form_part", "call"))
-FORM_SHAPES = ("credit_card", "email", "jwt", "api_key", "private_key", "named", "form_part")
+HEAD_SHAPES: Final = tuple(shape for shape in _PATTERNS if shape not in ("form_part", "call"))
+FORM_SHAPES: Final = ("credit_card", "email", "jwt", "api_key", "private_key", "named", "form_part")
 """For bodies whose names mean something: forms, JSON, plain text."""
-JSON_SHAPES = (*FORM_SHAPES, "call")
-MARKUP_SHAPES = ("credit_card", "email", "jwt", "api_key", "private_key")
+JSON_SHAPES: Final = (*FORM_SHAPES, "call")
+MARKUP_SHAPES: Final = ("credit_card", "email", "jwt", "api_key", "private_key")
 """For bodies where `token = ` is program text: HTML, scripts, style sheets."""
 
-SHORTEST = 6
+SHORTEST: Final = 6
 """Nothing shorter than a@b.co has a shape."""
 
-PATH_SECRET_DIGITS = 3
+PATH_SECRET_DIGITS: Final = 3
 """A path segment after /reset/ or /token/ that has fewer digits is a word: /token/introspect-refresh."""
 
-_RANK = {kind: rank for rank, kind in enumerate([*(kind for kind in KINDS if kind != "email"), UNCOUNTED, "email"])}
+_RANK: Final = {
+    kind: rank for rank, kind in enumerate([*(kind for kind in KINDS if kind != "email"), UNCOUNTED, "email"])
+}
 """Which kind a text has that has several. An address never wins: it would be masked, which shows its host, and what it
 overlaps must be hidden."""
 
-_FILE_ENDS = frozenset(b"png jpg jpeg gif webp avif svg ico js mjs css map json".split())
+_FILE_ENDS: Final = frozenset(b"png jpg jpeg gif webp avif svg ico js mjs css map json".split())
 """icon@2x.png is no address."""
 
 
@@ -107,11 +110,11 @@ class Zone(enum.Enum):
 
 Locator = Callable[[bytes, Zone], Iterator[Span]]
 
-_REGEX = {shape: compiled(pattern) for shape, pattern in _PATTERNS.items()}
-_PART = compiled(names.PART_AND_VALUE)
-_PATH_SECRET = compiled(r"/([^/]*)$")
-_USER_AND_PASSWORD = compiled(r"^([A-Za-z0-9._@+-]{1,64}):(.{3,})")
-_ID = compiled(r"^(?:[0-9]{1,20}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|//.*)$")
+_REGEX: Final = {shape: compiled(pattern) for shape, pattern in _PATTERNS.items()}
+_PART: Final = compiled(names.PART_AND_VALUE)
+_PATH_SECRET: Final = compiled(r"/([^/]*)$")
+_USER_AND_PASSWORD: Final = compiled(r"^([A-Za-z0-9._@+-]{1,64}):(.{3,})")
+_ID: Final = compiled(r"^(?:[0-9]{1,20}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|//.*)$")
 """What follows the colon of a Relay global id ("User:42") or of a URL, and is no password."""
 
 
@@ -202,7 +205,7 @@ def _calls(_view: bytes, _zone: Zone) -> Iterator[Span]:
     return iter(())
 
 
-_LOCATORS: dict[str, Locator] = {
+_LOCATORS: Final[dict[str, Locator]] = {
     "call": _calls,
     "credit_card": _cards,
     "email": _emails,
@@ -278,7 +281,7 @@ def merged(found: Spans) -> Spans:
     return result
 
 
-FORM = Scan(FORM_SHAPES)
-JSON = Scan(JSON_SHAPES)
-MARKUP = Scan(MARKUP_SHAPES)
-HEAD = Scan(HEAD_SHAPES)
+FORM: Final = Scan(FORM_SHAPES)
+JSON: Final = Scan(JSON_SHAPES)
+MARKUP: Final = Scan(MARKUP_SHAPES)
+HEAD: Final = Scan(HEAD_SHAPES)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from apisensor.content import credentials
 from apisensor.content.credentials import Credential
 from apisensor.content.model import Spans
 from apisensor.content.names import kind_of_key
 
-_CREDENTIAL_KINDS = ("api_key", "token")
+_CREDENTIAL_KINDS: Final = ("api_key", "token")
 
 
 def count_target(target: bytes, spans: Spans, count: Callable[[str, str], None]) -> None:

@@ -9,29 +9,37 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from apisensor.events.model import Address, Bind, Binding, Cause, Chunk, Close, Direction, End, Event, Gap, Open
 
-RECORD_FIELDS = {
+RECORD_FIELDS: Final = {
     **{"time_ns": "Q", "flow": "Q", "position": "Q", "pid": "I", "length": "I"},
     **{"kind": "B", "direction": "B", "flags": "B", "detail": "B", "unused": "I"},
 }
 """struct record: field and its format, in order."""
-ENDPOINTS_FIELDS = {
+ENDPOINTS_FIELDS: Final = {
     **{"connection": "Q", "local": "16s", "remote": "16s"},
     **{"local_port": "H", "remote_port": "H", "unused": "I"},
 }
 """struct endpoints."""
-UNIX_IDENTITY_FIELDS = {"pair": "Q", "inode": "Q"}
+UNIX_IDENTITY_FIELDS: Final = {"pair": "Q", "inode": "Q"}
 """struct unix_identity, in the place of the local address."""
-UNIX_NAMES_FIELDS = {"local_length": "H", "remote_length": "H", "local": "108s", "remote": "108s"}
+UNIX_NAMES_FIELDS: Final = {"local_length": "H", "remote_length": "H", "local": "108s", "remote": "108s"}
 """struct unix_names."""
-NOTICE_FIELDS = {"time_ns": "Q", "pid": "I", "parent": "I", "uid": "I", "kind": "I", "length": "I", "unused": "I"}
+NOTICE_FIELDS: Final = {
+    "time_ns": "Q",
+    "pid": "I",
+    "parent": "I",
+    "uid": "I",
+    "kind": "I",
+    "length": "I",
+    "unused": "I",
+}
 """struct notice without its text, which is last."""
-SKIP_FIELDS = {"flow": "Q", "below": "16s", "unused": "Q"}
+SKIP_FIELDS: Final = {"flow": "Q", "below": "16s", "unused": "Q"}
 """struct skip."""
-GOVERNOR_FIELDS = {"shed": "I", "bodies": "I"}
+GOVERNOR_FIELDS: Final = {"shed": "I", "bodies": "I"}
 """struct governor."""
 
 
@@ -44,14 +52,21 @@ RECORD, ENDPOINTS, NOTICE, SKIP, GOVERNOR = map(
 )
 UNIX_IDENTITY, UNIX_NAMES = map(_struct, (UNIX_IDENTITY_FIELDS, UNIX_NAMES_FIELDS))
 
-KIND_OPEN, KIND_BIND, KIND_CHUNK, KIND_GAP, KIND_END, KIND_CLOSE = 1, 2, 3, 4, 5, 6
-FLAG_TLS, FLAG_CALL_START, FLAG_UNIX = 1, 2, 4
+KIND_OPEN: Final = 1
+KIND_BIND: Final = 2
+KIND_CHUNK: Final = 3
+KIND_GAP: Final = 4
+KIND_END: Final = 5
+KIND_CLOSE: Final = 6
+FLAG_TLS: Final = 1
+FLAG_CALL_START: Final = 2
+FLAG_UNIX: Final = 4
 
-_HEAD = RECORD.size
-_IPV4_MAPPED = bytes(10) + b"\xff\xff"
-_directions = tuple(Direction)
-_causes = {cause.value: cause for cause in Cause}
-_bindings = {binding.value: binding for binding in Binding}
+_HEAD: Final = RECORD.size
+_IPV4_MAPPED: Final = bytes(10) + b"\xff\xff"
+_directions: Final = tuple(Direction)
+_causes: Final = {cause.value: cause for cause in Cause}
+_bindings: Final = {binding.value: binding for binding in Binding}
 
 
 class LayoutError(Exception):

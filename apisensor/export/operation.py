@@ -50,16 +50,16 @@ def encode_operations(operations: list[Operation], protocol: str, grpc_status: i
         protocol: of the transaction; a span of gRPC has RPC's attributes already.
         grpc_status: of the transaction.
     """
-    parts = [OPERATIONS(_shown(one) for one in operations)]
+    parts = [OPERATIONS.of(_shown(one) for one in operations)]
     asked = [one for one in operations if one.protocol != "sse"]  # which is how an answer came
     if len(asked) == 1:
         (one,) = asked
         if protocol != "grpc" and one.protocol in _CONVENTIONS:
             parts += _CONVENTIONS[one.protocol](one, grpc_status)
         if one.fields:
-            parts.append(FIELDS(one.fields))
+            parts.append(FIELDS.of(one.fields))
         if one.error is not None:
-            parts.append(ERROR(one.error))
+            parts.append(ERROR.of(one.error))
     return b"".join(parts)
 
 
@@ -83,50 +83,50 @@ def _passed(
     one: Passed, count: IntAttribute, size: IntAttribute, largest: IntAttribute, reason: StringAttribute
 ) -> bytes:
     numbers = ((count, one.count), (size, one.bytes), (largest, one.largest))
-    encoded = b"".join(attribute(number) for attribute, number in numbers if number is not None)
-    return encoded if one.reason is None else encoded + reason(one.reason)
+    encoded = b"".join(attribute.of(number) for attribute, number in numbers if number is not None)
+    return encoded if one.reason is None else encoded + reason.of(one.reason)
 
 
 def _graphql(one: Operation, _grpc_status: int | None) -> Iterator[bytes]:
     if one.kind in _GRAPHQL_TYPES:
-        yield GRAPHQL_TYPE(one.kind)
+        yield GRAPHQL_TYPE.of(one.kind)
     if one.name is not None:
-        yield GRAPHQL_NAME(one.name)
+        yield GRAPHQL_NAME.of(one.name)
 
 
 def _json_rpc(one: Operation, _grpc_status: int | None) -> Iterator[bytes]:
-    yield RPC_SYSTEM("jsonrpc")
-    yield JSONRPC_VERSION("2.0")
+    yield RPC_SYSTEM.of("jsonrpc")
+    yield JSONRPC_VERSION.of("2.0")
     if one.name is not None:
-        yield RPC_METHOD(one.name)
+        yield RPC_METHOD.of(one.name)
     yield from _json_rpc_error(one)
 
 
 def _json_rpc_error(one: Operation) -> Iterator[bytes]:
     digits = (one.error or "").removeprefix("-")
     if digits.isascii() and digits.isdigit() and (code := int(one.error or "")) in _ERROR_CODES:
-        yield JSONRPC_ERROR(code)
+        yield JSONRPC_ERROR.of(code)
 
 
 def _mcp(one: Operation, _grpc_status: int | None) -> Iterator[bytes]:
     if one.name is not None:
-        yield MCP_METHOD(one.name)
+        yield MCP_METHOD.of(one.name)
         target = _MCP_TARGETS.get(one.name)
         if target is not None and one.target is not None:
-            yield target(one.target)
+            yield target.of(one.target)
     yield from _json_rpc_error(one)
 
 
 def _grpc_web(one: Operation, grpc_status: int | None) -> Iterator[bytes]:
     """What a span of gRPC says (span.py); a proxy may put segments before the service."""
-    yield RPC_SYSTEM("grpc")
+    yield RPC_SYSTEM.of("grpc")
     path, _, method = (one.name or "").rpartition("/")
     service = path.rpartition("/")[2]
     if service and method:
-        yield RPC_SERVICE(service)
-        yield RPC_METHOD(method)
+        yield RPC_SERVICE.of(service)
+        yield RPC_METHOD.of(method)
     if grpc_status is not None:
-        yield RPC_GRPC_STATUS(grpc_status)
+        yield RPC_GRPC_STATUS.of(grpc_status)
 
 
 _CONVENTIONS: dict[str, Callable[[Operation, int | None], Iterator[bytes]]] = {

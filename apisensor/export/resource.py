@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from typing import Final
 
 import apisensor
 from apisensor.export.semantics import SCHEMA_URL
 from apisensor.export.wire import IntAttribute, StringAttribute, length_delimited, utf8, varint
 from apisensor.transactions.model import Process
 
-RESOURCES = 4096
+RESOURCES: Final = 4096
 """Processes whose resource stays encoded, some 0.5 KB each; the one that came first goes first."""
 
-VERSION = apisensor.__version__
+VERSION: Final = apisensor.__version__
 
-_SCHEMA = length_delimited(3, utf8(SCHEMA_URL))
-_SCOPE = length_delimited(1, length_delimited(1, b"apisensor") + length_delimited(2, utf8(VERSION)))
+_SCHEMA: Final = length_delimited(3, utf8(SCHEMA_URL))
+_SCOPE: Final = length_delimited(1, length_delimited(1, b"apisensor") + length_delimited(2, utf8(VERSION)))
 
-SERVICE_NAME = StringAttribute("service.name", 1)
-PID = IntAttribute("process.pid", 1)
+SERVICE_NAME: Final = StringAttribute("service.name", 1)
+PID: Final = IntAttribute("process.pid", 1)
 
-_TEXTS = {
+_TEXTS: Final = {
     "executable": StringAttribute("process.executable.path", 1),
     "command_line": StringAttribute("process.command_line", 1),
     "user": StringAttribute("process.owner", 1),
@@ -35,13 +36,15 @@ _TEXTS = {
     "pod": StringAttribute("k8s.pod.uid", 1),
 }
 """Field of Process: its attribute."""
-EXECUTABLE_NAME = StringAttribute("process.executable.name", 1)
+EXECUTABLE_NAME: Final = StringAttribute("process.executable.name", 1)
 
-OBSERVED = frozenset({"service.name", PID.key, EXECUTABLE_NAME.key, *(attribute.key for attribute in _TEXTS.values())})
+OBSERVED: Final = frozenset(
+    {"service.name", PID.key, EXECUTABLE_NAME.key, *(attribute.key for attribute in _TEXTS.values())}
+)
 """What the sensor says about the observed process; the sensor's own environment cannot."""
 
 
-UNKNOWN_SERVICE = "unknown_service"
+UNKNOWN_SERVICE: Final = "unknown_service"
 """Where nothing names the service; with ":EXECUTABLE" where that is known (semantic conventions, service.name)."""
 
 
@@ -70,7 +73,7 @@ class ResourceEncoder:
 
     def __init__(self, common: Mapping[str, str]) -> None:
         """common: attributes of every resource, e.g. host.name; those in OBSERVED are left out."""
-        self._common = b"".join(StringAttribute(key, 1)(value) for key, value in described(common).items())
+        self._common = b"".join(StringAttribute(key, 1).of(value) for key, value in described(common).items())
         self._encoded: dict[Process | None, bytes] = {}
 
     def encode(self, process: Process | None) -> bytes:
@@ -85,14 +88,14 @@ class ResourceEncoder:
 
     def _attributes(self, process: Process | None) -> bytes:
         if process is None:
-            return SERVICE_NAME(UNKNOWN_SERVICE)
-        attributes = [SERVICE_NAME(service_name(process)), PID(process.pid)]
+            return SERVICE_NAME.of(UNKNOWN_SERVICE)
+        attributes = [SERVICE_NAME.of(service_name(process)), PID.of(process.pid)]
         if executable := _executable_name(process):
-            attributes.append(EXECUTABLE_NAME(executable))
+            attributes.append(EXECUTABLE_NAME.of(executable))
         for field, attribute in _TEXTS.items():
             value: str | None = getattr(process, field)
             if value:
-                attributes.append(attribute(value))
+                attributes.append(attribute.of(value))
         return b"".join(attributes)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from apisensor.events.model import Address
 from apisensor.export import semantics
@@ -38,65 +39,66 @@ from apisensor.export.wire import (
 from apisensor.transactions.lines import NULL, Line, beginning, first, text_of
 from apisensor.transactions.model import Tls, Transaction
 
-SHAPES = 4096
+SHAPES: Final = 4096
 """Combinations of method, status, route and the like that stay encoded; some 1 KB each."""
-ENDS = 4096
+ENDS: Final = 4096
 """Pairs of addresses that stay encoded: about the connections that are busy at a time."""
-NAMES = 1024
+NAMES: Final = 1024
 """Authorities, user agents, and combinations of what was found in a call, that stay encoded."""
 
-HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200
+HAS_IS_REMOTE: Final = 0x100
+IS_REMOTE: Final = 0x200
 """Span.flags: whether the parent is remote is known; it is. Set with a parent, which always came with the request."""
 
-_FLAGS_TAG = tag(16, FIXED32)
-_pack_times = struct.Struct("<BQBQ").pack
-_pack_flags = struct.Struct("<I").pack
-_ERROR_STATUS = length_delimited(15, b"\x18\x02")
+_FLAGS_TAG: Final = tag(16, FIXED32)
+_pack_times: Final = struct.Struct("<BQBQ").pack
+_pack_flags: Final = struct.Struct("<I").pack
+_ERROR_STATUS: Final = length_delimited(15, b"\x18\x02")
 """Status { code = STATUS_CODE_ERROR }; without description, which says nothing that error.type does not."""
 
-_USER_AGENT = beginning("user-agent")
+_USER_AGENT: Final = beginning("user-agent")
 
-METHOD = StringAttribute("http.request.method")
-METHOD_ORIGINAL = StringAttribute("http.request.method_original")
-STATUS_CODE = IntAttribute("http.response.status_code")
-ROUTE = StringAttribute("http.route")
-URL_TEMPLATE = StringAttribute("url.template")
-URL_SCHEME = StringAttribute("url.scheme")
-URL_PATH = StringAttribute("url.path")
-URL_QUERY = StringAttribute("url.query")
-URL_FULL = StringAttribute("url.full")
-SERVER_ADDRESS = StringAttribute("server.address")
-SERVER_PORT = IntAttribute("server.port")
-CLIENT_ADDRESS = StringAttribute("client.address")
-CLIENT_PORT = IntAttribute("client.port")
-PEER_ADDRESS = StringAttribute("network.peer.address")
-PEER_PORT = IntAttribute("network.peer.port")
-LOCAL_ADDRESS = StringAttribute("network.local.address")
-LOCAL_PORT = IntAttribute("network.local.port")
-TRANSPORT = StringAttribute("network.transport")
-_UNIX = TRANSPORT("unix")
-PROTOCOL_NAME = StringAttribute("network.protocol.name")
-PROTOCOL_VERSION = StringAttribute("network.protocol.version")
-ERROR_TYPE = StringAttribute("error.type")
-USER_AGENT = StringAttribute("user_agent.original")
-REQUEST_SIZE = IntAttribute("http.request.body.size")
-RESPONSE_SIZE = IntAttribute("http.response.body.size")
-TLS_ESTABLISHED = BoolAttribute("tls.established")
-PSEUDO_ID = StringAttribute("enduser.pseudo.id")
+METHOD: Final = StringAttribute("http.request.method")
+METHOD_ORIGINAL: Final = StringAttribute("http.request.method_original")
+STATUS_CODE: Final = IntAttribute("http.response.status_code")
+ROUTE: Final = StringAttribute("http.route")
+URL_TEMPLATE: Final = StringAttribute("url.template")
+URL_SCHEME: Final = StringAttribute("url.scheme")
+URL_PATH: Final = StringAttribute("url.path")
+URL_QUERY: Final = StringAttribute("url.query")
+URL_FULL: Final = StringAttribute("url.full")
+SERVER_ADDRESS: Final = StringAttribute("server.address")
+SERVER_PORT: Final = IntAttribute("server.port")
+CLIENT_ADDRESS: Final = StringAttribute("client.address")
+CLIENT_PORT: Final = IntAttribute("client.port")
+PEER_ADDRESS: Final = StringAttribute("network.peer.address")
+PEER_PORT: Final = IntAttribute("network.peer.port")
+LOCAL_ADDRESS: Final = StringAttribute("network.local.address")
+LOCAL_PORT: Final = IntAttribute("network.local.port")
+TRANSPORT: Final = StringAttribute("network.transport")
+_UNIX: Final = TRANSPORT.of("unix")
+PROTOCOL_NAME: Final = StringAttribute("network.protocol.name")
+PROTOCOL_VERSION: Final = StringAttribute("network.protocol.version")
+ERROR_TYPE: Final = StringAttribute("error.type")
+USER_AGENT: Final = StringAttribute("user_agent.original")
+REQUEST_SIZE: Final = IntAttribute("http.request.body.size")
+RESPONSE_SIZE: Final = IntAttribute("http.response.body.size")
+TLS_ESTABLISHED: Final = BoolAttribute("tls.established")
+PSEUDO_ID: Final = StringAttribute("enduser.pseudo.id")
 # What the conventions have no name for.
-SIDE = StringAttribute("apisensor.side")
-COMPLETE = BoolAttribute("apisensor.complete")
-INCOMPLETE_REASON = StringAttribute("apisensor.incomplete_reason")
-BINDING = StringAttribute("apisensor.binding")
-TRANSACTION_ID = StringAttribute("apisensor.transaction.id")
-CONNECTION_ID = StringAttribute("apisensor.connection.id")
-STREAM_ID = IntAttribute("apisensor.stream.id")
-ANOMALIES = StringsAttribute("apisensor.anomalies", 9)
-SENSITIVE = StringsAttribute("apisensor.sensitive", 9)
-AUTH_SCHEME = StringAttribute("apisensor.auth.scheme")
-TLS_LIBRARY = StringAttribute("apisensor.tls.library")
-TLS_LIBRARY_VERSION = StringAttribute("apisensor.tls.library_version")
-TTFB = DoubleAttribute("apisensor.ttfb_ms")
+SIDE: Final = StringAttribute("apisensor.side")
+COMPLETE: Final = BoolAttribute("apisensor.complete")
+INCOMPLETE_REASON: Final = StringAttribute("apisensor.incomplete_reason")
+BINDING: Final = StringAttribute("apisensor.binding")
+TRANSACTION_ID: Final = StringAttribute("apisensor.transaction.id")
+CONNECTION_ID: Final = StringAttribute("apisensor.connection.id")
+STREAM_ID: Final = IntAttribute("apisensor.stream.id")
+ANOMALIES: Final = StringsAttribute("apisensor.anomalies", 9)
+SENSITIVE: Final = StringsAttribute("apisensor.sensitive", 9)
+AUTH_SCHEME: Final = StringAttribute("apisensor.auth.scheme")
+TLS_LIBRARY: Final = StringAttribute("apisensor.tls.library")
+TLS_LIBRARY_VERSION: Final = StringAttribute("apisensor.tls.library_version")
+TTFB: Final = DoubleAttribute("apisensor.ttfb_ms")
 
 
 class HeaderCapture:
@@ -113,7 +115,7 @@ class HeaderCapture:
         for name, value in headers or ():
             if name is not None and value is not None and (key := name.lower()) in self._attributes:
                 values.setdefault(key, []).append(value)
-        return b"".join(self._attributes[key](texts) for key, texts in values.items())
+        return b"".join(self._attributes[key].of(texts) for key, texts in values.items())
 
 
 class SpanEncoder:
@@ -189,32 +191,32 @@ class SpanEncoder:
             add(addressed)
         if t.path is not None:
             path, mark, query = t.path.partition("?")
-            add(URL_PATH(path))
+            add(URL_PATH.of(path))
             if mark:
-                add(URL_QUERY(query))
+                add(URL_QUERY.of(query))
             if client and prefix is not None and (path.startswith("/") or path == "*"):
-                add(URL_FULL(prefix if path == "*" else prefix + t.path))
+                add(URL_FULL.of(prefix if path == "*" else prefix + t.path))
         if t.client is not None or t.server is not None:
             add(self._ends(t.client, t.server, client))
         if t.request_lines is not None:
             agent = first(t.request_lines, _USER_AGENT)
             if agent is not None and agent != NULL:
                 add(self._user_agent(agent))
-        add(REQUEST_SIZE(t.request_body_size))
+        add(REQUEST_SIZE.of(t.request_body_size))
         if t.response_body_size is not None:
-            add(RESPONSE_SIZE(t.response_body_size))
+            add(RESPONSE_SIZE.of(t.response_body_size))
         if t.ttfb_ns is not None:
-            add(TTFB(t.ttfb_ns / 1_000_000))
-        add(TRANSACTION_ID(t.id))
+            add(TTFB.of(t.ttfb_ns / 1_000_000))
+        add(TRANSACTION_ID.of(t.id))
         if t.conn_id is not None:
-            add(CONNECTION_ID(t.conn_id))
+            add(CONNECTION_ID.of(t.conn_id))
         if t.stream_id is not None:
-            add(STREAM_ID(t.stream_id))
+            add(STREAM_ID.of(t.stream_id))
         auth = t.auth
         if auth is not None and auth.identity is not None:
-            add(PSEUDO_ID(auth.identity))
+            add(PSEUDO_ID.of(auth.identity))
         if t.anomalies:
-            add(ANOMALIES(t.anomalies))
+            add(ANOMALIES.of(t.anomalies))
         kinds = tuple([found.kind for found in t.sensitive])
         if kinds or auth is not None or t.tls is not None:
             add(self._found(None if auth is None else auth.scheme, t.tls, kinds))
@@ -251,35 +253,35 @@ class SpanEncoder:
         known = method in self._known_methods
         error, error_type = semantics.verdict(kind, status, grpc_status)
         protocol_name, protocol_version = semantics.PROTOCOL.get(protocol, (protocol, None))
-        attributes = [URL_SCHEME(scheme), PROTOCOL_NAME(protocol_name), SIDE(side)]
+        attributes = [URL_SCHEME.of(scheme), PROTOCOL_NAME.of(protocol_name), SIDE.of(side)]
         add = attributes.append
         if method is not None:
-            add(METHOD(method if known else "_OTHER"))
+            add(METHOD.of(method if known else "_OTHER"))
             if not known:
-                add(METHOD_ORIGINAL(method))
+                add(METHOD_ORIGINAL.of(method))
         if status is not None:
-            add(STATUS_CODE(status))
+            add(STATUS_CODE.of(status))
         if route is not None:
-            add(URL_TEMPLATE(route) if side == "client" else ROUTE(route))
+            add(URL_TEMPLATE.of(route) if side == "client" else ROUTE.of(route))
         if protocol_version is not None:
-            add(PROTOCOL_VERSION(protocol_version))
+            add(PROTOCOL_VERSION.of(protocol_version))
         if error_type is not None:
-            add(ERROR_TYPE(error_type))
+            add(ERROR_TYPE.of(error_type))
         if encrypted:
-            add(TLS_ESTABLISHED(True))
+            add(TLS_ESTABLISHED.of(True))
         if binding is not None:
-            add(BINDING(binding))
-        add(COMPLETE(incomplete_reason is None))
+            add(BINDING.of(binding))
+        add(COMPLETE.of(incomplete_reason is None))
         if incomplete_reason is not None:
-            add(INCOMPLETE_REASON(incomplete_reason))
+            add(INCOMPLETE_REASON.of(incomplete_reason))
         if protocol == "grpc":
-            add(RPC_SYSTEM("grpc"))
+            add(RPC_SYSTEM.of("grpc"))
             rpc = semantics.rpc_method(rpc_path)
             if rpc is not None:
-                add(RPC_SERVICE(rpc[0]))
-                add(RPC_METHOD(rpc[1]))
+                add(RPC_SERVICE.of(rpc[0]))
+                add(RPC_METHOD.of(rpc[1]))
             if grpc_status is not None:
-                add(RPC_GRPC_STATUS(grpc_status))
+                add(RPC_GRPC_STATUS.of(grpc_status))
             name = semantics.rpc_span_name(rpc, grpc_status)
         else:
             name = semantics.span_name(method, self._known_methods, route)
@@ -288,15 +290,15 @@ class SpanEncoder:
 
 
 def _encode_user_agent(value: bytes) -> bytes:
-    return USER_AGENT(text_of(value))
+    return USER_AGENT.of(text_of(value))
 
 
 def _encode_authority(authority: str | None, scheme: str, server: Address | None) -> tuple[bytes, str | None]:
     """server.address and server.port, and url.full up to the path (None without an authority)."""
     host, port = semantics.server(authority, scheme, server)
-    encoded = b"" if host is None else SERVER_ADDRESS(host)
+    encoded = b"" if host is None else SERVER_ADDRESS.of(host)
     if port is not None:
-        encoded += SERVER_PORT(port)
+        encoded += SERVER_PORT.of(port)
     return encoded, f"{scheme}://{semantics.without_user(authority)}" if authority else None
 
 
@@ -304,12 +306,12 @@ def _encode_found(auth_scheme: str | None, tls: Tls | None, kinds: tuple[str, ..
     """How the call authenticated, the library it was read from, and which kinds of sensitive data it held."""
     encoded = b""
     if auth_scheme is not None:
-        encoded += AUTH_SCHEME(auth_scheme)
+        encoded += AUTH_SCHEME.of(auth_scheme)
     if tls is not None:
-        encoded += TLS_LIBRARY(tls.library)
+        encoded += TLS_LIBRARY.of(tls.library)
         if tls.library_version is not None:
-            encoded += TLS_LIBRARY_VERSION(tls.library_version)
-    return encoded + SENSITIVE(dict.fromkeys(kinds)) if kinds else encoded
+            encoded += TLS_LIBRARY_VERSION.of(tls.library_version)
+    return encoded + SENSITIVE.of(dict.fromkeys(kinds)) if kinds else encoded
 
 
 def _encode_ends(client: Address | None, server: Address | None, client_side: bool) -> bytes:
@@ -331,5 +333,5 @@ def _encode_ends(client: Address | None, server: Address | None, client_side: bo
 def _encode_end(end: Address, address: StringAttribute, port: IntAttribute) -> bytes:
     """A unix socket has no port, and mostly a name at one end only."""
     if end.port is None:
-        return address(end.address) if end.address else b""
-    return address(end.address) + port(end.port)
+        return address.of(end.address) if end.address else b""
+    return address.of(end.address) + port.of(end.port)

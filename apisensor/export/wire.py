@@ -13,19 +13,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import Final
 
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
+VARINT: Final = 0
+FIXED64: Final = 1
+LENGTH: Final = 2
+FIXED32: Final = 5
 """Wire types."""
 
-SHORT = 128
+SHORT: Final = 128
 """Values below this many bytes use the table of heads: most paths, and all names and addresses."""
 
-NUMBERS = 1024
+NUMBERS: Final = 1024
 """Values of an attribute that stay encoded, the first ones that come: sizes and ports repeat. Some 100 KB."""
 
-_pack_double = struct.Struct("<d").pack
-_SMALL = [bytes((n,)) for n in range(128)]
-_LOW = [bytes((n | 128,)) for n in range(128)]
+_pack_double: Final = struct.Struct("<d").pack
+_SMALL: Final = [bytes((n,)) for n in range(128)]
+_LOW: Final = [bytes((n | 128,)) for n in range(128)]
 """The first byte of two or more."""
 
 
@@ -61,7 +65,7 @@ def utf8(text: str) -> bytes:
 
 
 class Attribute:
-    """One KeyValue of a repeated field. The call of a subclass encodes a value with it."""
+    """One KeyValue of a repeated field. `of` of a subclass encodes a value with it."""
 
     def __init__(self, key: str, field: int) -> None:
         """field: number of the repeated field that holds the attributes (9 in Span, 1 in Resource)."""
@@ -81,7 +85,7 @@ class StringAttribute(Attribute):
         super().__init__(key, field)
         self._heads = [self._head(n, b"\x0a" + varint(n)) for n in range(SHORT)]
 
-    def __call__(self, text: str) -> bytes:
+    def of(self, text: str) -> bytes:
         value = text.encode() if text.isascii() else utf8(text)
         n = len(value)
         return (self._heads[n] if n < SHORT else self._head(n, b"\x0a" + varint(n))) + value
@@ -93,7 +97,7 @@ class IntAttribute(Attribute):
         self._heads = [self._head(n, b"\x18") for n in range(11)]
         self._encoded: dict[int, bytes] = {}
 
-    def __call__(self, n: int) -> bytes:
+    def of(self, n: int) -> bytes:
         """n: -2**63 to 2**63 - 1."""
         return self._encoded.get(n) or self._encode(n)
 
@@ -111,7 +115,7 @@ class BoolAttribute(Attribute):
         head = self._head(1, b"\x10")
         self._encoded = (head + b"\x00", head + b"\x01")
 
-    def __call__(self, value: bool) -> bytes:
+    def of(self, value: bool) -> bytes:
         return self._encoded[value]
 
 
@@ -120,13 +124,13 @@ class DoubleAttribute(Attribute):
         super().__init__(key, field)
         self._double_head = self._head(8, b"\x21")
 
-    def __call__(self, value: float) -> bytes:
+    def of(self, value: float) -> bytes:
         return self._double_head + _pack_double(value)
 
 
 class StringsAttribute(Attribute):
     """An array of strings."""
 
-    def __call__(self, texts: Iterable[str]) -> bytes:
+    def of(self, texts: Iterable[str]) -> bytes:
         array = b"".join(length_delimited(1, length_delimited(1, utf8(text))) for text in texts)
         return self._head(len(array), b"\x2a" + varint(len(array))) + array

@@ -7,14 +7,14 @@ is cut. Neither names nor values are looked at.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_OCTETS = 4
+_OCTETS: Final = 4
 """Octets of an integer after its prefix: 2^28, as the compiled decoder has it. No index and no length is larger."""
 
 
-UNKNOWN_NAME = b""
-UNKNOWN_VALUE = b"\x00"
+UNKNOWN_NAME: Final = b""
+UNKNOWN_VALUE: Final = b"\x00"
 """Stand in a table for what was inserted before we came. No name is empty, NUL is in no value (RFC 9113 section 8.2.1).
 Both together are as small as an entry can be (RFC 7541 section 4.1), so there is room for as many as there may be."""
 

@@ -13,7 +13,7 @@ ten times as fast; the one in Python otherwise, and where a table is beyond the 
 from __future__ import annotations
 
 from apisensor.protocols.header_block import BeyondTableError, HeaderBlockError, measure
-from apisensor.protocols.hpack_pure import PureDecoder
+from apisensor.protocols.hpack_pure import PureDecoder, silence
 from apisensor.protocols.message import Field
 
 try:
@@ -39,6 +39,7 @@ class HeaderDecoder:
             joined_late: Blocks may have passed before the first one that is decoded here.
             compiled: Use the compiled decoder.
         """
+        silence()
         self._max_list = max_list
         self._max_table = max_table
         self._compiled = compiled

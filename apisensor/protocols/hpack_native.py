@@ -14,6 +14,7 @@ of a Huffman-coded string that is not the beginning of EOS (RFC 7541 section 5.2
 from __future__ import annotations
 
 from operator import itemgetter
+from typing import Final
 
 from hpack.hpack import encode_integer
 from jh2._hazmat import Decoder, HPACKError, OversizedHeaderListError  # type: ignore[import-untyped]
@@ -21,21 +22,21 @@ from jh2._hazmat import Decoder, HPACKError, OversizedHeaderListError  # type: i
 from apisensor.protocols.header_block import UNKNOWN_NAME, UNKNOWN_VALUE, BeyondTableError, HeaderBlockError, Shape
 from apisensor.protocols.message import Field
 
-PLACEHOLDERS = 128
+PLACEHOLDERS: Final = 128
 """4,096 bytes, the size that encoders use unless told otherwise, have room for 124. Each costs a flow 100 bytes."""
 
-STATIC = 61
+STATIC: Final = 61
 """Entries of the static table (RFC 7541 appendix A)."""
 
-FIELD_OVERHEAD = 32
+FIELD_OVERHEAD: Final = 32
 """What each field counts beyond its name and value (RFC 9113 section 6.5.2)."""
 
-_ANY_LIST = 2**32 - 1
+_ANY_LIST: Final = 2**32 - 1
 """For blocks of our own."""
 
-_name_and_value = itemgetter(0, 1)
+_name_and_value: Final = itemgetter(0, 1)
 
-_PLACE = b"\x40\x00" + UNKNOWN_NAME + b"\x01" + UNKNOWN_VALUE
+_PLACE: Final = b"\x40\x00" + UNKNOWN_NAME + b"\x01" + UNKNOWN_VALUE
 """Literal with incremental indexing: a placeholder."""
 
 

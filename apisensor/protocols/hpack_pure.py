@@ -72,7 +72,6 @@ class PureDecoder:
         size: int | None = None,
         entries: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        _silence()
         self._decoder = hpack.Decoder(max_header_list_size=max_list)
         self._decoder.max_allowed_table_size = _ANY_SIZE
         self._table = _Table(max_table, partial=partial)
@@ -99,7 +98,7 @@ class PureDecoder:
         return [(name, value) for name, value in fields]
 
 
-def _silence() -> None:
+def silence() -> None:
     """hpack logs the headers it decodes at DEBUG: they must appear in no log, whatever the root logger's level is."""
     for name in _LOGGERS:
         logger = logging.getLogger(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from apisensor.protocols import anomalies
 from apisensor.protocols.http1 import Mode
 from apisensor.protocols.http1_boundary import MisreadError
@@ -10,7 +12,7 @@ from apisensor.protocols.http1_engine import DUPLICATE_LENGTH
 from apisensor.protocols.identify import Start
 from apisensor.protocols.message import Message
 
-_MOST_STOPS = 32
+_MOST_STOPS: Final = 32
 """Messages of one call, one behind the other, at which the parser stops: odd ones, or with Upgrade. Each copies what
 follows it, and no client pipelines that many."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import PLAIN, counter_of
@@ -16,9 +16,9 @@ from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
 
-_FRAMING = frozenset((b"host", b"content-length", b"transfer-encoding", b"upgrade", b"content-type"))
+_FRAMING: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"upgrade", b"content-type"))
 """Fields that say where the request ends, to whom it goes, or what its body holds."""
-_LENGTHS = frozenset(map(len, _FRAMING))
+_LENGTHS: Final = frozenset(map(len, _FRAMING))
 """Comparing lengths first is cheaper than lower() for each name."""
 
 

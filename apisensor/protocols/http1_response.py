@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import PLAIN, counter_of
@@ -14,12 +14,12 @@ from apisensor.protocols.identify import Start, response_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
 
-BODILESS = frozenset((b"HEAD", b"CONNECT"))
+BODILESS: Final = frozenset((b"HEAD", b"CONNECT"))
 """Methods whose (successful) response has no content whatever its fields say (RFC 9112 section 6.3)."""
 
-_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"content-type"))
+_FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"content-type"))
 """Fields that say where the response ends, or what its body holds."""
-_LENGTHS = frozenset(map(len, _FRAMING))
+_LENGTHS: Final = frozenset(map(len, _FRAMING))
 
 
 class ResponseReader(Reader):

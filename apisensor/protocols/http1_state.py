@@ -17,6 +17,7 @@ from apisensor.streams.limits import Limits
 class State:
     """What is known of a direction, and how it is given up; what the rest of a reader is built on."""
 
+    __deletable__ = ["pairing"]
     __slots__ = (
         "_candidate",
         "_candidate_ns",

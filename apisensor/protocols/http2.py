@@ -19,7 +19,7 @@ for each frame cost more than the rest (the tests compare the two).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Final
 
 from apisensor.protocols import frames
 from apisensor.protocols.frames import END_STREAM, HEADER, HEADER_SIZE, PADDED
@@ -144,7 +144,7 @@ class FrameReader(ContentReader):
             if flags & END_STREAM:
                 self.streams.ended(self.direction, stream, self.now)
             return end
-        handler = self._HANDLERS.get(kind)
+        handler = _HANDLERS.get(kind)
         if handler is None:
             self._skip = length
             return payload
@@ -181,7 +181,7 @@ class FrameReader(ContentReader):
             self._frame(whole, 0)
         else:
             _, _, kind, flags, stream = HEADER.unpack_from(whole)
-            self._HANDLERS[kind](self, flags, stream & STREAM_ID, whole[HEADER_SIZE:])
+            _HANDLERS[kind](self, flags, stream & STREAM_ID, whole[HEADER_SIZE:])
         return position + len(piece)
 
     # Others
@@ -194,15 +194,16 @@ class FrameReader(ContentReader):
             last = int.from_bytes(payload[:4], "big") & STREAM_ID
             self.streams.going_away(self.direction, last, self.now)
 
-    _HANDLERS: ClassVar[dict[int, Callable[[FrameReader, int, int, bytes], None]]] = {
-        frames.HEADERS: ContentReader._headers,
-        frames.PUSH_PROMISE: ContentReader._push_promise,
-        frames.CONTINUATION: ContentReader._continuation,
-        frames.RST_STREAM: _rst_stream,
-        frames.GOAWAY: _goaway,
-    }
-    """The frames that an observer learns from. SETTINGS is none of them: an encoder announces the table size it uses in
-    the header block itself (RFC 7541 section 4.2)."""
+
+_HANDLERS: Final[dict[int, Callable[[FrameReader, int, int, bytes], None]]] = {
+    frames.HEADERS: FrameReader._headers,
+    frames.PUSH_PROMISE: FrameReader._push_promise,
+    frames.CONTINUATION: FrameReader._continuation,
+    frames.RST_STREAM: FrameReader._rst_stream,
+    frames.GOAWAY: FrameReader._goaway,
+}
+"""The frames that an observer learns from. SETTINGS is none of them: an encoder announces the table size it uses in the
+header block itself (RFC 7541 section 4.2)."""
 
 
 def _start(data: bytes) -> Start:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from apisensor.protocols import frames
 from apisensor.protocols.frames import END_HEADERS, END_STREAM, PADDED, PRIORITY_FLAG
 from apisensor.protocols.hpack_codec import HeaderBlockError
 from apisensor.protocols.http2_state import State
 from apisensor.protocols.message import Field
 
-BLOCK_FRAMES = frozenset((frames.HEADERS, frames.PUSH_PROMISE, frames.CONTINUATION))
+BLOCK_FRAMES: Final = frozenset((frames.HEADERS, frames.PUSH_PROMISE, frames.CONTINUATION))
 
 
 class BlockReader(State):

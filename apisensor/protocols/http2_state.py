@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from apisensor.protocols.frames import HEADER_SIZE
 from apisensor.protocols.hpack_codec import HeaderDecoder
 from apisensor.protocols.message import Field
 from apisensor.streams.limits import Limits
 
-STREAM_ID = 0x7FFFFFFF
+STREAM_ID: Final = 0x7FFFFFFF
 """The bits of a frame header's last word that are the stream."""
 
 
@@ -58,6 +58,7 @@ class Streams(Protocol):
 class State:
     """What is known of a direction, and how it is given up."""
 
+    __deletable__ = ["streams"]
     __slots__ = (
         "_block",
         "_block_end",

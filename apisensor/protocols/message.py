@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import chain
 
-import msgspec
-
 from apisensor.protocols import anomalies
 from apisensor.protocols.counted import NOT_CAPTURED, Counter, Passed
 from apisensor.protocols.websocket import WebSocketReader
@@ -31,26 +29,18 @@ def held_by(fields: list[Field] | None) -> int:
     return octets + _FIELD * len(fields)
 
 
-class Message(msgspec.Struct, gc=False, eq=False):
+class Message:
     """A request or a response, from its first byte on. Mutable until `ended`; equal to itself only."""
 
-    start_ns: int
-    """Event clock of the first byte."""
-    end_ns: int
-    """Event clock of the last byte seen so far."""
     method: bytes | None = None
     scheme: bytes | None = None
     authority: bytes | None = None
     target: bytes | None = None
     """Path with query; None for CONNECT, which has none."""
     status: int | None = None
-    version: str = "http/1.1"
     fields: list[Field] | None = None
     """None until the head is complete, or where it was not seen."""
-    trailers: list[Field] = []
     body_size: int = 0
-    body: list[bytes] = []
-    """Pieces of the content's beginning."""
     room: int = 0
     """Bytes of content that may still be kept."""
     kept: int = 0
@@ -59,13 +49,38 @@ class Message(msgspec.Struct, gc=False, eq=False):
     """Nothing more of it will come."""
     reason: str | None = None
     """Why it is not complete (transactions.model.INCOMPLETE_REASONS)."""
-    anomalies: list[str] = []
     shed: bool = False
     """Of its content nothing is kept: the governor left it out."""
     tunnel: bytes | None = None
     """HTTP/2's :protocol of an extended CONNECT (RFC 8441)."""
     counter: Counter | None = None
     """Counts the messages that the body holds; None: its type says of none."""
+
+    def __init__(self, start_ns: int, end_ns: int, *, version: str = "http/1.1") -> None:
+        self.start_ns = start_ns
+        """Event clock of the first byte."""
+        self.end_ns = end_ns
+        """Event clock of the last byte seen so far."""
+        self.version = version
+        self.trailers: list[Field] = []
+        self.body: list[bytes] = []
+        """Pieces of the content's beginning."""
+        self.anomalies: list[str] = []
+
+    def same_head(self, now: int, kept: int, reason: str | None) -> Message:
+        """Another part of a WebSocket, of which nothing has passed yet: this message's head and what reads its frames.
+
+        Args:
+            now: Event clock of the first byte.
+            kept: Bytes that the reader of frames may keep.
+            reason: Why this part is not complete from its start.
+        """
+        part = Message(now, now, version=self.version)
+        part.method, part.scheme, part.authority, part.target = self.method, self.scheme, self.authority, self.target
+        part.status, part.fields, part.trailers = self.status, self.fields, self.trailers
+        part.tunnel, part.shed, part.counter = self.tunnel, self.shed, self.counter
+        part.kept, part.reason = kept, reason
+        return part
 
     def held(self) -> int:
         """Bytes of memory that it takes, roughly."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
-DIGITS = 32
+DIGITS: Final = 32
 """Hexadecimal digits of an identity: 128 bits, so that two callers never meet by chance."""
 
-_BLOCK = 64
+_BLOCK: Final = 64
 """Bytes of SHA-256's block, to which a key is padded (RFC 2104 section 2)."""
 
 
@@ -21,7 +22,7 @@ class IdentityHash:
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
-    def __call__(self, identity: bytes) -> str:
+    def of(self, identity: bytes) -> str:
         """DIGITS hexadecimal digits."""
         inner = self._inner.copy()
         inner.update(identity)

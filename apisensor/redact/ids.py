@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Final
 
-BATCH = 4096
+BATCH: Final = 4096
 """Bytes drawn at once: one system call (getrandom) for 170 transactions."""
 
-_NO_SPAN, _NO_TRACE = "0" * 16, "0" * 32
+_NO_SPAN: Final = "0" * 16
+_NO_TRACE: Final = "0" * 32
 
 
 class IdSource:

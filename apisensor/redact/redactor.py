@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from apisensor.content.model import Insight, Operations
 from apisensor.events.model import Binding
 from apisensor.redact.identity import IdentityHash
@@ -10,11 +12,11 @@ from apisensor.redact.text import TextForm
 from apisensor.redact.trace_context import traceparent, tracestate
 from apisensor.transactions.model import Auth, Exchange, Messages, Operation, Response, Transaction
 
-INVALID_UTF8 = "invalid-utf8"
+INVALID_UTF8: Final = "invalid-utf8"
 """Anomaly: a text was not UTF-8 and has U+FFFD in place of what was not."""
 
-_BINDINGS = tuple(binding.name.lower() for binding in Binding)
-_GRPC_STATUS_DIGITS = 10
+_BINDINGS: Final = tuple(binding.name.lower() for binding in Binding)
+_GRPC_STATUS_DIGITS: Final = 10
 """A longer number is no status (gRPC defines 0 to 16; applications have been seen with others)."""
 
 
@@ -112,7 +114,7 @@ class Redactor:
             None,  # route
             trace_flags,
             trace_state,
-            None if insight.login_user is None else self._identity(insight.login_user),
+            None if insight.login_user is None else self._identity.of(insight.login_user),
             0,  # wall_offset_ns
             [] if insight.operations is None else self._operations(insight.operations),
             None if asked is None and answered is None else Messages(asked, answered),
@@ -137,7 +139,7 @@ class Redactor:
 
     def _auth(self, insight: Insight) -> Auth:
         assert insight.auth_scheme is not None
-        return Auth(insight.auth_scheme, None if insight.identity is None else self._identity(insight.identity))
+        return Auth(insight.auth_scheme, None if insight.identity is None else self._identity.of(insight.identity))
 
 
 def _elapsed(start_ns: int, end_ns: int) -> int | None:

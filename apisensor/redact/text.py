@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from apisensor.content.lines import Lines
@@ -9,14 +10,14 @@ from apisensor.content.model import FieldMarks, Spans
 from apisensor.transactions.lines import NONE, Line, section, written
 from apisensor.transactions.model import Header
 
-MARKER = "[redacted]"
+MARKER: Final = "[redacted]"
 """What stands in place of a secret."""
 
-_MARKER = MARKER.encode()
-_SHORTEST_SHOWN = 3
+_MARKER: Final = MARKER.encode()
+_SHORTEST_SHOWN: Final = 3
 """A local part this long or longer shows its first character."""
 
-_NAMES = {
+_NAMES: Final = {
     name.encode(): name
     for name in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE", "http", "https")
 }
@@ -83,8 +84,8 @@ class TextForm:
         return self._lines.remember(header, line)
 
 
-_NOTHING: Spans = []
-_EMPTY: Header = (b"", b"")
+_NOTHING: Final[Spans] = []
+_EMPTY: Final[Header] = (b"", b"")
 """Stands for a field line that is not clean."""
 
 

@@ -6,23 +6,24 @@ than none.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from apisensor.content.fields import is_traceparent
 from apisensor.content.matching import compiled
 
-MEMBERS = 32
+MEMBERS: Final = 32
 """List members of a tracestate (section 3.3.1.1)."""
-LONGEST_STATE = 8192
+LONGEST_STATE: Final = 8192
 """Bytes of combined tracestate that are kept. The specification asks vendors for at least 512."""
 
-_LENGTH = 55
-_DASH = 0x2D
-_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
-_SAMPLED = 1
+_LENGTH: Final = 55
+_DASH: Final = 0x2D
+_NO_TRACE: Final = "0" * 32
+_NO_SPAN: Final = "0" * 16
+_SAMPLED: Final = 1
 
 # Section 3.3.1.3: key, or tenant@system, then = and up to 256 printable characters without comma and equals sign.
-_MEMBER = compiled(
+_MEMBER: Final = compiled(
     r"[ \t]*(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
     r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e][ \t]*"
 )

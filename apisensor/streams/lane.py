@@ -6,13 +6,13 @@ events that are not simply the next bytes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from apisensor.events.model import Cause
 
-END_OF_FLOW = 2**64 - 1
+END_OF_FLOW: Final = 2**64 - 1
 """The position to skip to when nothing more of a direction is wanted."""
-FLOW_SHED = 2**64 - 2
+FLOW_SHED: Final = 2**64 - 2
 """The same where that is for the governor, which may change its mind (bpf/maps.h)."""
 
 

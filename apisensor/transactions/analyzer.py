@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from apisensor.events.model import Bind, Cause, Chunk, Close, Direction, End, Event, Gap, Open
 from apisensor.protocols.http1_engine import Engine as Http1Engine
@@ -32,17 +32,17 @@ except ImportError:  # httptools is not installed
 
 __all__ = ["Analyzer", "Count", "Limits"]
 
-_NOT_HTTP_BYTES = int(Count.NOT_HTTP_BYTES)
-_SHED_BYTES = int(Count.SHED_BYTES)
-_LOST = int(Count.BYTES_LOST_UNKNOWN)
+_NOT_HTTP_BYTES: Final = int(Count.NOT_HTTP_BYTES)
+_SHED_BYTES: Final = int(Count.SHED_BYTES)
+_LOST: Final = int(Count.BYTES_LOST_UNKNOWN)
 
-_NONE: list[Exchange] = []
+_NONE: Final[list[Exchange]] = []
 """What `feed` returns when nothing finished."""
 
-_REASONS = {cause: cause.name.lower() for cause in Cause}
+_REASONS: Final = {cause: cause.name.lower() for cause in Cause}
 _REASONS[Cause.SKIPPED] = "unknown"  # only said of what lies outside of bodies, where nothing is declined
 
-_COUNTED = frozenset((Cause.SKIPPED, Cause.NOT_IN_USER_MEMORY, Cause.CALL_LIMIT))
+_COUNTED: Final = frozenset((Cause.SKIPPED, Cause.NOT_IN_USER_MEMORY, Cause.CALL_LIMIT))
 """Bytes that passed while the sensor looked, and that it did not copy."""
 
 

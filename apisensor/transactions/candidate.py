@@ -6,21 +6,23 @@ beyond the first few are kept as one.
 
 from __future__ import annotations
 
+from typing import Final
+
 from apisensor.protocols.frames import only_frames
 from apisensor.protocols.identify import Start, identify
 from apisensor.protocols.proxy import LOOKED_AT
 
-WAIT = 64 * 1024
+WAIT: Final = 64 * 1024
 """Bytes kept at most: four HTTP/2 frames of the usual size, far more than a start line."""
 
-_PIECES = 64
+_PIECES: Final = 64
 """Pieces kept apart, each with its time; the others are one, with the time of the latest. A start line that comes in
 more of them is somebody typing, or an attack."""
 
-_EACH = 64
+_EACH: Final = 64
 """Bytes up to which each piece is a reason to look: enough for prefaces, status lines and frame headers."""
 
-_LOOKED = 16 * WAIT
+_LOOKED: Final = 16 * WAIT
 """Bytes looked at in all, beyond which the end of a line is no reason to look any more, but only twice the size."""
 
 Piece = tuple[bytes, int, bool]
@@ -33,6 +35,10 @@ class Candidate:
     __slots__ = ("_head", "_looked", "_next_look", "_pieces", "_tail", "_tail_ns", "frames", "size")
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
         self.size = 0
         """Bytes kept."""
         self.frames = False
@@ -86,10 +92,6 @@ class Candidate:
             pieces.append((bytes(self._tail), self._tail_ns, False))
         self.clear()
         return pieces
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.__init__()  # type: ignore[misc]
 
 
 class Opening:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from apisensor.events.model import Address, Binding, Direction
 from apisensor.protocols import anomalies
@@ -23,19 +23,19 @@ from apisensor.transactions.model import Exchange, Request, Response
 
 Side = Literal["client", "server"]
 
-_BEGUN = int(Count.REQUESTS_BEGUN)
-_EMITTED = int(Count.EXCHANGES_EMITTED)
-_INCOMPLETE = int(Count.EXCHANGES_INCOMPLETE)
-_UNREAD = int(Count.UNREAD_BYTES)
-_LIMIT_HITS = int(Count.LIMIT_HITS)
-_REJECTED = int(Count.FLOWS_REJECTED)
-_PARSE_ERRORS = int(Count.PARSE_ERRORS)
-_SHED_BODIES = int(Count.SHED_BODIES)
+_BEGUN: Final = int(Count.REQUESTS_BEGUN)
+_EMITTED: Final = int(Count.EXCHANGES_EMITTED)
+_INCOMPLETE: Final = int(Count.EXCHANGES_INCOMPLETE)
+_UNREAD: Final = int(Count.UNREAD_BYTES)
+_LIMIT_HITS: Final = int(Count.LIMIT_HITS)
+_REJECTED: Final = int(Count.FLOWS_REJECTED)
+_PARSE_ERRORS: Final = int(Count.PARSE_ERRORS)
+_SHED_BODIES: Final = int(Count.SHED_BODIES)
 
-_FLOW = 2_000
+_FLOW: Final = 2_000
 """Bytes that a flow, or a finished exchange, takes when it holds nothing."""
 
-_CUT = frozenset((anomalies.HEADER_BYTES, anomalies.HEADER_COUNT))
+_CUT: Final = frozenset((anomalies.HEADER_BYTES, anomalies.HEADER_COUNT))
 """Heads that were not read to their end, or not all of them kept."""
 
 

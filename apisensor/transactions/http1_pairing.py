@@ -32,7 +32,7 @@ of its requests.
 
 from __future__ import annotations
 
-import msgspec
+from typing import Final
 
 from apisensor.events.model import Direction
 from apisensor.protocols import anomalies
@@ -47,17 +47,15 @@ from apisensor.transactions.http1_resting import Resting
 from apisensor.transactions.http2_pairing import Http2Pairing
 from apisensor.transactions.websocket_pairing import WebSocketPairing
 
-_ORPHANS = int(Count.ORPHAN_RESPONSES)
+_ORPHANS: Final = int(Count.ORPHAN_RESPONSES)
 
-_CONTINUE = 100
-_SWITCHING_PROTOCOLS = 101
+_CONTINUE: Final = 100
+_SWITCHING_PROTOCOLS: Final = 101
 
 
-class Pair(msgspec.Struct, gc=False, eq=False):
+class Pair:
     """A request that waits for its response, or for its own end."""
 
-    request: Message
-    peer: Peer | None
     response: Message | None = None
     bodiless: bool = False
     """Its response may have no content whatever its fields say."""
@@ -65,6 +63,10 @@ class Pair(msgspec.Struct, gc=False, eq=False):
     """The client was told to go on with its content (100)."""
     unpaired: str | None = None
     """Why its response cannot be told from others."""
+
+    def __init__(self, request: Message, peer: Peer | None) -> None:
+        self.request = request
+        self.peer = peer
 
 
 class Http1Pairing:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from apisensor.protocols import anomalies
 from apisensor.protocols.counters import PLAIN, counter_of
 from apisensor.protocols.message import Field, Message
 
-_REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
+_REQUEST_PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 
-_PROTOCOLS = frozenset(("grpc", "websocket"))
+_PROTOCOLS: Final = frozenset(("grpc", "websocket"))
 """Protocols with a name of their own; gRPC-Web and server-sent events are content like any other."""
 
-_BODILESS = frozenset((204, 304))
-_LENGTH_DIGITS = 20
+_BODILESS: Final = frozenset((204, 304))
+_LENGTH_DIGITS: Final = 20
 """2^64 has so many; int() raises at thousands of them."""
 
 

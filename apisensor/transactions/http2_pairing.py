@@ -11,7 +11,7 @@ another thread may be about to report.
 
 from __future__ import annotations
 
-import msgspec
+from typing import Final
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
@@ -22,26 +22,28 @@ from apisensor.transactions.counts import Count
 from apisensor.transactions.flow import Flow, Peer, Side, side_of
 from apisensor.transactions.websocket_pairing import read_frames
 
-_ORPHANS = int(Count.ORPHAN_RESPONSES)
+_ORPHANS: Final = int(Count.ORPHAN_RESPONSES)
 
-_ROUGHLY = 16 * 1024
+_ROUGHLY: Final = 16 * 1024
 """Bytes up to which it is not worth counting what a header list takes exactly."""
 
-_CLOSED = 1024
+_CLOSED: Final = 1024
 """Stream identifiers remembered after a reset: what was in flight towards them is no orphan."""
 
 
-class Stream(msgspec.Struct, gc=False, eq=False):
+class Stream:
     """One stream while it is open."""
 
-    id: int
-    peer: Peer | None
     request: Message | None = None
     headed: bool = False
     """The request's header block is over; another one is its trailers."""
     response: Message | None = None
     lost: str | None = None
     """Why the response may have been missed."""
+
+    def __init__(self, id_: int, peer: Peer | None) -> None:
+        self.id = id_
+        self.peer = peer
 
 
 def _answered(stream: Stream) -> bool:

@@ -8,23 +8,25 @@ behind the other: nobody on the way to the store has to take it apart.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 Line = tuple[str | None, str | None]
 """Name and value, as sent and then redacted."""
 
-NONE = b"[]"
+NONE: Final = b"[]"
 """A section without lines."""
-NULL = b"null"
+NULL: Final = b"null"
 """A name or value that is not known."""
 
-_BACKSLASH = 0x5C
+_BACKSLASH: Final = 0x5C
 
-written = msgspec.json.Encoder().encode
+written: Final = msgspec.json.Encoder().encode
 """One line as JSON, or a list of them."""
-listed = msgspec.json.Decoder(list[Line]).decode
+listed: Final = msgspec.json.Decoder(list[Line]).decode
 """The lines of a section."""
-text_of = msgspec.json.Decoder(str).decode
+text_of: Final = msgspec.json.Decoder(str).decode
 """A value that `first` gave."""
 
 

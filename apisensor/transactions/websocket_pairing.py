@@ -7,8 +7,6 @@ parts of a connection add up to it.
 
 from __future__ import annotations
 
-import msgspec
-
 from apisensor.protocols import anomalies
 from apisensor.protocols.counted import NOT_CAPTURED
 from apisensor.protocols.message import Message, value_of
@@ -115,9 +113,7 @@ class WebSocketPairing:
         for message, reader in zip(self._messages, self._readers, strict=True):
             reader.start()
             reason = None if reader.lost is None else message.reason
-            part = msgspec.structs.replace(
-                message, start_ns=now, end_ns=now, body=[], kept=reader.room, anomalies=[], reason=reason
-            )
+            part = message.same_head(now, reader.room, reason)
             flow.kept += part.kept
             parts.append(part)
         self._messages = (parts[0], parts[1])

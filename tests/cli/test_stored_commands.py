@@ -194,7 +194,7 @@ def test_identities_are_those_of_the_sensor(tmp_path: Path) -> None:
     key.write_bytes(bytes(range(32)))
     key.chmod(0o600)
     setting = f"--set=redact.key_file={key}"
-    expected = IdentityHash(bytes(range(32)))(b"alice")
+    expected = IdentityHash(bytes(range(32))).of(b"alice")
     assert printed("identity", "hash", "alice", setting) == expected + "\n"
     done = apisensor("identity", "hash", "-", setting, input="alice\n")
     assert done.stdout == expected + "\n"

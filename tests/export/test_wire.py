@@ -55,7 +55,7 @@ def test_varint_is_what_protobuf_writes(n: int) -> None:
 @example("x" * 20_000)
 @settings(deadline=None)
 def test_string(text: str) -> None:
-    attribute = attribute_of_span(StringAttribute(KEY)(text))
+    attribute = attribute_of_span(StringAttribute(KEY).of(text))
     assert (attribute.key, attribute.value.string_value) == (KEY, text)
     assert attribute.value.WhichOneof("value") == "string_value"
 
@@ -63,7 +63,7 @@ def test_string(text: str) -> None:
 @pytest.mark.parametrize("key_length", [1, 60, 120, 127, 128, 300])
 @pytest.mark.parametrize("value_length", [0, 1, 60, 120, 125, 126, 127, 128, 16_383, 16_384])
 def test_lengths_around_each_varint_border(key_length: int, value_length: int) -> None:
-    attribute = attribute_of_span(StringAttribute("k" * key_length)("v" * value_length))
+    attribute = attribute_of_span(StringAttribute("k" * key_length).of("v" * value_length))
     assert (len(attribute.key), len(attribute.value.string_value)) == (key_length, value_length)
 
 
@@ -74,20 +74,20 @@ def test_lengths_around_each_varint_border(key_length: int, value_length: int) -
 @example(128)
 @settings(deadline=None)
 def test_int(n: int) -> None:
-    attribute = attribute_of_span(IntAttribute(KEY)(n))
+    attribute = attribute_of_span(IntAttribute(KEY).of(n))
     assert (attribute.value.int_value, attribute.value.WhichOneof("value")) == (n, "int_value")
 
 
 @given(st.floats(allow_nan=False))
 @settings(deadline=None)
 def test_double(x: float) -> None:
-    attribute = attribute_of_span(DoubleAttribute(KEY)(x))
+    attribute = attribute_of_span(DoubleAttribute(KEY).of(x))
     assert (attribute.value.double_value, attribute.value.WhichOneof("value")) == (x, "double_value")
 
 
 @pytest.mark.parametrize("value", [True, False])
 def test_bool_is_present_even_when_false(value: bool) -> None:
-    attribute = attribute_of_span(BoolAttribute(KEY)(value))
+    attribute = attribute_of_span(BoolAttribute(KEY).of(value))
     assert (attribute.value.bool_value, attribute.value.WhichOneof("value")) == (value, "bool_value")
 
 
@@ -96,18 +96,18 @@ def test_bool_is_present_even_when_false(value: bool) -> None:
 @example([""])
 @settings(deadline=None)
 def test_strings(texts: list[str]) -> None:
-    attribute = attribute_of_span(StringsAttribute(KEY, 9)(texts))
+    attribute = attribute_of_span(StringsAttribute(KEY, 9).of(texts))
     assert [value.string_value for value in attribute.value.array_value.values] == texts
     assert attribute.value.WhichOneof("value") == "array_value"
 
 
 def test_a_lone_surrogate_cannot_break_the_message() -> None:
-    assert attribute_of_span(StringAttribute(KEY)("a\ud800b")).value.string_value == "a?b"
+    assert attribute_of_span(StringAttribute(KEY).of("a\ud800b")).value.string_value == "a?b"
 
 
 @pytest.mark.parametrize(
     ("make", "value"), [(StringAttribute, "v"), (IntAttribute, 7), (BoolAttribute, True), (DoubleAttribute, 0.5)]
 )
-def test_resources_number_the_field_differently(make: Callable[[str, int], Callable[[Any], bytes]], value: Any) -> None:
-    resource = Resource.FromString(make(KEY, 1)(value))
+def test_resources_number_the_field_differently(make: Callable[[str, int], Any], value: Any) -> None:
+    resource = Resource.FromString(make(KEY, 1).of(value))
     assert [attribute.key for attribute in resource.attributes] == [KEY]
