@@ -101,6 +101,7 @@ _BY_ENVIRONMENT = {field.environment: field for field in TABLE.values()}
 
 _NOT_SETTINGS = re.compile(
     "APISENSOR_(CONFIG"  # names the file
+    "|PLAIN"  # compiled.py
     "|TEST_.*|ALLOW_NO_BPF|LOCK_WAIT"  # the tests' and the installer's
     r"|SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)"  # Kubernetes, beside a Service "apisensor"
 )

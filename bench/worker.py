@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from apisensor.compiled import told
 from apisensor.events.decode import ENDPOINTS, FLAG_CALL_START, FLAG_TLS, KIND_BIND, KIND_CHUNK, RECORD
 from apisensor.events.model import Address, Bind, Chunk, Event
 from apisensor.processes.garbage import settle
@@ -66,7 +67,7 @@ def measure(count: int, protocol: Any, rounds: int) -> Iterator[str]:
     gc.unfreeze()
     gc.set_threshold(*thresholds)
     worker = statistics.median(microseconds(runs, IN_WORKER, count))
-    yield f"{protocol}, {count:,} transactions, {rounds} rounds, Python {sys.version.split()[0]}"
+    yield f"{protocol}, {count:,} transactions, {rounds} rounds, Python {sys.version.split()[0]}; modules: {told()}"
     yield f"worker: {1e6 / worker:,.0f} transactions/s on one core, {worker:.1f} us of CPU each"
     for stage in runs[0]:
         place = "" if stage in IN_WORKER else "   (in core)"

@@ -167,6 +167,23 @@ record_packages() { # record_packages FILE BEFORE: adds what is installed now an
 
 # --- virtual environments
 
+how_modules_run() { # how_modules_run VENV: "compiled", or why not
+    "$1/bin/python" -I -c 'from apisensor import compiled; print(compiled.told())'
+}
+
+# compile_modules VENV: has mypyc make machine code of the modules on the path of every record (pyproject.toml lists them).
+# Returns 1, with its reason in $reason, where that cannot be done.
+compile_modules() {
+    local log
+    note 'compiling the modules on the path of every record, which takes a minute or so'
+    log=$(mktemp "${TMPDIR:-/tmp}/apisensor-log.XXXXXX") || fail 'no modules compiled' 'no temporary file can be written; free space in /tmp and run this again'
+    if ! "$1/bin/python" -I "$PROJECT/deploy/compile.py" >"$log" 2>&1 </dev/null; then
+        reason="$(grep -v '^[[:space:]]*$' "$log" | tail -n 1 | cut -c 1-200) (log: $log)"
+        return 1
+    fi
+    rm -f "$log"
+}
+
 make_venv() { # make_venv DIR LOCK...: an environment of the distribution's Python with exactly the locked versions
     local venv=$1 lock
     shift

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
+from apisensor import compiled
 from tests import kernel_support
 from tests.peers import certificates
 from tests.peers.certificates import Certificate
@@ -18,6 +19,10 @@ settings.load_profile("shared machine")
 """How long an example takes says nothing about it where others compute beside it."""
 
 _skipped = pytest.StashKey[int]()
+
+
+def pytest_report_header() -> str:
+    return f"modules on the path of every record: {compiled.told()}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

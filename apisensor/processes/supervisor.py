@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from apisensor import compiled
 from apisensor.capture.kernel import Map, map_memory
 from apisensor.capture.observer import POLICY_OWN
 from apisensor.capture.procfs import memory_bytes
@@ -49,6 +50,12 @@ START_TRIES = 3
 
 MAPS = ("map:", "inner:", "ring:")
 """Beginnings of the names of maps among what the loader hands over; the others are programs."""
+
+
+def _environment() -> dict[str, str]:
+    """Of every part but core."""
+    plain = os.environ.get(compiled.PLAIN)
+    return {"PATH": "/usr/bin:/bin"} | ({compiled.PLAIN: plain} if plain else {})
 
 
 class Supervisor:
@@ -185,7 +192,7 @@ class Supervisor:
             command,
             stdin=subprocess.DEVNULL,
             # The environment may hold the collector's credentials (OTEL_EXPORTER_OTLP_HEADERS): only core needs them.
-            env=None if part.name == "core" else {"PATH": "/usr/bin:/bin"},
+            env=None if part.name == "core" else _environment(),
             stdout=None if part.name == "core" else subprocess.DEVNULL,
             pass_fds=given,
             # An interrupt at the terminal is for `run`, which then ends the parts in order.

@@ -31,6 +31,9 @@ def test_installed_twice_then_uninstalled(room: Room) -> None:
     first = room.run("./deploy/install").stdout
     assert re.findall(r"^\[(\d)/5\] ", first, re.MULTILINE) == list("12345")
     assert "installing: python3-bpfcc" in first
+    assert "compiling the modules on the path of every record" in first
+    doctor = room.run("apisensor", "doctor", check=False).stdout
+    assert re.search(r"ok +modules +those on the path of every record are compiled", doctor)
     assert re.search(r"programs for Linux \S+: compiled, /var/lib/apisensor/programs", first)
     version = room.run("apisensor", "--version").stdout
     assert re.fullmatch(r"apisensor \d+\.\d+\.\d+\n", version)
@@ -54,6 +57,7 @@ def test_installed_twice_then_uninstalled(room: Room) -> None:
     settled = room.changes()
     second = room.run("unshare", "--net", "./deploy/install").stdout
     assert "apisensor is up to date" in second
+    assert "its modules on the path of every record are compiled" in second
     assert re.search(r"programs for Linux \S+: from the cache, ", second)
     assert not changed(settled, room.changes())
 
@@ -75,9 +79,13 @@ def test_installation_interrupted_is_continued(room: Room) -> None:
     # What a power failure in the middle leaves: an environment without pip, a package without its last files.
     room.run("python3", "-m", "venv", "--without-pip", "/opt/apisensor/venv")
     room.run("ln", "-s", "/opt/apisensor/venv/bin/apisensor", "/usr/local/bin/apisensor")
-    room.run("./deploy/install")
+    # Beside it no compiler: the sensor is installed all the same.
+    room.run("sh", "-c", "mv $(readlink -f /usr/bin/gcc) /usr/bin/away")
+    assert re.search(r"not compiled, so they run as plain Python, .*: .*gcc", room.run("./deploy/install").stdout)
     room.run("sh", "-c", "rm /opt/apisensor/venv/lib/python3*/site-packages/apisensor/settings.py")
-    assert "installed in" in room.run("./deploy/install").stdout
+    again = room.run("env", "APISENSOR_PLAIN=1", "./deploy/install").stdout
+    assert "installed in" in again
+    assert "its modules stay plain Python: APISENSOR_PLAIN is set" in again
     assert "apisensor" in room.run("apisensor", "--version").stdout
 
 

@@ -6,11 +6,14 @@ What crashes is written to the current folder as crash-*, timeout-* or oom-*; on
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import atheris
+
+os.environ["APISENSOR_PLAIN"] = "1"  # what is compiled has no bytecode to instrument
 
 with atheris.instrument_imports(include=["apisensor", "hpack", "hyperframe"], enable_loader_override=False):
     from tests.fuzz.seeds import CORPUS, inputs

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from apisensor import compiled
 from apisensor.events.model import Cause, Direction, End
-from apisensor.protocols.http1_reader import Reader
-from apisensor.protocols.http1_request import RequestReader
-from apisensor.protocols.http1_response import ResponseReader
-from apisensor.protocols.http2 import FrameReader
 from apisensor.transactions.analyzer import Count, Limits
 from apisensor.transactions.http1_pairing import Http1Pairing
 from apisensor.transactions.http2_pairing import Http2Pairing
@@ -27,6 +26,7 @@ from tests.transactions.conversation import (
     http1_truth,
     http2_truth,
 )
+from tests.versioned import PROJECT
 
 
 def http1(sensor: Sensor) -> None:
@@ -62,7 +62,6 @@ def http2(sensor: Sensor) -> None:
 
 
 TALKS: list[tuple[type, Callable[[Sensor], None]]] = [(Http1Pairing, http1), (Http2Pairing, http2)]
-INSIDE = [Http1Pairing, RequestReader, ResponseReader, Reader, Http2Pairing, FrameReader]
 
 
 def hear(talk: Callable[[Sensor], None], *, tls: bool, idle: bool) -> Sensor:
@@ -127,39 +126,14 @@ def test_an_engine_that_fails_at_each_event_and_cannot_be_closed(
     assert "parse_error" in reasons
 
 
-def functions() -> list[tuple[type, str]]:
-    return [
-        (owner, name)
-        for owner in INSIDE
-        for name, member in vars(owner).items()
-        if inspect.isfunction(member) and name != "__init__"
-    ]
-
-
-@pytest.mark.parametrize(("owner", "name"), functions(), ids=lambda value: getattr(value, "__name__", value))
-@pytest.mark.parametrize("idle", [False, True])
-def test_a_function_that_fails_at_each_of_its_calls(
-    owner: type, name: str, idle: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = getattr(owner, name)
-    calls = fatal = 0
-
-    def failing(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if fatal and calls >= fatal:
-            raise RuntimeError("a bug")
-        return good(*arguments, **options)
-
-    monkeypatch.setattr(owner, name, failing)
-    for _, talk in TALKS:
-        calls = fatal = 0
-        check(hear(talk, tls=False, idle=idle))
-        for at in range(1, calls + 1):
-            calls, fatal = 0, at
-            sensor = hear(talk, tls=False, idle=idle)
-            assert sensor.count(Count.FLOWS_FAILED) >= 1
-            check(sensor)
+def test_a_function_that_fails_at_each_of_its_calls() -> None:
+    command = [sys.executable, "-m", "tests.transactions.failing_functions"]
+    variables = os.environ | {compiled.PLAIN: "1"}
+    done = subprocess.run(command, cwd=PROJECT, env=variables, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stderr
+    functions, failures = map(int, done.stdout.split())
+    assert functions > 100
+    assert failures > 500
 
 
 def test_what_is_abandoned_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

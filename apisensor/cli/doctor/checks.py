@@ -26,6 +26,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Check]], ...] = (
     node_checks.bcc,
     node_checks.headers,
     node_checks.libbpf,
+    node_checks.modules,
     node_checks.memory,
     node_checks.accounts,
     node_checks.mandatory_access,

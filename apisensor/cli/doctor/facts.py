@@ -77,6 +77,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """This process's profile; None: not in use."""
     cgroups: str | None
     """"v2", "v1", "hybrid"."""
+    modules: str
+    """How the modules on the path of every record run: "compiled", or why not (apisensor.compiled)."""
     clocksource: str | None
     clock_synchronised: bool | None
     directories: list[Directory]

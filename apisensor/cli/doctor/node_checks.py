@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from apisensor import compiled
 from apisensor.cli.doctor.check import Check, State, not_seen
 from apisensor.cli.doctor.facts import Facts
 from apisensor.cli.doctor.kernel_checks import kernel_version
@@ -107,6 +108,13 @@ def headers(f: Facts) -> Iterator[Check]:
     else:
         found = "no /usr/include/linux/bpf.h and no kernel headers"
         yield Check("headers", "fail", found, "apt install linux-libc-dev")
+
+
+def modules(f: Facts) -> Iterator[Check]:
+    if f.modules == compiled.COMPILED:
+        yield Check("modules", "ok", "those on the path of every record are compiled")
+    else:
+        yield Check("modules", "warn", f"{f.modules}; a call costs twice as much", "deploy/install compiles them")
 
 
 def libbpf(f: Facts) -> Iterator[Check]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from apisensor import compiled
 from apisensor.capture import uretprobe
 from apisensor.cli.doctor import bpf
 from apisensor.cli.doctor.facts import Account, Bcc, Directory, Facts
@@ -95,6 +96,7 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
         selinux=ask("selinux", _selinux),
         apparmor=ask("apparmor", _apparmor),
         cgroups=ask("cgroups", _cgroups),
+        modules=compiled.told(),
         clocksource=ask("clocksource", lambda: _text(CLOCKSOURCE)),
         clock_synchronised=ask("clock_synchronised", _clock_synchronised),
         directories=[_directory(settings.general.state_directory), _directory(settings.general.runtime_directory)],

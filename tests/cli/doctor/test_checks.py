@@ -43,6 +43,7 @@ GOOD = Facts(
     selinux=None,
     apparmor="unconfined",
     cgroups="v2",
+    modules="compiled",
     clocksource="tsc",
     clock_synchronised=True,
     directories=[Directory("/var/lib/apisensor", True, "apisensor", 0o750), Directory("/run/apisensor", False)],

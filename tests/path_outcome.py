@@ -1,0 +1,105 @@
+"""What the path from record to span makes of much that is odd: `python -m tests.path_outcome`, a line for each input.
+
+Compiled and plain modules must say the same, to the byte (test_compiled.py). Inputs are the standard recording, and
+the fuzzers' seeds, corpus and mutations of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from apisensor import compiled
+from apisensor.content.inspector import Inspector
+from apisensor.events.decode import decode
+from apisensor.events.model import Event
+from apisensor.export.resource import ResourceEncoder, export_request
+from apisensor.export.span import SpanEncoder
+from apisensor.redact.ids import IdSource
+from apisensor.redact.redactor import Redactor
+from apisensor.streams.limits import Limits
+from apisensor.transactions.analyzer import Analyzer, Count
+from apisensor.transactions.json_form import json_line
+from apisensor.transactions.model import Exchange, Header
+from bench.standard_recording import events as standard_events
+from bench.worker import ring_record
+from tests.content.exchanges import exchange
+from tests.fuzz.flows import SMALL
+from tests.fuzz.flows import events as fuzzed_events
+from tests.fuzz.mutation import mutations
+from tests.fuzz.seeds import inputs
+
+CALLS = 300
+"""Of the standard recording, in each protocol."""
+MUTATIONS = 1_500
+"""Of the inputs of each fuzzed target."""
+
+
+class Path:
+    """All stages, and a digest of what came out at each."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.analyzer = Analyzer(limits)
+        self.inspect = Inspector().inspect
+        self.redact = Redactor(bytes(32), IdSource(b"the same")).transaction
+        self.span = SpanEncoder(server_request_headers=["x-request-id", "host"]).encode
+        self.resource = ResourceEncoder({"host.name": "one"}).encode
+        self.digest = hashlib.sha256()
+        self.found = 0
+
+    def take(self, exchanges: list[Exchange]) -> None:
+        for one in exchanges:
+            self.found += 1
+            transaction = self.redact(one, self.inspect(one))
+            span = self.span(transaction)
+            self.digest.update(json_line(transaction))
+            self.digest.update(export_request([(self.resource(None), [span])]))
+
+    def outcome(self) -> str:
+        counts = [self.analyzer.counts[count] for count in Count]
+        self.digest.update(repr(counts).encode())
+        return f"{self.found} {self.digest.hexdigest()}"
+
+
+def of_events(events: list[Event], limits: Limits) -> str:
+    path = Path(limits)
+    last = 0
+    for event in events:
+        last = event.time_ns
+        path.take(path.analyzer.feed(event))
+    path.take(path.analyzer.expire(last + 1))
+    path.take(path.analyzer.finish(last + 2))
+    return path.outcome()
+
+
+def of_lines(data: bytes) -> str:
+    """As the target of the fuzzer: a target, fields and a body."""
+    head, *rest = data.split(b"\n", 12)
+    fields: list[Header] = [(name, value) for name, _, value in (line.partition(b":") for line in rest[:9])]
+    path = Path(Limits())
+    path.take([exchange(fields, fields[::-1], target=head, body=data, response_body=b"\n".join(rest))])
+    return path.outcome()
+
+
+def outcomes() -> Iterator[str]:
+    for protocol in ("http/1.1", "h2"):
+        records = [memoryview(ring_record(event)) for event in standard_events(CALLS, protocol)]
+        yield f"{protocol} {of_events([decode(record) for record in records], Limits())}"
+    for name in ("http1", "http2"):
+        pool = inputs(name)
+        for number, data in enumerate([*pool, *mutations(pool, MUTATIONS, seed=7)]):
+            events = list(fuzzed_events(data))
+            yield f"{name} {number} {of_events(events, Limits())} {of_events(events, SMALL)}"
+    pool = inputs("redaction")
+    for number, data in enumerate([*pool, *mutations(pool, MUTATIONS, seed=7)]):
+        yield f"redaction {number} {of_lines(data)}"
+
+
+def main() -> None:
+    print(compiled.told())
+    for line in outcomes():
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
