@@ -62,12 +62,18 @@ def _table(*headings: str, right: tuple[str, ...] = ()) -> Table:
     return table
 
 
+def _running(part: Part) -> Text:
+    if part.pid is not None:
+        return Text(str(part.pid))
+    return Text("resting") if part.resting else Text("not running", "red")
+
+
 def _parts(parts: list[Part], maps: int) -> Table:
     table = _table("  name", "pid", "user", "up", "restarts", "memory", "", right=("pid", "up", "restarts", "memory"))
     for part in parts:
         table.add_row(
             Text("  " + visible(part.name)),
-            Text(str(part.pid)) if part.pid is not None else Text("not running", "red"),
+            _running(part),
             Text(visible(part.user or "-")),
             Text(duration(part.uptime_seconds * 1000)),
             Text(str(part.restarts), "red" if part.restarts else ""),

@@ -15,7 +15,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """"run", "capture", "finder", "worker-0", "core"."""
     pid: int | None
-    """None: not running just now (restarting)."""
+    """None: not running just now (restarting, or `resting`)."""
     user: str | None = None
     """User name, or the number where it has none."""
     uptime_seconds: float = 0.0
@@ -25,6 +25,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """Proportional share (Pss), without BPF maps. None: could not be read."""
     last_exit: str | None = None
     """Why the previous one ended ("signal 9", "exit status 1"); None: it never did."""
+    resting: bool = False
+    """There is nothing to do for it, so it has ended: web, until somebody connects."""
 
 
 class LibraryStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,7 +47,9 @@ LOST: Final = Metric("apisensor.lost", "counter", "", "What the sensor lost, by 
 LOST_BYTES: Final = Metric("apisensor.lost.bytes", "counter", "By", "Bytes that the sensor lost, by part and cause.")
 BUILD: Final = Metric("apisensor.build_info", "gauge", "", "Always 1; the label says which version runs.")
 START: Final = Metric("apisensor.start_time", "gauge", "s", "Unix time at which the sensor was started.")
-PART_UP: Final = Metric("apisensor.part.up", "gauge", "", "1: the process runs. 0: it is being started again.")
+PART_UP: Final = Metric(
+    "apisensor.part.up", "gauge", "", "1: the process runs, or rests. 0: it is being started again."
+)
 PART_RESTARTS: Final = Metric("apisensor.part.restarts", "counter", "", "How often the process was started again.")
 PART_MEMORY: Final = Metric("apisensor.part.memory", "gauge", "By", "Memory of the process (Pss).")
 MAPS_MEMORY: Final = Metric("apisensor.maps.memory", "gauge", "By", "Memory of the kernel that the BPF maps take.")
@@ -98,7 +100,7 @@ def counter(name: str, count: int) -> Value:
 
 def _part(part: Part) -> Iterator[Value]:
     named = (("part", text(part.name)),)
-    yield Value(PART_UP, named, int(part.pid is not None))
+    yield Value(PART_UP, named, int(part.pid is not None or part.resting))
     yield Value(PART_RESTARTS, named, part.restarts)
     yield Value(PART_UPTIME, named, part.uptime_seconds)
     if part.memory_bytes is not None:

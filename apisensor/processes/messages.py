@@ -68,6 +68,7 @@ class PartState(msgspec.Struct, frozen=True):
     restarts: int
     last_exit: str | None
     memory_bytes: int | None
+    resting: bool = False
 
 
 class PauseOrder(msgspec.Struct, frozen=True, tag="pause_order"):

@@ -68,6 +68,7 @@ class NodeStatus:
                     restarts=part.restarts,
                     memory_bytes=part.memory_bytes,
                     last_exit=part.last_exit,
+                    resting=part.resting,
                 )
                 for part in self.parts.parts
             ],
@@ -171,6 +172,7 @@ class NodeStatus:
         counters = {name: count - before.get(name, 0) for name, count in self._all_counters().items()}
         rows = [_since(row, rows_before.get(row.pid)) for row in self.kernel.processes]
         blind = [row for row in rows if row.encrypted_bytes and not row.decrypted_bytes and not row.library]
+        missing = [part for part in self.parts.parts if part.pid is None and not part.resting]
         facts = QuietFacts(
             seconds=seconds,
             connections=counters.get("kernel.connections", 0),
@@ -185,8 +187,8 @@ class NodeStatus:
             late_flows=counters.get("worker.flows_joined_late", 0),
             not_http_flows=counters.get("worker.flows_not_http", 0),
             lost={name.rsplit(".", 1)[1]: count for name, count in counters.items() if ".lost." in name and count},
-            dead_parts=[part.name for part in self.parts.parts if part.pid is None and part.last_exit],
-            starting_parts=[part.name for part in self.parts.parts if part.pid is None and not part.last_exit],
+            dead_parts=[part.name for part in missing if part.last_exit],
+            starting_parts=[part.name for part in missing if not part.last_exit],
         )
         return quiet_note(facts)
 

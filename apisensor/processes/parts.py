@@ -45,6 +45,10 @@ class Part:
         self.started_ns = 0
         self.again_at = 0.0
         self.last_exit: str | None = None
+        self.wakes: socket.socket | None = None
+        """Where a connection starts it again, after it has ended because there was nothing to do."""
+        self.resting = False
+        """It has."""
 
 
 class Linked(NamedTuple):
@@ -97,6 +101,7 @@ def make_parts(
         sockets.append(page.listening)
         web = {"web": page.listening.fileno(), "token": _in_memory(page.token.encode())}
         parts.append(Part("web", "web", general.user, web))
+        parts[-1].wakes = page.listening
     return Linked(parts, sockets)
 
 

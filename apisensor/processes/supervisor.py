@@ -219,6 +219,11 @@ class Supervisor:
         self._selector.unregister(part.handle)
         os.close(part.handle)
         part.process = None
+        if status == 0 and part.wakes is not None:
+            part.resting = True
+            self._selector.register(part.wakes, selectors.EVENT_READ, lambda _mask: self._wake(part))
+            self._next_report = 0.0
+            return
         part.last_exit = f"signal {-status}" if status < 0 else f"exit status {status}"
         lived = (time.monotonic_ns() - part.started_ns) / 1e9
         part.failures = 0 if lived > HEALTHY_S else part.failures + 1
@@ -238,6 +243,14 @@ class Supervisor:
         again = f"starting it again in {pause:g} s" if pause else "starting it again"
         self.log.warning(f"{part.name} ended ({part.last_exit}), {again}")
         self._next_report = 0.0
+
+    def _wake(self, part: Part) -> None:
+        """Somebody connects to a part that rests."""
+        assert self._selector is not None
+        assert part.wakes is not None
+        self._selector.unregister(part.wakes)
+        part.resting = False
+        self._start(part)
 
     def _on_message(self, part: Part) -> None:
         while (received := part.link.receive()) is not None:
@@ -272,7 +285,7 @@ class Supervisor:
         return max(0.01, min([self._next_report - now, governing, *pauses]))
 
     def _may_start(self, part: Part) -> bool:
-        return self._kernel is not None or part.module not in NEED_KERNEL
+        return not part.resting and (self._kernel is not None or part.module not in NEED_KERNEL)
 
     def _report(self) -> None:
         core = next((part for part in self._parts if part.name == "core"), None)
@@ -282,7 +295,8 @@ class Supervisor:
         for part in self._parts:
             pid = part.process.pid if part.process is not None else None
             memory = memory_bytes(pid, maps=part.module == "worker") if pid is not None else None
-            states.append(PartState(part.name, pid, part.user, part.started_ns, part.restarts, part.last_exit, memory))
+            told = (part.restarts, part.last_exit, memory, part.resting)
+            states.append(PartState(part.name, pid, part.user, part.started_ns, *told))
         governor = self._governing.state() if self._governing is not None else None
         core.link.send(encode(Parts(states, self._notes, governor, self._map_memory())))
 

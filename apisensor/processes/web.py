@@ -2,6 +2,8 @@
 
 python -m apisensor.processes.web PARAMETERS
 
+It ends when nobody has been there for a while, and `run` starts it again when somebody connects.
+
 Inherits the listening socket ("web") and a descriptor from which the login token is read ("token").
 """
 
@@ -46,7 +48,8 @@ def main() -> int:
     # uvicorn ends in order and then raises the signal again for whoever handled it before
     signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
     Link.of(parameters.run).send(encode(Ready()))
-    serve(app, listening)
+    # At once: whoever connects from now on waits in the socket's queue for the next one.
+    serve(app, listening, rest=lambda: os._exit(0))
     sources.store.close()
     return 0
 

@@ -1,10 +1,12 @@
-"""uvicorn with what it has to be told: no log of requests, no version, and a limit for everything."""
+"""uvicorn with what it has to be told: no log of requests, no version, a limit for everything, and when to rest."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
+import time
+from collections.abc import Callable
 from typing import Any
 
 import anyio._backends._asyncio  # noqa: F401  (starlette's streams would load it when they are first used)
@@ -22,6 +24,10 @@ HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 30
 MAX_CONNECTIONS = 128
 """Open at once; further ones are answered 503."""
+UNVISITED_SECONDS = 30.0
+"""From the start, without any connection, until it rests."""
+VISITED_SECONDS = 300.0
+"""From the end of the last connection until it rests: longer than what reads /metrics pauses."""
 END_SECONDS = 2
 """What is under way when the part ends gets so long; live streams never end by themselves."""
 
@@ -56,9 +62,31 @@ class TimedProtocol(H11Protocol):
         self.transport.close()
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT."""
-    uvicorn.Server(configuration(app)).run(sockets=[listening])
+class RestingServer(uvicorn.Server):
+    """Says when nobody has been there for a while."""
+
+    def __init__(self, config: uvicorn.Config, rest: Callable[[], None]) -> None:
+        """`rest` is called in the event loop, between two of its turns."""
+        super().__init__(config)
+        self._rest = rest
+        self._served = 0
+        self._until = time.monotonic() + UNVISITED_SECONDS
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        now = time.monotonic()
+        if self.server_state.connections or self.server_state.total_requests != self._served:
+            self._served = self.server_state.total_requests
+            self._until = now + VISITED_SECONDS
+        # A connection that was accepted a moment ago is a task, and not yet among the connections.
+        elif now >= self._until and len(asyncio.all_tasks()) == 1:
+            self._rest()
+        return await super().on_tick(counter)
+
+
+def serve(app: ASGIApp, listening: socket.socket, rest: Callable[[], None]) -> None:
+    """Serves until SIGTERM or SIGINT; calls `rest` when nobody has been there for a while."""
+    RestingServer(configuration(app), rest).run(sockets=[listening])
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:

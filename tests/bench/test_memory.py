@@ -15,12 +15,15 @@ CONNECTIONS = 40
 
 
 def test_a_status_tells_every_part_and_the_maps_once() -> None:
-    parts = [{"name": "run", "memory_bytes": 18_000_000}, {"name": "core", "memory_bytes": 30_500_000}]
+    sized = {"run": 18_000_000, "core": 30_500_000}
+    parts = [{"name": name, "memory_bytes": size, "resting": False} for name, size in sized.items()]
     found = sizes({"parts": parts, "maps": {"ring:0": 33_600_000, "traffic": 2_000_000}})
     assert found == {"run": 18_000_000, "core": 30_500_000, "BPF maps": 35_600_000}
+    rests = {"name": "web", "memory_bytes": None, "resting": True}
+    assert sizes({"parts": [*parts, rests], "maps": {}})["web"] == 0
     assert largest({"traffic": 2_000_000, "ring:0": 33_600_000}, 1) == "ring:0 33.6"
     with pytest.raises(ValueError, match="of the memory of web"):
-        sizes({"parts": [*parts, {"name": "web", "memory_bytes": None}], "maps": {}})
+        sizes({"parts": [*parts, {"name": "web", "memory_bytes": None, "resting": False}], "maps": {}})
 
 
 def test_the_table_has_a_column_for_each_moment_and_a_sum() -> None:

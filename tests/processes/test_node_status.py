@@ -38,7 +38,9 @@ def test_tls(row: tuple[int, int, int, int, int, str | None, str | None], blind:
 def test_a_part_that_was_not_started_yet_is_not_called_dead() -> None:
     node = NodeStatus(dict, ProcessTable(), None, None)
     states = {"core": (12, None), "capture": (None, None), "worker-0": (None, "signal 9")}
-    node.parts = Parts([PartState(name, pid, "", 0, 0, ended, None) for name, (pid, ended) in states.items()])
+    parts = [PartState(name, pid, "", 0, 0, ended, None) for name, (pid, ended) in states.items()]
+    node.parts = Parts([*parts, PartState("web", None, "", 0, 0, None, None, resting=True)])
     said = "\n".join(node.quiet(10.0))
     assert "still starting: capture;" in said
     assert "not running just now: worker-0;" in said
+    assert "web" not in said

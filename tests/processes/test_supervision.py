@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from apisensor.store.reader import StoreReader
@@ -109,6 +110,25 @@ def _part_if_any(sensor: Sensor, name: str) -> object:
         return _part(sensor, name)["pid"]
     except Exception:  # noqa: BLE001 - any failure to answer means: not there yet
         return None
+
+
+def test_a_page_at_which_nobody_looks_rests_until_somebody_does() -> None:
+    """Its own end after a while is tests/web/test_serving.py's; the status of a process that was asked to end is the
+    same."""
+    with Sensor() as sensor:
+        address, token = sensor.page()
+        pid = _pid(sensor, "web")
+        for _ in range(2):
+            os.kill(pid, signal.SIGTERM)
+            _until(lambda: _part(sensor, "web")["resting"] is True, "the page does not rest")
+            resting = _part(sensor, "web")
+            assert (resting["pid"], resting["restarts"], resting["last_exit"]) == (None, 0, None)
+            assert "resting" in sensor.command("status")
+            assert httpx.get(f"{address}/login?token={token}", timeout=WAIT_S).status_code in (200, 303)
+            _until(lambda: _part(sensor, "web")["pid"] is not None, "the status has no page")
+            assert _pid(sensor, "web") != pid
+            pid = _pid(sensor, "web")
+        assert "web ended" not in sensor.log()
 
 
 def test_the_end_of_run_ends_everything(tmp_path: Path) -> None:

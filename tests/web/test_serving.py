@@ -1,13 +1,18 @@
-"""What the server itself refuses, on raw connections."""
+"""What the server itself refuses, on raw connections; and when it rests."""
 
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
+import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
+from apisensor.sections import Settings, Web
 from apisensor.web import serving
+from apisensor.web.listening import listen, place
 from tests.web.page import TOKEN, Page
 
 
@@ -87,3 +92,28 @@ def test_nothing_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
         assert sock.recv(12) == b"HTTP/1.1 303"
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
+
+
+@pytest.mark.parametrize("visited", [False, True])
+def test_it_rests_when_nobody_is_there(monkeypatch: pytest.MonkeyPatch, visited: bool) -> None:
+    for name, value in {"UNVISITED_SECONDS": 1e9 if visited else 0.2, "VISITED_SECONDS": 0.2}.items():
+        monkeypatch.setattr(serving, name, value)
+    listening = listen(Settings(web=Web(port=0)))
+    rests = threading.Event()
+
+    def rest() -> None:
+        rests.set()
+        server.should_exit = True
+
+    server = serving.RestingServer(serving.configuration(PlainTextResponse("here")), rest)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        if visited:
+            with httpx.Client(base_url=f"http://127.0.0.1:{place(listening)[1]}") as client:
+                assert client.get("/").text == "here"
+                assert not rests.wait(3 * serving.VISITED_SECONDS)  # the connection is kept
+        assert rests.wait(20)
+    finally:
+        server.should_exit = True
+        thread.join()
