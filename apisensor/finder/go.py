@@ -12,7 +12,6 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import capstone
 import msgspec
 from elftools.elf.sections import SymbolTableSection
 
@@ -69,17 +68,6 @@ def version(elf: Any) -> str | None:
     length = data[32]  # a varint; version texts are shorter than 128 bytes
     text = data[33 : 33 + length].split(b" ")[0]
     return text.removeprefix(b"go").decode("ascii") if text.startswith(b"go") else None
-
-
-def returns(code: bytes) -> list[int]:
-    """Offsets of the return instructions of a function; [] where it cannot be disassembled to its end."""
-    machine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-    found, at = [], 0
-    for address, size, mnemonic, _ in machine.disasm_lite(code, 0):
-        at = address + size
-        if mnemonic == "ret":
-            found.append(address)
-    return found if at == len(code) else []
 
 
 def begins_a_function(code: bytes) -> bool:

@@ -15,6 +15,7 @@ from apisensor.finder import go
 from apisensor.finder.answer import Found
 from apisensor.finder.functions import C_FUNCTIONS, GO
 from apisensor.finder.hints import find_hint
+from apisensor.finder.instructions import returns_of
 from apisensor.finder.table import SYMBOL_BYTES, in_table
 
 VERSION_BYTES = 128 << 20
@@ -82,7 +83,7 @@ def _go(elf: Any) -> Found | None:
         code = go.code_of(elf, place)
         if not go.begins_a_function(code):
             return Found({}, error="Go older than 1.17, or for another calling convention")
-        returns[name] = [begins[name] + at for at in go.returns(code)]
+        returns[name] = [begins[name] + at for at in returns_of(code)]
         if not returns[name]:
             return Found({}, error=f"{name} cannot be disassembled")
         if len(returns[name]) > MOST_RETURNS:

@@ -15,6 +15,7 @@ import msgspec
 
 from apisensor.finder.answer import Question
 from apisensor.finder.symbols import find_functions, find_hints, find_version
+from apisensor.processes.garbage import give_back
 from apisensor.processes.link import Link
 from apisensor.processes.messages import Ready, encode, parameters_from
 from apisensor.processes.privileges import become, die_with_parent
@@ -58,6 +59,7 @@ def main() -> int:
                 found = FINDERS[asked](file)
             limit(0, 0)
             link.send(encode(msgspec.structs.replace(found, question=int.from_bytes(number, "little"))))
+            give_back()  # a file's tables may be many MB, and the next large file is an hour away
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Python's collector of reference cycles, in processes through which records stream.
+"""Python's collector of reference cycles, and what the allocator keeps, in processes through which records stream.
 
 Records are freed by their reference counts. Yet each one that is alive for a while counts towards the next collection,
 and each collection looks at what the process holds for good. So what is there when the work begins is set aside, and
@@ -7,6 +7,7 @@ collections are as rare as there may be cycles: a few come with failed connectio
 
 from __future__ import annotations
 
+import ctypes
 import gc
 
 ALLOCATIONS = 10_000
@@ -19,3 +20,9 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(ALLOCATIONS)
+
+
+def give_back() -> None:
+    """Memory that was freed goes back to the kernel. The C library keeps it for the next time, and keeps more the more
+    there once was."""
+    ctypes.CDLL(None).malloc_trim(0)
