@@ -1,7 +1,8 @@
 """Compiled programs in a file, so that the next start needs no compiler.
 
-BCC compiles C for seconds; what comes of it depends on the text, its macros (which hold the offsets of the running
-kernel) and the compiler. So it is kept under a key of all that.
+BCC compiles C for seconds; what comes of it depends on the text, its macros (which hold all that it knows of the
+running kernel) and the compiler. So it is kept under a key of all that. The kernel's name is not in it: an update that
+moves none of the fields that are looked at, as many of a distribution's (Debian's 6.1.170 to 6.1.180), costs nothing.
 
 The file is root's alone (0600) in a folder that only root may write, and carries its own hash. Whatever is wrong with
 it, it is passed over, said, and written anew.
@@ -18,15 +19,15 @@ from apisensor.loader.errors import CacheError
 from apisensor.loader.kernel import Definition
 from apisensor.loader.programs import Compiled
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the form of the file changes."""
 MOST_BYTES = 64 << 20
 """A file larger than this is not one of ours: all programs are a few MB."""
 
 
 def key(*parts: str) -> str:
-    """Of the text and all that it is compiled with; the running kernel is added to it."""
-    digest = hashlib.sha256(f"{FORMAT}\0{platform.machine()}\0{platform.release()}\0{platform.version()}".encode())
+    """Of the text and all that it is compiled with."""
+    digest = hashlib.sha256(f"{FORMAT}\0{platform.machine()}".encode())
     for part in parts:
         digest.update(b"\0" + hashlib.sha256(part.encode()).digest())
     return digest.hexdigest()
@@ -53,7 +54,7 @@ def write(path: str, cache_key: str, compiled: Compiled) -> None:
 
 
 def read(path: str, cache_key: str) -> Compiled | None:
-    """What was kept under this key; None: nothing, or for another text, kernel or compiler.
+    """What was kept under this key; None: nothing, or for another text, other macros or another compiler.
 
     Raises:
         CacheError: there is a file that cannot be trusted or read.

@@ -1,13 +1,12 @@
 """Compiles bpf/ for another kernel into the loader's cache: what takes seconds here takes minutes in its machine.
 
-    /usr/bin/python3 compile.py BACK_END BTF RELEASE VERSION CACHE  < the loader's macros as JSON
+    /usr/bin/python3 compile.py BACK_END BTF CACHE  < the loader's macros as JSON
 
 Run by the distribution's Python, as the loader is.
 """
 
 import ctypes
 import json
-import platform
 import sys
 from pathlib import Path
 
@@ -37,10 +36,7 @@ class TypesOfFile(Btf):
 
 
 def main() -> None:
-    back_end, types, release, version, cache = sys.argv[1:]
-    # The cache is for one kernel: the key has its names.
-    platform.release = lambda: release
-    platform.version = lambda: version
+    back_end, types, cache = sys.argv[1:]
     source = source_of(json.load(sys.stdin), str(ROOT / "bpf"), back_end, TypesOfFile(types))
     _, _, owner, said = compiled(source, cache)
     print(said)

@@ -53,13 +53,6 @@ class Kernel:
     modules: dict[str, Path]
     """By name, as the kernel says it (with underscores)."""
 
-    @property
-    def version(self) -> str:
-        """As `uname -v` says it. The boot header has both (Documentation/arch/x86/boot.rst, kernel_version)."""
-        content = self.image.read_bytes()
-        at = 0x200 + int.from_bytes(content[0x20E:0x210], "little")
-        return "#" + content[at : content.index(b"\0", at)].decode().partition("#")[2]
-
     def needed(self, *names: str) -> list[tuple[str, bytes]]:
         """These modules and what they depend on, each after what it needs. What the kernel has built in is left out."""
         found: dict[str, bytes] = {}

@@ -48,7 +48,7 @@ TRIED = {"stock": Tried(False, "kprobe", "perf"), "backports": Tried(True, "sock
 def compile_for(kernel: Kernel, back_end: str, directory: Path) -> None:
     """Leaves the compiled programs where the machine's command finds them."""
     (directory / "work").mkdir(parents=True)
-    names = (back_end, str(kernel.types), kernel.release, kernel.version, str(directory / "work" / core.PROGRAMS.name))
+    names = (back_end, str(kernel.types), str(directory / "work" / core.PROGRAMS.name))
     done = subprocess.run(
         [LOADER_PYTHON, "-I", Path(__file__).parent / "compile.py", *names],
         input=json.dumps(macros(Settings())), capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False,

@@ -43,11 +43,9 @@ def test_another_key_finds_nothing(path: str) -> None:
 
 def test_the_key_is_of_everything_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {key("text", "flags"), key("text", "flags2"), key("textflags")}
-    monkeypatch.setattr("platform.release", lambda: "5.8.0")
+    monkeypatch.setattr("platform.machine", lambda: "another")
     keys.add(key("text", "flags"))
-    monkeypatch.setattr("platform.version", lambda: "#2")
-    keys.add(key("text", "flags"))
-    assert len(keys) == 5
+    assert len(keys) == 4
 
 
 def _rewrite(change: Callable[[bytes], bytes]) -> Callable[[str], None]:
