@@ -46,6 +46,14 @@ BUILT_IN = {
 }
 """Library of finder.hints that is linked into a program or a shared object: why it is not seen."""
 
+OF_FILES: dict[re.Pattern[str], str] = {
+    re.compile(
+        r"^cygrpc\.[^/]*\.so"
+    ): "grpcio built on the shared OpenSSL is seen (Debian's python3-grpcio, or built with "
+    "GRPC_PYTHON_BUILD_SYSTEM_OPENSSL=1)",
+}
+"""Base name of a file that has TLS built in: what helps with that one. Linear."""
+
 UNKNOWN = "no TLS library that is known: its HTTPS is not seen; please report what it is"
 
 
@@ -62,4 +70,6 @@ def by_name(paths: Iterable[str], runtimes: Mapping[re.Pattern[str], tuple[str, 
 def by_hint(library: str, path: str) -> str:
     """The text for a library that the finder recognised in a file."""
     reason = BUILT_IN[library]
-    return f"{library} in {path}: {reason.why}; {reason.remedy}"
+    base = path.rsplit("/", 1)[-1]
+    remedy = next((text for pattern, text in OF_FILES.items() if pattern.match(base)), reason.remedy)
+    return f"{library} in {path}: {reason.why}; {remedy}"

@@ -23,6 +23,7 @@ from tests.peers.certificates import Certificate
 from tests.peers.containers import ContainerCurl, ContainerNginx
 from tests.peers.curl import Curl
 from tests.peers.go import FORMS, go_peers
+from tests.peers.grpcio import DEBIAN_GRPCIO, debian_grpcio
 from tests.peers.haproxy import Haproxy
 from tests.peers.httpd import Httpd
 from tests.peers.nginx import Nginx, url
@@ -331,6 +332,8 @@ def _program(name: str) -> list[str]:
     form, _, side = name.rpartition("_")
     if form in FORMS:
         return [str(go_peers(form)), side]
+    if form == DEBIAN_GRPCIO:
+        return ["env", f"PYTHONPATH={debian_grpcio()}", *_program(f"grpcio_{side}")]
     if name.startswith("node_"):
         return [node(), str(PROGRAMS / f"{name.removeprefix('node_')}.js")]
     module = {"threads_server": "threaded_server"}.get(name, name)
@@ -393,7 +396,7 @@ _SERVERS: dict[str, Callable[[Scenario, Path, Certificate], Server]] = {
     "node": _ProgramServer,
     "native": _ProgramServer,
     "uvicorn": _ProgramServer,
-    "grpcio": _ProgramServer,
+    **dict.fromkeys(("grpcio", DEBIAN_GRPCIO), _ProgramServer),
     **dict.fromkeys(FORMS, _ProgramServer),
     "nginx-proxy": _behind_nginx,
     "gateway": _behind_gateway,
@@ -416,7 +419,7 @@ _CLIENTS: dict[str, Callable[[Scenario, Path, Certificate, str, list[Request]], 
     "httpx": _ProgramClient,
     "gnucurl": _ProgramClient,
     "boringcurl": _ProgramClient,
-    "grpcio": _ProgramClient,
+    **dict.fromkeys(("grpcio", DEBIAN_GRPCIO), _ProgramClient),
     "wget": lambda scenario, directory, certificate, base, _: Wget(
         directory, certificate.certificate, base, scenario.keep
     ),

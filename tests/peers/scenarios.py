@@ -148,10 +148,12 @@ SCENARIOS = [
     Scenario("go-plain-50", "go", "go", tls=False, concurrency=50),
     Scenario("curl-go-h2-50", "go", "curl", "h2", concurrency=50),
     Scenario("go-nginx-50", "nginx", "go", concurrency=50, workers=2),
-    # gRPC, with messages in several parts. Python's own TLS cannot be seen: tests/processes/test_blind_spots.py.
+    # gRPC, with messages in several parts. TLS of PyPI's grpcio is a blind spot (processes/test_blind_spots.py), that
+    # of Debian's can: pairs of BIOs between its sockets and OpenSSL.
     Scenario("grpc-go-50", "grpc-go", "grpc-go", "grpc", concurrency=50, mix=CALLS),
     Scenario("grpc-go-plain-50", "grpc-go", "grpc-go", "grpc", tls=False, concurrency=50, mix=CALLS),
     Scenario("grpcio-plain", "grpcio", "grpcio", "grpc", tls=False, concurrency=8, mix=CALLS),
+    Scenario("grpcio-debian", "debian-grpcio", "debian-grpcio", "grpc", concurrency=8, mix=CALLS),
 ]
 """What the sensor must get right: by library, protocol, concurrency, kept and new connections, address."""
 

@@ -115,6 +115,7 @@ def test_grpcio(sensor: Sensor, silent: int, tmp_path: Path) -> None:
     assert seen["note"].startswith("blind spot: boringssl in ")
     assert "/cygrpc." in seen["note"]
     assert "without symbols" in seen["note"]
+    assert "python3-grpcio" in seen["note"]  # as test_truth.py shows
 
 
 def test_rustls(sensor: Sensor, silent: int, tmp_path: Path) -> None:

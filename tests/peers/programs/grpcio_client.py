@@ -20,6 +20,7 @@ from tests.truth import Call, End
 
 OPTIONS: dict[str, Any] = msgspec.json.decode(sys.argv[1])
 LOG = CallLog(OPTIONS["log"])
+BASE = urlsplit(OPTIONS["base"])
 
 
 def call(channel: grpc.Channel, request: Request) -> None:
@@ -42,18 +43,24 @@ def call(channel: grpc.Channel, request: Request) -> None:
             local=End("", 0),
             remote=End("", 0),
             protocol="grpc",
-            tls=False,
+            tls=BASE.scheme == "https",
             time=time.time(),
             grpc_status=answers.code().value[0],
         )
     )
 
 
+def open_channel(options: list[tuple[str, int]]) -> grpc.Channel:
+    if BASE.scheme == "http":
+        return grpc.insecure_channel(BASE.netloc, options)
+    trusted = grpc.ssl_channel_credentials(Path(OPTIONS["certificate"]).read_bytes())
+    return grpc.secure_channel(BASE.netloc, trusted, options)
+
+
 def main() -> None:
     lines = Path(OPTIONS["plan"]).read_bytes().splitlines()
     planned = [msgspec.json.decode(line, type=Request) for line in lines]
-    options = [("grpc.enable_http_proxy", 0)]
-    with grpc.insecure_channel(urlsplit(OPTIONS["base"]).netloc, options) as channel:
+    with open_channel([("grpc.enable_http_proxy", 0)]) as channel:
         print("ready", flush=True)
         sys.stdin.readline()
         with ThreadPoolExecutor(OPTIONS["concurrency"]) as pool:

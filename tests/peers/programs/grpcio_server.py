@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -46,7 +47,7 @@ class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]
                     local=End(OPTIONS["address"], PORT),
                     remote=End(host, int(port)),
                     protocol="grpc",
-                    tls=False,
+                    tls=OPTIONS["tls"],
                     time=time.time(),
                     grpc_status=code.value[0],
                 )
@@ -57,7 +58,12 @@ class Everything(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 SERVER = grpc.server(ThreadPoolExecutor(64), [Everything()])
-PORT = SERVER.add_insecure_port(f"{OPTIONS['address']}:0")
+PLACE = f"{OPTIONS['address']}:0"
+if OPTIONS["tls"]:
+    PAIR = (Path(OPTIONS["key"]).read_bytes(), Path(OPTIONS["certificate"]).read_bytes())
+    PORT = SERVER.add_secure_port(PLACE, grpc.ssl_server_credentials([PAIR]))
+else:
+    PORT = SERVER.add_insecure_port(PLACE)
 SERVER.start()
 print("ready", PORT, flush=True)
 sys.stdin.read()
