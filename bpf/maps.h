@@ -132,7 +132,8 @@ struct call {
     u32 socket_calls;
     u8 direction; /* enum direction, or QUIET */
     u8 on_stack;  /* the buffer lies on the goroutine's stack, given as a distance from its top */
-    u16 unused;
+    u8 no_room;   /* there was none for its session: its bytes are lost */
+    u8 unused;
     /* Of a write of a goroutine: see whole_write_sent. */
     u64 length;
     u64 reported;    /* bytes that were told before the return */

@@ -114,8 +114,10 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
 #else
     struct connection *c = connection_of(sk, pid);
 #endif
-    if (!c)
+    if (!c) {
+        count_loss(CAUSE_MAP_FULL, total);
         return 0;
+    }
     struct unseen unseen = {};
     if (transport == TRANSPORT_TCP) {
         find_unseen(sk, c, direction, total, &unseen);

@@ -7,7 +7,7 @@
 #define NESTED_STACK 8192
 
 /* Finds or makes the session of a call that begins, on a connection that may be older than the probes. What is moved
- * by a call without a session is not reported.
+ * by a call without a session is not reported. 1: there was no room for it.
  *
  * Nothing may be missed between two calls that are seen: HTTP/1 does not number its messages, and each response would
  * be taken for the one to another request from there on. There are two ways to miss something:
@@ -19,7 +19,7 @@
  *   but another one may, as every HTTP client in Go has it and GnuTLS allows: it has perhaps taken the answer. Where a
  *   session began with a write, and neither a handshake nor a read by the same thread shows that nobody was reading,
  *   the first read by another begins it anew. The write's request is then told to have no response that was seen. */
-static __always_inline void find_session(struct session_key *key, u64 who, u8 direction, u32 library) {
+static __always_inline int find_session(struct session_key *key, u64 who, u8 direction, u32 library) {
     struct session *s = tls_sessions.lookup(key);
     if (direction == QUIET) {
         s = s ? s : session_of(key, library);
@@ -27,7 +27,7 @@ static __always_inline void find_session(struct session_key *key, u64 who, u8 di
             s->begun_by = 0;
             s->half[0].position = s->half[1].position = 0;
         }
-        return;
+        return !s;
     }
     if (s && s->begun_by && direction == DIRECTION_RECEIVE) {
         if (s->begun_by == who)
@@ -40,13 +40,14 @@ static __always_inline void find_session(struct session_key *key, u64 who, u8 di
     u32 zero = 0;
     u32 *partly = attaching.lookup(&zero);
     if (s || !partly || (*partly && direction == DIRECTION_SEND))
-        return;
+        return 0;
     s = session_of(key, library);
     if (!s)
-        return;
+        return 1;
     s->half[0].position = s->half[1].position = JOINED;
     if (direction == DIRECTION_SEND)
         s->begun_by = who;
+    return 0;
 }
 
 /* `key` says who calls; the call's session is (process, fresh->ssl). */
@@ -61,7 +62,7 @@ static __always_inline void enter(struct call_key *key, struct call *fresh, u32 
     struct session_key session = {};
     session.ssl = fresh->ssl;
     session.pid = pid;
-    find_session(&session, key->who, fresh->direction, library);
+    fresh->no_room = find_session(&session, key->who, fresh->direction, library);
     struct session *s = tls_sessions.lookup(&session);
     if (s && s->connection && is_left_out(s, fresh->direction))
         return; /* its socket is known: nothing is wanted of the call, and its return need not be looked for */
@@ -151,8 +152,11 @@ static __always_inline int moved(u32 pid, struct call *call, s64 n) {
     key.ssl = call->ssl;
     key.pid = pid;
     struct session *s = tls_sessions.lookup(&key);
-    if (!s)
+    if (!s) {
+        if (call->no_room)
+            count_loss(CAUSE_MAP_FULL, n);
         return 0;
+    }
     struct traffic *t = traffic_of(key.pid);
     if (t)
         __sync_fetch_and_add(&t->decrypted, n);

@@ -62,6 +62,10 @@ NOTICES_BYTES = 256 * 4096
 REPORT_S = 1.0
 SWEEP_S = 60.0
 """How often TLS sessions and calls of processes that have ended are removed from the kernel's tables."""
+FULL_SWEEP_S = 5.0
+"""The same while one of them is full: what killed processes have left takes the room of others."""
+FULL = ("kernel.lost.map_full_sessions", "kernel.lost.map_full_calls")
+"""Counters that say so."""
 BATCH = 256
 """Notices worked on before the other sources get their turn."""
 
@@ -172,7 +176,8 @@ class CaptureProcess:
         notices = self._parameters.descriptors["map:notices"]
         for descriptor in (notices, self._core.fileno(), *self._mappings.descriptors):
             ready.register(descriptor, select.EPOLLIN)
-        next_report = next_sweep = time.monotonic() + REPORT_S
+        swept, full = time.monotonic(), 0
+        next_report = next_sweep = swept + REPORT_S
         while True:
             ready.poll(max(0.0, next_report - time.monotonic()))
             # Mappings first: a process that moves TLS bytes has mapped its library before.
@@ -193,9 +198,11 @@ class CaptureProcess:
             if now >= next_report:
                 next_report = now + REPORT_S
                 self._judge(self._pauses.expire(time.monotonic_ns()))
-                self._report()
+                before, full = full, self._report()
+                if full != before:
+                    next_sweep = min(next_sweep, swept + FULL_SWEEP_S)
             if now >= next_sweep:
-                next_sweep = now + SWEEP_S
+                swept, next_sweep = now, now + SWEEP_S
                 self._sweep()
 
     def _judge(self, pids: list[int]) -> None:
@@ -228,7 +235,8 @@ class CaptureProcess:
             self._mappings_lost = self._mappings.lost
             self._observer.start(self._parameters.own)
 
-    def _report(self) -> None:
+    def _report(self) -> int:
+        """Tells core what has been counted. Returns how often a table that is swept had no room, so far."""
         counters = self._counters.read()
         counters["capture.lost.mappings"] = self._mappings.lost
         counters["capture.lost.messages"] = self.undelivered
@@ -237,6 +245,7 @@ class CaptureProcess:
         rows = self._counters.processes(self._observer.attached, self._observer.blind)
         processes = [ProcessTraffic(*row) for row in rows]
         self._tell(KernelReport(counters, processes, list(self._pauses.told(time.monotonic_ns()))))
+        return sum(counters[name] for name in FULL)
 
     def _sweep(self) -> None:
         # Both keys have the process after their first word; calls of threads have 0 there and end with their thread.
