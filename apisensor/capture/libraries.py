@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from apisensor.capture import procfs
+from apisensor.capture.answers import Answers
 from apisensor.capture.blind import LAST, UNKNOWN, by_hint, by_name
 from apisensor.capture.library import Library
 from apisensor.capture.memory_bio import MemoryBios
@@ -65,13 +66,12 @@ class Libraries:
             hazard: why nothing may be attached on this kernel.
         """
         self._hazard = hazard
-        self._programs, self._ask, self._keep, self._report = programs, ask, keep, report
+        self._programs, self._keep, self._report = programs, keep, report
+        self._answers = Answers(ask)
         self.known: dict[str, Library] = {}
         self._executables: dict[tuple[int, int, int], str | None] = {}
         self._linked_in: set[tuple[tuple[int, int], int]] = set()
         """Device and inode of files that have TLS linked in and are not named for it; of known ones only."""
-        self._functions: dict[str, Found] = {}
-        self._versions: dict[str, str | None] = {}
         self._memory_bios = MemoryBios(programs, keep, drop)
 
     def restore(self, label: str, library: Library | None) -> None:
@@ -131,7 +131,7 @@ class Libraries:
                 functions = self._functions_of(descriptor)
                 if functions is not None and functions.error is not None:
                     return f"{file.path}: {functions.error}"
-                found = self._ask(descriptor, Question.HINT)
+                found = self._answers.of(identity_of(descriptor), descriptor, Question.HINT)
             finally:
                 os.close(descriptor)
             if found is not None and found.hint is not None:
@@ -141,7 +141,7 @@ class Libraries:
     def mapped(self, pid: int, file: procfs.MappedFile, seen_ns: int) -> Library | None:
         """A process has mapped a file that is named like a TLS library. Returns what is known of it."""
         descriptor = procfs.open_mapped(pid, file)
-        identity = self._consider(descriptor, file.path, pid, seen_ns) if descriptor is not None else None
+        identity, _ = self._consider(descriptor, file.path, pid, seen_ns) if descriptor is not None else (None, False)
         return self.known[identity] if identity is not None else None
 
     def executed(self, pid: int, seen_ns: int) -> Library | None:
@@ -161,7 +161,9 @@ class Libraries:
         except OSError:
             return None
         path = procfs.executable(pid) or "?"
-        identity = self._executables[key] = self._consider(descriptor, path, pid, seen_ns)
+        identity, answered = self._consider(descriptor, path, pid, seen_ns)
+        if answered:
+            self._executables[key] = identity
         return self.known[identity] if identity is not None else None
 
     def of_process(self, pid: int) -> list[Library]:
@@ -184,22 +186,27 @@ class Libraries:
             found.append(self.known[built_in])
         return found
 
-    def _consider(self, descriptor: int, path: str, pid: int | None, seen_ns: int) -> str | None:
-        """Attaches to an open file if it has TLS functions and is new; closes it. Returns its identity if it has."""
+    def _consider(self, descriptor: int, path: str, pid: int | None, seen_ns: int) -> tuple[str | None, bool]:
+        """Attaches to an open file if it has TLS functions and is new; closes it.
+
+        Returns:
+            Its identity if it has such functions, and whether that is known: without an answer of the finder it is
+            asked about again when the next process maps or runs it.
+        """
         try:
             identity = identity_of(descriptor)
             if identity in self.known:
-                return identity
+                return identity, True
             found = self._functions_of(descriptor)
             if found is None:
-                return None  # the finder was away: asked again when the next process maps it
+                return None, False
             offsets = found.offsets
             kind = library_of(offsets.keys())
             if kind is None:
                 if named := library_named(path):
                     why = found.error or f"none of the functions of {named} in it"
                     self._learn(Library(identity, path, named, {}, None, False, why, 0.0))
-                return None
+                return None, True
             reason = self._hazard
             links: list[int] = []
             if reason is not None:
@@ -218,7 +225,7 @@ class Libraries:
                 self._keep(identity, library, links)
             version = self._version_of(descriptor) or self._version_beside(pid, path)
             self._learn(msgspec.structs.replace(library, version=version))
-            return identity
+            return identity, True
         finally:
             os.close(descriptor)
 
@@ -244,28 +251,15 @@ class Libraries:
         if descriptor is None:
             return None
         try:
-            identity = identity_of(descriptor)
-            if identity not in self._versions:
-                found = self._ask(descriptor, Question.VERSION)
-                if found is None:
-                    return None
-                self._versions[identity] = found.version
-            return self._versions[identity]
+            found = self._answers.of(identity_of(descriptor), descriptor, Question.VERSION)
+            return found.version if found is not None else None
         finally:
             if close:
                 os.close(descriptor)
 
     def _functions_of(self, descriptor: int) -> Found | None:
         """What the finder says of an open file; None where it did not answer."""
-        identity = identity_of(descriptor)
-        if identity not in self._functions:
-            found = self._ask(descriptor, Question.FUNCTIONS)
-            if found is None:
-                return None
-            if len(self._functions) >= MOST_LIBRARIES:
-                self._functions.clear()
-            self._functions[identity] = found
-        return self._functions[identity]
+        return self._answers.of(identity_of(descriptor), descriptor, Question.FUNCTIONS)
 
     def memory_bio(self, pid: int) -> bool:
         """A process has TLS sessions that make no socket calls: observe what they write. False: not possible."""

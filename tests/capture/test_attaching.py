@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from apisensor.capture import procfs
+from apisensor.capture.answers import MOST_TRIES
 from apisensor.capture.kernel import possible_processors
 from apisensor.capture.libraries import Libraries, identity_of
 from apisensor.capture.library import Library
@@ -40,8 +41,8 @@ class Room:
 
     def __init__(self, found: Found | None, *, error: OSError | None = None, hazard: str | None = None) -> None:
         self.found = found
-        self.questions = 0
-        """For functions; those for a version apart."""
+        self.questions = self.hints = 0
+        """For functions, and for hints; those for a version apart."""
         self.kept: list[str] = []
         self.reported: list[Library] = []
         self.programs = Attaching(error)
@@ -57,6 +58,7 @@ class Room:
     def _ask(self, descriptor: int, question: Question) -> Found | None:
         os.fstat(descriptor)
         self.questions += question is Question.FUNCTIONS
+        self.hints += question is Question.HINT
         return self.found
 
     def map(self, path: Path) -> None:
@@ -124,6 +126,38 @@ def test_without_an_answer_it_is_asked_again(library: Path) -> None:
     room.found = FOUND
     room.map(library)
     assert [known.attached for known in room.reported] == [True]
+
+
+def test_a_file_that_never_has_an_answer_is_named_and_left_alone(library: Path) -> None:
+    """Each question that it ends or holds up the finder with would be waited for."""
+    room = Room(None)
+    for _ in range(10):
+        room.map(library)
+    assert room.questions == MOST_TRIES
+    (known,) = room.reported
+    assert not known.attached
+    assert "the finder gave no answer" in (known.reason or "")
+
+
+def test_a_program_is_asked_about_again_too() -> None:
+    """It is executed while the finder is being started again, as this one is."""
+    room = Room(None)
+    assert room.libraries.executed(os.getpid(), time.monotonic_ns()) is None
+    room.found = FOUND
+    found = room.libraries.executed(os.getpid(), time.monotonic_ns())
+    assert found is not None
+    assert found.attached
+    assert room.questions == 2
+    assert room.libraries.executed(os.getpid(), time.monotonic_ns()) == found
+    assert room.questions == 2
+
+
+def test_a_hint_is_asked_for_once() -> None:
+    """Each process of a program is explained, and the program is read to its end for it."""
+    room = Room(Found({}, hint="rustls"))
+    texts = {room.libraries.explain_another(os.getpid()) for _ in range(3)}
+    assert len(texts) == 1
+    assert room.hints == 1
 
 
 @pytest.mark.kernel
