@@ -95,15 +95,18 @@ def _of_path(path: str) -> tuple[Membership, int]:
     pod = unit = None
     depth = 0
     of_person = False
-    parent = ""
+    parent = innermost = ""
     # ECS, and containerd under cgroupfs, join slice, prefix and id by colons in one component.
     for component in (part for name in path.split("/") for part in _split(name)):
         bare = component.encode("utf-8", "surrogateescape")
         inner = _container(component, parent, bare)
         in_pod = _POD.fullmatch(bare)
         if inner is not None:
-            container, unit, of_person = inner, None, False
+            container, unit, of_person, innermost = inner, None, False, component
             depth += 2
+        elif component == "supervisor" and container[1] == "systemd-nspawn" and parent == innermost:
+            container = ("", None)  # who holds it, beside its payload: a process of the node
+            depth += 1
         elif in_pod is not None:
             pod = in_pod.group(1).decode().replace("_", "-")
             depth += 2

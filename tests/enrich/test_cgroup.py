@@ -72,6 +72,9 @@ V1 = (
         ("/lxc.payload/web1", Membership("web1", "lxc")),
         ("/lxc.monitor.web1", Membership()),
         ("/machine.slice/machine-web\\x2d1.scope/payload", Membership("web-1", "systemd-nspawn")),
+        ("/machine.slice/machine-web1.scope/supervisor", Membership()),
+        ("/machine.slice/systemd-nspawn@web1.service/supervisor", Membership()),
+        ("/machine.slice/machine-web1.scope/payload/supervisor", Membership("web1", "systemd-nspawn")),
         (
             "/machine.slice/systemd-nspawn@web1.service/payload/system.slice/x.service",
             Membership("web1", "systemd-nspawn", None, "x"),
