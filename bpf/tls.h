@@ -73,6 +73,15 @@ static __always_inline void bind_session(struct session_key *key, struct session
     announce_binding(key->pid, s, c);
 }
 
+/* The session is not on its socket any more: that one's end is not its end. */
+static __always_inline void release_session(struct session *s) {
+    struct connection *c = connections.lookup(&s->sock);
+    if (c && c->id == s->connection)
+        c->tls_flow = c->ssl = 0;
+    s->sock = s->connection = 0;
+    s->announced = 0;
+}
+
 /* Is the session left out for the governor, by its own word or by the worker's? What passes is not counted here then,
  * but with the bytes of its socket. */
 static __always_inline int is_left_out(struct session *s, u8 direction) {

@@ -282,7 +282,10 @@ int gnutls_set_fd(struct pt_regs *ctx) {
 
 /* SSL_set_bio(ssl, read, write), before the handshake: the session is seen from its beginning, also where its first
  * read or write makes the handshake. Two different BIOs are memory BIOs; a socket has one for both directions. Told
- * this early, so that BIO_write of this process is observed when its first record is written. */
+ * this early, so that BIO_write of this process is observed when its first record is written.
+ *
+ * In the middle of a session: what follows passes elsewhere. The socket tells itself inside the next call that uses it,
+ * ahead of that call's bytes. Ciphertext tells after them, so with memory BIOs the session is begun anew. */
 int openssl_set_bio(struct pt_regs *ctx) {
     struct session_key key = {};
     key.ssl = PT_REGS_PARM1(ctx);
@@ -290,8 +293,15 @@ int openssl_set_bio(struct pt_regs *ctx) {
     int held = 0;
     if (!admitted(key.pid, &held))
         return 0;
-    session_of(&key, LIBRARY_OPENSSL);
-    if (PT_REGS_PARM2(ctx) != PT_REGS_PARM3(ctx))
+    struct session *s = session_of(&key, LIBRARY_OPENSSL);
+    int memory = PT_REGS_PARM2(ctx) != PT_REGS_PARM3(ctx);
+    if (s && s->connection && !is_untouched(s)) {
+        if (memory)
+            close_session(&key);
+        else
+            release_session(s);
+    }
+    if (memory)
         notice_once(traffic_of(key.pid), TOLD_MEMORY_BIO, NOTICE_MEMORY_BIO, key.pid);
     return 0;
 }

@@ -103,7 +103,7 @@ SCENARIOS = [
         Scenario(f"openssl-{way}", "native", "native", way=way, concurrency=4)
         for way in (
             *("set-fd", "implicit", "counted", "peek", "partial", "key-update"),
-            *("renegotiate", "rebound", "shared", "unconnected"),
+            *("renegotiate", "rebound", "moved", "shared", "unconnected"),
         )
     ),
     Scenario("openssl-early", "native", "native", way="early", keep=False),

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -92,8 +92,9 @@ class Session:
     def write(self, data: bytes) -> None:
         self.library.check(self.ssl.SSL_write(self.s, data, len(data)))
 
-    def between(self) -> None:
-        """What is done between two calls of a connection."""
+    def between(self) -> bool:
+        """What is done between two calls of a connection. Returns whether the session goes on over another one."""
+        return False
 
     def close(self) -> None:
         self.ssl.SSL_shutdown(self.s)
@@ -161,25 +162,81 @@ class Peeking(Session):
 class KeyUpdate(Session):
     """New keys for both directions between calls."""
 
-    def between(self) -> None:
+    def between(self) -> bool:
         self.library.check(self.ssl.SSL_key_update(self.s, 1))
+        return False
 
 
 class Renegotiate(Session):
     """TLS 1.2, and another handshake between calls, which the client asks for."""
 
-    def between(self) -> None:
+    def between(self) -> bool:
         if not self.library.server:
             self.library.check(self.ssl.SSL_renegotiate(self.s))
             self.library.check(self.ssl.SSL_do_handshake(self.s))
+        return False
 
 
 class Rebound(Session):
     """Other BIOs on the same socket between calls."""
 
-    def between(self) -> None:
+    def between(self) -> bool:
+        self.rebind()
+        return False
+
+    def rebind(self) -> None:
         bio = _void(self.library.crypto.BIO_new_socket(self.connection.fileno(), 0))
         self.ssl.SSL_set_bio(self.s, bio, bio)
+
+
+class Moved(Rebound):
+    """The session goes on over another connection after some calls, by SSL_set_bio or SSL_set_fd: the client makes it,
+    from another loopback address and the same port, by which the server knows whose it is. The one before is closed."""
+
+    BEFORE, ADDRESS = 10, "127.0.0.2"
+    calls = 0
+    _arrived: ClassVar[dict[int, socket.socket]] = {}
+    _changed = threading.Condition()
+    _listener: ClassVar[socket.socket | None] = None
+
+    def between(self) -> bool:
+        self.calls += 1
+        if self.calls != self.BEFORE:
+            return False
+        former = self.connection
+        if self.library.server:
+            self.connection = self._await(former.getpeername()[1])
+        else:
+            to, port = former.getpeername()[1], former.getsockname()[1]
+            self.connection = socket.create_connection((self.ADDRESS, to), 20, (self.ADDRESS, port))
+            self.connection.settimeout(None)
+        at_once(self.connection)
+        for_both = sum(former.getsockname()[1:] + former.getpeername()[1:])
+        (self.bind, self.rebind)[for_both % 2]()
+        former.close()
+        return True
+
+    def start(self) -> None:
+        with self._changed:
+            if self.library.server and Moved._listener is None:
+                Moved._listener = socket.create_server((self.ADDRESS, self.connection.getsockname()[1]))
+                threading.Thread(target=self._accept, args=(Moved._listener,), daemon=True).start()
+        super().start()
+
+    @classmethod
+    def _accept(cls, listener: socket.socket) -> None:
+        while True:
+            connection, (_, port) = listener.accept()
+            with cls._changed:
+                cls._arrived[port] = connection
+                cls._changed.notify_all()
+
+    @classmethod
+    def _await(cls, port: int) -> socket.socket:
+        with cls._changed:
+            if not cls._changed.wait_for(lambda: port in cls._arrived, 20):
+                raise OSError("the client did not come by its other connection")
+            return cls._arrived.pop(port)
 
 
 class Partial(Session):
@@ -312,6 +369,7 @@ OPENSSL_WAYS: dict[str, Callable[[Any, socket.socket], Session]] = {
     "key-update": KeyUpdate,
     "renegotiate": Renegotiate,
     "rebound": Rebound,
+    "moved": Moved,
     "partial": Partial,
     "reused": Reused,
     "shared": Shared,
@@ -423,10 +481,11 @@ class GnuKeyUpdate(GnuSession):
 
     updates = 3
 
-    def between(self) -> None:
+    def between(self) -> bool:
         if not self.library.server and self.updates:
             self.updates -= 1
             self.library.check(self.lib.gnutls_session_key_update(self.s, 1))
+        return False
 
 
 GNUTLS_WAYS: dict[str, Callable[[Any, socket.socket], Session]] = {

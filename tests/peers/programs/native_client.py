@@ -37,7 +37,11 @@ def connect() -> tuple[AnySession, Ends]:
         connection = socket.create_connection((BASE.hostname, BASE.port))
     at_once(connection)
     session = TLS.session(connection)
-    return session, (connection.getsockname(), connection.getpeername())
+    return session, ends_of(session)
+
+
+def ends_of(session: AnySession) -> Ends:
+    return session.connection.getsockname(), session.connection.getpeername()
 
 
 def call(session: AnySession, ends: Ends, http: h11.Connection, request: Request, last: bool) -> None:
@@ -83,7 +87,8 @@ def work(share: list[Request]) -> None:
             call(session, ends, http, request, last)
             if not last:
                 http.start_next_cycle()
-                session.between()
+                if session.between():
+                    ends = ends_of(session)
         session.close()
 
 

@@ -43,7 +43,8 @@ def serve(session: AnySession) -> None:
             if http.our_state is h11.MUST_CLOSE:
                 return
             http.start_next_cycle()
-            session.between()
+            if session.between():
+                ends = (session.connection.getsockname(), session.connection.getpeername())
         else:
             return
 
