@@ -168,9 +168,9 @@ static __always_inline long read_vector(void *to, u32 size, const void *from) {
 #define read_vector bpf_probe_read_user
 #endif
 
-/* One call is copied in at most this many chunks. A TLS call has one buffer: 1 MiB. A socket call may have an iovec
- * array, as event loops use it: a chunk for each element. */
-#define TLS_STEPS 64
+/* One call is copied in at most this many chunks. A TLS call has one buffer: 1 MiB of content with its head and the
+ * sizes of its parts. A socket call may have an iovec array, as event loops use it: a chunk for each element. */
+#define TLS_STEPS 68
 #ifndef SOCKET_STEPS /* the loader gives fewer to verifiers that follow less */
 #define SOCKET_STEPS 128
 #endif
@@ -324,13 +324,14 @@ static __always_inline void emit_bytes(void *ring, u32 pid, u64 flow, u8 directi
         at->done += n;
     }
     done = at->done;
+    u64 in_buffer = at->source.left;
     cursors.delete(&thread);
     struct traffic *t = traffic.lookup(&pid);
     if (t)
         __sync_fetch_and_add(&t->captured, done);
     if (done < total) {
         if (!cause)
-            cause = done >= limit ? CAUSE_CALL_LIMIT : CAUSE_NOT_IN_USER_MEMORY;
+            cause = done >= limit || in_buffer ? CAUSE_CALL_LIMIT : CAUSE_NOT_IN_USER_MEMORY;
         count_loss(cause, total - done);
         lose(half, start + done, cause);
         if (cause != CAUSE_RING_FULL)

@@ -78,7 +78,7 @@ def test_text_stands_for_every_type() -> None:
     [
         ("[capture]\nring_bytes = 1000000", ["capture.ring_bytes", "1000000", "4,096", "a power of two"]),
         ("[capture]\nring_bytes = 2048", ["capture.ring_bytes", "2048"]),
-        ("[capture]\ncall_limit = 2097152", ["capture.call_limit", "2097152", "1,048,576"]),
+        ("[capture]\ncall_limit = 2097152", ["capture.call_limit", "2097152", "1,114,112"]),
         ('[capture]\nbackend = "ebpf"', ["capture.backend", "'ebpf'", "auto | sock | kprobe | syscall"]),
         ('[capture]\nring_bytes = "65536"', ["capture.ring_bytes", "'65536'"]),
         ("[capture]\nnever_ports = [22, 70000]", ["capture.never_ports", "65,535"]),

@@ -175,6 +175,8 @@ SIZE_SCENARIOS = [
     Scenario("sizes-openssl", "native", "native", way="set-fd", sizes=EDGES),
     Scenario("sizes-gnutls", "native", "native", library="gnutls", way="int2", sizes=EDGES),
     Scenario("sizes-aiohttp", "aiohttp", "aiohttp", sizes=EDGES),
+    Scenario("sizes-node", "node", "node", sizes=EDGES),
+    Scenario("sizes-go-h2", "go", "go", "h2", sizes=EDGES),
 ]
 """From nothing to 50 MiB each way."""
 
