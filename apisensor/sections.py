@@ -61,7 +61,7 @@ class Capture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Bytes copied of one read or write call; the rest is counted as lost (call_limit).",
             ge=1 * KIB,
             le=MOST_OF_A_CALL,
-            extra={"reason": "The BPF verifier bounds the copy loop: 68 chunks of 16 KiB, 1 MiB with a head before it."},
+            extra={"reason": "The BPF verifier bounds the copy loop: 68 chunks of 16 KiB: 1 MiB and a head."},
         ),
     ] = MOST_OF_A_CALL
     never_ports: Annotated[

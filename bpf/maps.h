@@ -61,7 +61,7 @@ struct connection {
     u64 tls_flow;  /* the TLS flow it carries, or 0 */
     u64 ssl;       /* its SSL object, with ssl_pid the key in tls_sessions */
     u32 ssl_pid;
-    u32 unused2;
+    u32 handshake; /* bytes that passed before it was known whose they are: counted as unseen until then */
     struct half half[2];
     struct account account[2]; /* with CONNECTION_ACCOUNTED */
     struct endpoints ends;

@@ -59,8 +59,11 @@ static __always_inline void on_ciphertext(u64 sk, u32 pid, struct connection *c,
         }
     }
     if (!c->tls_flow) {
-        if (t)
+        if (t) {
             __sync_fetch_and_add(&t->unseen, total);
+            if (pid == c->pid && c->handshake < MOST_OF_A_HANDSHAKE)
+                c->handshake += total;
+        }
         notice_once(t, TOLD_ENCRYPTED, NOTICE_ENCRYPTED, pid);
     }
 }

@@ -56,6 +56,21 @@ static __always_inline void announce_binding(u32 pid, struct session *s, struct 
     }
 }
 
+/* Bytes of a handshake: of a server with memory BIOs what it has received before it writes; certificates make the rest.
+ * What is more has passed outside of any call that is seen. */
+#define MOST_OF_A_HANDSHAKE 65536
+
+/* What began the session has been seen after all. */
+static __always_inline void count_handshake(u32 pid, struct connection *c) {
+    u32 bytes = c->handshake;
+    c->handshake = 0;
+    if (!bytes || bytes >= MOST_OF_A_HANDSHAKE || c->pid != pid)
+        return;
+    struct traffic *t = traffic_of(pid);
+    if (t && t->unseen >= bytes)
+        __sync_fetch_and_add(&t->unseen, -(u64)bytes);
+}
+
 static __always_inline void bind_session(struct session_key *key, struct session *s, u64 sk, struct connection *c,
                                          u8 binding) {
     if (s->connection != c->id) {
@@ -64,6 +79,7 @@ static __always_inline void bind_session(struct session_key *key, struct session
         s->binding = binding;
         s->announced = 0;
         c->flags |= CONNECTION_TLS;
+        count_handshake(key->pid, c);
         c->tls_flow = s->flow;
         c->ssl = key->ssl;
         c->ssl_pid = key->pid;

@@ -54,6 +54,7 @@ OF_FILES: dict[re.Pattern[str], str] = {
 }
 """Base name of a file that has TLS built in: what helps with that one. Linear."""
 
+ENDED = "it ended before it could be looked at: its HTTPS is not seen"
 UNKNOWN = "no TLS library that is known: its HTTPS is not seen; please report what it is"
 
 

@@ -109,12 +109,14 @@ class Libraries:
             if self.mapped(pid, file, seen_ns) is not None and not procfs.is_tls_library(file.path):
                 self._linked_in.add((file.device, file.inode))
 
-    def explain(self, pid: int) -> str:
-        """Why TLS of this process is not seen, and what would help; one line."""
+    def explain(self, pid: int) -> str | None:
+        """Why TLS of this process is not seen, and what would help; one line. None: it has ended."""
         for library in self.of_process(pid):
             if not library.attached:
                 return f"{library.library} in {library.path} is not attached: {library.reason}"
         files = list(procfs.mapped_files(pid))
+        if not files:
+            return None
         paths = [file.path for file in files]
         return by_name(paths) or self.explain_another(pid, files) or by_name(paths, LAST) or UNKNOWN
 

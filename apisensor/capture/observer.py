@@ -15,6 +15,7 @@ from apisensor.capture.kernel import Map
 from apisensor.capture.libraries import Libraries
 from apisensor.capture.library import Library
 from apisensor.capture.pauses import POLICY_ADMITTED, may_be_paused
+from apisensor.capture.sight import Sight
 from apisensor.enrich.cgroup import membership
 from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary
 from apisensor.events.decode import NOTICE
@@ -85,10 +86,7 @@ class Observer:
         self._mapped: OrderedDict[int, dict[str, tuple[int, Library]]] = OrderedDict()
         """Process: identity of a library, when it was mapped, and the library. A process with one call may be gone
         when it is asked what it has mapped."""
-        self.attached: dict[int, str] = {}
-        """Process that moved bytes: path of an attached library that it has mapped."""
-        self.blind: dict[int, str] = {}
-        """Process that moves TLS which is not seen: why."""
+        self.sight = Sight()
         self.seen: dict[int, ProcessSeen] = {}
         """Processes that moved bytes and live, as core was told of them."""
         self._handlers: dict[int, Callable[[Notice], None]] = {
@@ -124,8 +122,7 @@ class Observer:
     def _on_exec(self, notice: Notice) -> None:
         pid = notice.pid
         told = self.seen.pop(pid, None) is not None
-        self.attached.pop(pid, None)
-        self.blind.pop(pid, None)
+        self.sight.forget(pid)
         # Mappings are told apart from notices: some may be of the new program already.
         before = self._mapped.pop(pid, {})
         self._mapped[pid] = {key: row for key, row in before.items() if row[0] > notice.time_ns}
@@ -145,8 +142,6 @@ class Observer:
         pid = notice.pid
         self._executed.pop(pid, None)
         self._mapped.pop(pid, None)
-        self.attached.pop(pid, None)
-        self.blind.pop(pid, None)
         self._libraries.gone(pid)
         if self.seen.pop(pid, None) is not None:
             self._tell(ProcessGone(pid, notice.time_ns))
@@ -162,6 +157,7 @@ class Observer:
         seen = self._executed.get(pid) or self._describe(pid, None)
         if seen.executable is None and not seen.arguments and procfs.status(pid) is None:
             return
+        self.sight.forget(pid)
         self._libraries.look_at(pid, now_ns)
         libraries = self._tls_libraries(pid)
         seen = msgspec.structs.replace(seen, libraries=libraries)
@@ -180,10 +176,11 @@ class Observer:
         # Also where one is attached: an interpreter has its own, and extension modules bring theirs.
         self._libraries.search(pid, notice.time_ns)
         self._refresh(pid)
-        if pid not in self.attached:
-            self.blind[pid] = self._libraries.explain(pid)
+        executable = self.seen[pid].executable
+        if pid not in self.sight.attached:
+            self.sight.explain(pid, executable, self._libraries.explain(pid))
         elif text := self._libraries.explain_another(pid):
-            self.blind[pid] = text
+            self.sight.explain(pid, executable, text)
 
     def _on_library(self, notice: Notice) -> None:
         self._refresh(notice.pid)
@@ -236,7 +233,7 @@ class Observer:
             has.setdefault(identity, self._libraries.known.get(identity, library))
         for library in has.values():
             if library.attached:
-                self.attached[pid] = library.path
+                self.sight.see(pid, library.path)
         used = self._used(pid)
         return [
             TlsLibrary(one.path, one.library, one.version)

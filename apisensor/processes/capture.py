@@ -242,7 +242,7 @@ class CaptureProcess:
         counters["capture.lost.messages"] = self.undelivered
         self._reports += 1
         counters["capture.reports"] = self._reports
-        rows = self._counters.processes(self._observer.attached, self._observer.blind)
+        rows = self._counters.processes(self._observer.sight.attached, self._observer.sight.blind)
         processes = [ProcessTraffic(*row) for row in rows]
         self._tell(KernelReport(counters, processes, list(self._pauses.told(time.monotonic_ns()))))
         return sum(counters[name] for name in FULL)

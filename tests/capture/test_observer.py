@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from apisensor.capture import procfs
+from apisensor.capture.blind import ENDED
 from apisensor.capture.kernel import Map
 from apisensor.capture.libraries import Libraries
 from apisensor.capture.library import Library
@@ -29,6 +30,7 @@ from apisensor.capture.observer import (
     decode_notice,
 )
 from apisensor.capture.pauses import POLICY_ADMITTED
+from apisensor.capture.sight import MOST_PROCESSES, Sight
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.decode import NOTICE
 
@@ -305,9 +307,30 @@ def test_tls_that_is_not_seen_is_explained_and_looked_for_in_every_file(child: i
     room.handle(NOTICE_TRAFFIC, child)
     room.handle(NOTICE_ENCRYPTED, child)
     assert ("search", child) in room.libraries.asked
-    assert room.observer.blind == {child: f"why {child}"}
+    assert room.observer.sight.blind == {child: f"why {child}"}
     room.handle(NOTICE_EXIT, child)
-    assert room.observer.blind == {}
+    assert room.observer.sight.blind == {child: f"why {child}"}, "what it has moved is still reported"
+    room.handle(NOTICE_EXEC, child)
+    assert room.observer.sight.blind == {}
+
+
+def test_a_process_that_has_ended_is_explained_by_one_before_it() -> None:
+    """Of the same executable; the first such is not explained, and not said to have an unknown library."""
+    sight = Sight()
+    sight.explain(1, "/bin/short", None)
+    sight.explain(2, "/bin/short", "rustls in /bin/short: why")
+    sight.explain(3, "/bin/short", None)
+    sight.explain(4, None, None)
+    assert sight.blind == {1: ENDED, 2: "rustls in /bin/short: why", 3: "rustls in /bin/short: why", 4: ENDED}
+
+
+def test_what_is_said_of_processes_is_bounded() -> None:
+    sight = Sight()
+    for pid in range(2 * MOST_PROCESSES):
+        sight.see(pid, "/lib/libssl.so.3")
+        sight.explain(pid, f"/bin/{pid}", "why")
+    assert len(sight.attached) == len(sight.blind) == MOST_PROCESSES
+    assert min(sight.blind) == MOST_PROCESSES
 
 
 def test_an_older_connection_of_an_attached_library_needs_no_explanation(child: int) -> None:
@@ -315,7 +338,7 @@ def test_an_older_connection_of_an_attached_library_needs_no_explanation(child: 
     room.libraries.mapped_by[child] = [LIBRARY]
     room.handle(NOTICE_TRAFFIC, child)
     room.handle(NOTICE_ENCRYPTED, child)
-    assert room.observer.blind == {}
+    assert room.observer.sight.blind == {}
 
 
 def test_a_process_with_an_attached_library_may_have_another_built_into_a_file(child: int) -> None:
@@ -325,4 +348,4 @@ def test_a_process_with_an_attached_library_may_have_another_built_into_a_file(c
     room.handle(NOTICE_TRAFFIC, child)
     room.handle(NOTICE_ENCRYPTED, child)
     assert ("search", child) in room.libraries.asked
-    assert room.observer.blind == {child: "boringssl in x.so: why"}
+    assert room.observer.sight.blind == {child: "boringssl in x.so: why"}

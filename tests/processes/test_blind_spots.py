@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from apisensor.capture.blind import UNKNOWN
 from tests.peers.certificates import Certificate
 from tests.peers.nginx import Nginx
 from tests.peers.process import Peer, program, wait_until
+from tests.peers.scenarios import BY_NAME
 from tests.sensor import Sensor
 
 pytestmark = pytest.mark.kernel
@@ -131,6 +133,22 @@ def test_rustls(sensor: Sensor, silent: int, tmp_path: Path) -> None:
         peer.stop()
     assert seen["note"].startswith("blind spot: rustls in ")
     assert not seen["attached"]
+    sensor.wait_for_report()
+    assert row(sensor, peer.pid)["note"] == seen["note"], "it has ended"
+
+
+def test_handshakes_are_seen_too(sensor: Sensor, tmp_path: Path) -> None:
+    """A server with memory BIOs has received the client's first record before anything tells whose it is."""
+    for name in ("aiohttp-new-50", "node-new-50"):
+        with replace(BY_NAME[name], count=100).start(tmp_path / name) as run:
+            sensor.attached(run.pids)
+            pids = {call.pid for call in run.drive().calls}
+            sensor.wait_for_report()
+            found = [one for one in sensor.status()["processes"] if one["pid"] in pids]
+        assert len(found) == 2
+        for one in found:
+            assert (one["unseen_bytes"], one["blind"], one["note"]) == (0, False, None), one
+            assert one["encrypted_bytes"] > one["decrypted_bytes"] > 100_000
 
 
 def test_chromium(sensor: Sensor, silent: int, tmp_path: Path) -> None:
