@@ -1,6 +1,6 @@
 """Makes the picture in README.md: real terminal output, with its colours, as an SVG. Changes no character of it.
 
-    script -qec 'stty cols 132; apisensor tail --count 16 --host "shop.example*"' /dev/null | .venv/bin/python docs/picture.py docs/picture.svg
+script -qec 'stty cols 132; apisensor tail --count 16 --host "shop.example*"' /dev/null | .venv/bin/python docs/picture.py docs/picture.svg
 """  # noqa: E501 - a command to be copied
 
 import io

@@ -186,9 +186,7 @@ def test_unbound_is_counted_but_not_wrong() -> None:
 
 def test_incomplete_is_counted_and_what_it_says_is_still_checked() -> None:
     transactions = _transactions()
-    transactions[0].update(
-        status=None, response_body_size=None, complete=False, incomplete_reason="response_not_seen"
-    )
+    transactions[0].update(status=None, response_body_size=None, complete=False, incomplete_reason="response_not_seen")
     verdict = compare(CALLS, transactions)
     assert (len(verdict.incomplete), len(verdict.wrong), verdict.exact) == (1, 0, True)
     assert not verdict.passes(0.999)

@@ -5,6 +5,7 @@ from __future__ import annotations
 CONTENT_LENGTH_WITH_TRANSFER_ENCODING = "content-length-with-transfer-encoding"
 REPEATED_CONTENT_LENGTH = "repeated-content-length"
 REPEATED_HOST = "repeated-host"
+HOST_DIFFERS = "host-differs-from-target"
 BARE_LINE_FEED = "bare-line-feed"
 FOLDED_FIELD = "folded-field"
 SPACE_BEFORE_COLON = "space-before-colon"
@@ -27,6 +28,8 @@ ANOMALIES = {
     "6.3): two parsers may see two different messages, which is how requests are smuggled",
     REPEATED_CONTENT_LENGTH: "a message has more than one Content-Length field line (RFC 9110 section 8.6)",
     REPEATED_HOST: "a request has more than one Host field line (RFC 9112 section 3.2); the first is its authority",
+    HOST_DIFFERS: "Host names another host than the request target does, which counts (RFC 9112 section 3.2.2): who "
+    "goes by Host sees a request to somebody else",
     BARE_LINE_FEED: "a line of a head, or between chunks, ends with LF and no CR (RFC 9112 sections 2.2 and 7.1): some "
     "parsers take it, some do not",
     FOLDED_FIELD: "a field goes on in a line that begins with a blank (obsolete folding, RFC 9112 section 5.2); its "

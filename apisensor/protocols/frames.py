@@ -33,8 +33,9 @@ END_HEADERS = 0x4
 PADDED = 0x8
 PRIORITY_FLAG = 0x20
 
-_LARGE = 1 << 20
-"""Octets of the largest frame taken for plausible: peers raise SETTINGS_MAX_FRAME_SIZE from 16 KiB to 1 MiB at most."""
+LARGE = 1 << 20
+"""Octets of the largest frame taken for plausible: peers raise SETTINGS_MAX_FRAME_SIZE from 16 KiB to 1 MiB at most.
+Four letters where a frame is due say more than that."""
 
 _USUAL = 1 << 14
 """Octets that every peer accepts (RFC 9113 section 6.5.2)."""
@@ -57,16 +58,16 @@ class _Rule(NamedTuple):
 
 
 _RULES = {
-    DATA: _Rule(0, _LARGE, END_STREAM | PADDED, True),
-    HEADERS: _Rule(1, _LARGE, END_STREAM | END_HEADERS | PADDED | PRIORITY_FLAG, True),
+    DATA: _Rule(0, LARGE, END_STREAM | PADDED, True),
+    HEADERS: _Rule(1, LARGE, END_STREAM | END_HEADERS | PADDED | PRIORITY_FLAG, True),
     PRIORITY: _Rule(5, 5, 0, True),
     RST_STREAM: _Rule(4, 4, 0, True),
     SETTINGS: _Rule(0, 6 * 64, 0x1, False),
-    PUSH_PROMISE: _Rule(5, _LARGE, END_HEADERS | PADDED, True),
+    PUSH_PROMISE: _Rule(5, LARGE, END_HEADERS | PADDED, True),
     PING: _Rule(8, 8, 0x1, False),
     GOAWAY: _Rule(8, 4096, 0, False),
     WINDOW_UPDATE: _Rule(4, 4, 0, None),
-    CONTINUATION: _Rule(0, _LARGE, END_HEADERS, True),
+    CONTINUATION: _Rule(0, LARGE, END_HEADERS, True),
     ALTSVC: _Rule(2, 4096, 0, None),
     ORIGIN: _Rule(0, 16384, 0, False),
     PRIORITY_UPDATE: _Rule(4, 4096, 0, False),

@@ -206,7 +206,8 @@ def _has_content(head: bytes) -> bool:
 def _split_target(message: Message, url: bytes) -> None:
     """The parts of a request target that is not simply a path (RFC 9112 section 3.2)."""
     if message.method == b"CONNECT":
-        message.authority = message.authority or url
+        if b":" in url or message.authority is None:
+            _name_authority(message, url)
         return
     scheme, separator, rest = url.partition(b"://")
     if not separator or url[:1] == b"/" or not scheme.isalpha():
@@ -215,5 +216,17 @@ def _split_target(message: Message, url: bytes) -> None:
     cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
     path = rest[cut:]
     message.scheme = scheme.lower()
-    message.authority = message.authority or rest[:cut]
+    if cut:
+        _name_authority(message, rest[:cut])
     message.target = path if path[:1] == b"/" else b"/" + path
+
+
+def _name_authority(message: Message, named: bytes) -> None:
+    """The target names the authority: then Host, which it was until here, does not count (RFC 9112 section 3.2.2)."""
+    host = message.authority
+    message.authority = named
+    if host is not None:
+        said, meant = host.lower(), named.rpartition(b"@")[2].lower()
+        # Either may leave the port out.
+        if said not in (meant, meant.rpartition(b":")[0]) and said.rpartition(b":")[0] != meant:
+            message.anomalies.append(anomalies.HOST_DIFFERS)

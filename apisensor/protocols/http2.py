@@ -112,6 +112,8 @@ class FrameReader(ContentReader):
                 return
             else:
                 position = self._frame(data, position)
+        if position < size:
+            self.streams.unread(size - position)
 
     def _frame(self, data: bytes, position: int) -> int:
         """A frame header is complete at `position`. Returns where the next octet of interest is."""
@@ -146,6 +148,9 @@ class FrameReader(ContentReader):
             return end
         handler = _HANDLERS.get(kind)
         if handler is None:
+            if length > frames.LARGE:
+                self._nonsense()  # no frame: a server of HTTP/1 that answers a preface in words
+                return payload
             self._skip = length
             return payload
         if kind == frames.HEADERS:

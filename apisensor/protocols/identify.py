@@ -48,14 +48,14 @@ class Start(enum.Enum):
 def request_start(data: bytes, *, first: bool = False) -> Start:
     """REQUEST where data begins with an HTTP/1 request line; MORE where it may yet.
 
-    Empty lines before it are allowed (RFC 9112 section 2.2).
+    Empty lines before it are allowed (RFC 9112 section 2.2), as servers take them: a line feed ends one.
 
     Args:
         first: They are the first bytes of a connection, and can be no content of anything: the target may be malformed.
     """
     begin = 0
-    while data[begin : begin + 2] == b"\r\n":
-        begin += 2
+    while data[begin : begin + 1] == b"\n" or data[begin : begin + 2] == b"\r\n":
+        begin = data.index(b"\n", begin) + 1
     if data[begin:] in (b"", b"\r"):
         return Start.MORE
     blank = data.find(b" ", begin, begin + _MAX_METHOD + 1)

@@ -33,7 +33,7 @@ class Request(msgspec.Struct, gc=False):
     scheme: bytes | None = None
     """HTTP/2's :scheme or an absolute-form target's; None where the message does not say."""
     authority: bytes | None = None
-    """HTTP/2's :authority, else Host, else the target's authority (RFC 9110 section 7.2)."""
+    """HTTP/2's :authority; else the target's, where it names one; else Host (RFC 9112 sections 3.2.2 and 3.3)."""
     target: bytes | None = None
     """Path with query as sent (origin-form); the path part of an absolute-form target."""
     headers: list[Header] | None = None

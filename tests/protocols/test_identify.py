@@ -27,6 +27,7 @@ BEGINNINGS = [
     (PREFACE, Start.PREFACE),
     (PREFACE + SETTINGS, Start.PREFACE),
     (SETTINGS, Start.FRAMES),
+    (b"\n\r\n\nGET / HTTP/1.1\r\n", Start.REQUEST),
     (bytes.fromhex("000004 08 00 00000000 00010000"), Start.FRAMES),
     (bytes.fromhex("160301 0100 01") + bytes(300), Start.TLS),
     (bytes.fromhex("170303 0020") + bytes(32), Start.TLS),
@@ -97,7 +98,7 @@ def test_a_prefix_is_never_taken_for_something_else(data: bytes, start: Start) -
 def test_random_bytes_are_http_only_where_the_grammar_says_so(data: bytes) -> None:
     start = identify(data)
     request = re.match(
-        rb"(\r\n)*[A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*) HTTP/1\.[01]\r\n", data
+        rb"(\r?\n)*[A-Z_-]{1,32} (/[^\x00-\x20\x7f]*|\*|[^\x00-\x20\x7f]*:[^\x00-\x20\x7f]*) HTTP/1\.[01]\r\n", data
     )
     response = re.match(rb"HTTP/1\.[01] [1-9][0-9]{2}[ \r]", data)
     assert start is not Start.REQUEST or request

@@ -202,7 +202,34 @@ def test_absolute_form() -> None:
     claims(sensor)
     first, second = (found.request for found in sensor.out)
     assert (first.scheme, first.authority, first.target) == (b"http", b"example.org:81", b"/?a=b")
-    assert (second.scheme, second.authority, second.target) == (b"https", b"other", b"/p")
+    assert (second.scheme, second.authority, second.target) == (b"https", b"u@h", b"/p")
+    assert [found.anomalies for found in sensor.out] == [[], ["host-differs-from-target"]]
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "authority", "differs"),
+    [
+        (b"GET http://h/ ", b"h", b"h", False),
+        (b"GET http://H:80/ ", b"h", b"H:80", False),
+        (b"GET http://h/ ", b"h:80", b"h", False),
+        (b"GET http://h:81/ ", b"h:80", b"h:81", True),
+        (b"GET http://[::1]/ ", b"[::1]:80", b"[::1]", False),
+        (b"GET http://evil/ ", b"h", b"evil", True),
+        (b"GET http:///p ", b"h", b"h", False),
+        (b"GET /http://evil/ ", b"h", b"h", False),
+        (b"CONNECT h:443 ", b"h", b"h:443", False),
+        (b"CONNECT h:443 ", b"i:443", b"h:443", True),
+    ],
+)
+def test_what_the_target_names_counts_and_host_does_not(
+    line: bytes, host: bytes, authority: bytes, differs: bool
+) -> None:
+    """RFC 9112 sections 3.2.2 and 3.3."""
+    request = line + b"HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+    sensor = exchange(request, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    (found,) = sensor.out
+    assert (found.request.authority, found.incomplete_reason) == (authority, None)
+    assert found.anomalies == ["host-differs-from-target"] * differs
 
 
 def test_connection_close_does_not_end_the_conversation() -> None:

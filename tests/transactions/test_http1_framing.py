@@ -212,6 +212,10 @@ CASES: dict[str, tuple[list[Call], list[Said]]] = {
         [(SEND, request(b"Content-Length: 1", body=b"x") + b"\r\n"), (RECEIVE, OK), (SEND, GET), (RECEIVE, OK)],
         [posted(b"x"), GOT],
     ),
+    "empty lines before requests": (
+        [(SEND, b"\n\r\n\n" + GET), (RECEIVE, OK), (SEND, b"\n" + GET), (RECEIVE, OK)],
+        [GOT, GOT],
+    ),
     "no Host": ([(SEND, b"GET /a HTTP/1.1\r\n\r\n"), (RECEIVE, OK)], [GOT]),
     "absolute form": ([(SEND, b"GET http://h/a HTTP/1.1\r\nHost: h\r\n\r\n"), (RECEIVE, OK)], [GOT]),
     "asterisk form": (

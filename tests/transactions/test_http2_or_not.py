@@ -87,6 +87,25 @@ def test_a_server_of_http2_that_is_asked_in_http1(from_start: bool) -> None:
     assert sensor.count(Count.FLOWS_HTTP2) == 0
 
 
+@pytest.mark.parametrize("piece", [1, 7, 100])
+def test_a_server_of_http1_that_is_asked_in_http2(piece: int) -> None:
+    """Its words are no frames, and no answer: the reason says that they came, and they are counted."""
+    peers = Http2Peers()
+    _request(peers, http2_truth(1))
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    sensor.call(SEND, b"".join(data for way, data in peers.calls if way is SEND) + peers.client.data_to_send())
+    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    for at in range(0, len(answer), piece):
+        sensor.call(RECEIVE, answer[at : at + piece], call_start=not at)
+    sensor.close()
+    (found,) = sensor.out
+    assert (found.protocol, found.request.target, found.response) == ("h2", b"/call/1", None)
+    assert found.incomplete_reason == "parse_error"
+    assert sensor.count(Count.PARSE_ERRORS) == 1
+    assert sensor.count(Count.UNREAD_BYTES) == len(answer) - 9  # what was read as the header of a frame
+
+
 @pytest.mark.parametrize("from_start", [True, False])
 def test_a_server_of_http2_that_speaks_first_is_not_joined_late(from_start: bool) -> None:
     truths = [http2_truth(number) for number in range(3)]
