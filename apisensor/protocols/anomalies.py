@@ -21,6 +21,7 @@ PIPELINE = "pipeline-limit"
 STREAMS = "stream-limit"
 NOT_CAPTURED = "body-not-captured"
 DEFLATE_INVALID = "websocket-deflate-invalid"
+INFLATE_LIMIT = "websocket-inflate-limit"
 WEBSOCKET_PART = "websocket-part"
 
 ANOMALIES = {
@@ -52,6 +53,8 @@ ANOMALIES = {
     STREAMS: "more HTTP/2 streams than the sensor's max_streams were open at once; the oldest was given up",
     DEFLATE_INVALID: "a WebSocket message is not what permessage-deflate (RFC 7692) makes; it was counted and not "
     "looked at, nor were later ones that build on it",
+    INFLATE_LIMIT: "one side's compressed WebSocket messages inflate to more than 262,144 bytes; text beyond was not "
+    "looked at",
     WEBSOCKET_PART: "the WebSocket was still open when this was told; what passes later is told in another transaction "
     "with the same conn_id",
     NOT_CAPTURED: "part of a body passed and was counted exactly, but not captured: sendfile and its like, the rest of "

@@ -7,6 +7,7 @@ from apisensor.protocols.http1_boundary import HEAD_END
 from apisensor.protocols.http1_chunks import ChunkError, Chunks
 from apisensor.protocols.http1_heads import HeadReader
 from apisensor.protocols.message import Message, add_content, count_unseen
+from apisensor.protocols.pieces import MOST, join
 
 
 class ContentReader(HeadReader):
@@ -23,6 +24,8 @@ class ContentReader(HeadReader):
             elif message.room >= size:
                 message.body_size += size
                 message.body.append(piece)
+                if len(message.body) == MOST:
+                    join(message.body)
                 message.room -= size
                 message.kept += size
             elif message.room:

@@ -7,6 +7,7 @@ from apisensor.protocols.http1_boundary import last_start, plain_value
 from apisensor.protocols.http1_repair import repaired
 from apisensor.protocols.http1_state import State
 from apisensor.protocols.message import Message
+from apisensor.protocols.pieces import MOST, join
 
 
 class HeadReader(State):
@@ -27,6 +28,8 @@ class HeadReader(State):
             self._head_bytes += len(data)
             if self._open_head:
                 self._open_head.append(data)
+                if len(self._open_head) == MOST:
+                    join(self._open_head)
         else:
             head = self._head_so_far(data, opened)
             self._open_head = [head] if head else []

@@ -9,6 +9,9 @@ from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
 
+_CALL = 150
+"""Bytes of memory that what one call brought takes beyond its bytes, while it is held."""
+
 
 class WaitingReader(Reader):
     """HOLD: another protocol may follow. AWAIT: the content, or the next request. And how requests are given up."""
@@ -32,7 +35,7 @@ class WaitingReader(Reader):
         if self.mode != Mode.HOLD or self._held_lost:
             self.pairing.unread(self, len(data))
             return
-        self._held_bytes += len(data)
+        self._held_bytes += len(data) + _CALL
         if self._held_bytes > self.limits.header_bytes:
             self._held_lost = "limit"
             self._held.clear()

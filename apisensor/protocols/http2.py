@@ -27,6 +27,7 @@ from apisensor.protocols.http2_blocks import BLOCK_FRAMES
 from apisensor.protocols.http2_content import ContentReader
 from apisensor.protocols.http2_state import STREAM_ID
 from apisensor.protocols.identify import PREFACE, Start, frame_start, preface_start
+from apisensor.protocols.pieces import MOST, join
 
 
 class FrameReader(ContentReader):
@@ -177,6 +178,8 @@ class FrameReader(ContentReader):
         missing = self._need - self._have
         piece = data[position : position + missing]
         self._pieces.append(piece)
+        if len(self._pieces) == MOST:
+            join(self._pieces)
         self._have += len(piece)
         if self._have < self._need:
             return len(data)

@@ -9,6 +9,7 @@ from apisensor.protocols.frames import END_HEADERS, END_STREAM, PADDED, PRIORITY
 from apisensor.protocols.hpack_codec import HeaderBlockError
 from apisensor.protocols.http2_state import State
 from apisensor.protocols.message import Field
+from apisensor.protocols.pieces import MOST, join
 
 BLOCK_FRAMES: Final = frozenset((frames.HEADERS, frames.PUSH_PROMISE, frames.CONTINUATION))
 
@@ -60,8 +61,10 @@ class BlockReader(State):
             self._block_stream = stream
             self._dead = "joined_late"
             self._forget()
-        if self._block is not None:
+        if self._block is not None and payload:  # empty ones, without end, are nothing to keep
             self._block.append(payload)
+            if len(self._block) == MOST:
+                join(self._block)
             self._block_size += len(payload)
             if self._block_size > self.limits.header_bytes:
                 self._block = None

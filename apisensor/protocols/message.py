@@ -6,6 +6,7 @@ from itertools import chain
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counted import NOT_CAPTURED, Counter, Passed
+from apisensor.protocols.pieces import MOST, PIECE, join
 from apisensor.protocols.websocket import WebSocketReader
 
 Field = tuple[bytes | None, bytes | None]
@@ -85,7 +86,8 @@ class Message:
     def held(self) -> int:
         """Bytes of memory that it takes, roughly."""
         first = len(self.target or b"") + len(self.authority or b"") + len(self.method or b"")
-        return _MESSAGE + first + self.kept + held_by(self.fields) + held_by(self.trailers)
+        pieces = PIECE * len(self.body)
+        return _MESSAGE + first + self.kept + pieces + held_by(self.fields) + held_by(self.trailers)
 
     def passed(self, reason: str | None) -> Passed:
         """The messages inside, where there is a counter; what a body holds of trailers is in `trailers` from then on.
@@ -140,5 +142,7 @@ def add_content(message: Message, piece: bytes) -> None:
             piece = piece[:room]
             size = room
         message.body.append(piece)
+        if len(message.body) == MOST:
+            join(message.body)
         message.room = room - size
         message.kept += size

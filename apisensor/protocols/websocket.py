@@ -17,6 +17,7 @@ import zlib
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counted import MESSAGE_CUT, Field, Passed
+from apisensor.protocols.pieces import MOST, PIECE, join
 
 INFLATED = 256 * 1024
 """Octets inflated of one direction: as many as content codings may decode to. It bounds the ratio, too."""
@@ -103,7 +104,7 @@ class WebSocketReader:
 
     def held(self) -> int:
         """Bytes of memory that it takes beside its text, roughly."""
-        return len(self._close) + (_INFLATING if self._inflate is not None else 0)
+        return len(self._close) + PIECE * len(self.text) + (_INFLATING if self._inflate is not None else 0)
 
     @property
     def lost(self) -> str | None:
@@ -191,9 +192,13 @@ class WebSocketReader:
         if opcode in _DATA and not self._in_message:
             self._in_message = True
             self._message = 0
+            if len(self.text) >= MOST:
+                join(self.text)
             self._begin = len(self.text)
             self._text = opcode == _TEXT
             self._deflated = bool(first & _RSV1)
+            if self._deflated and self._inflated >= INFLATED:
+                self._note_limit()
             if self._deflated and self._resets and self._inflated < INFLATED:
                 self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         if not length:
@@ -272,6 +277,7 @@ class WebSocketReader:
                 self._keep(text)
             if self._inflated >= INFLATED:
                 self._inflate = None
+                self._note_limit()
                 return
             data = inflate.unconsumed_tail
             if not data and len(text) < piece:
@@ -281,6 +287,13 @@ class WebSocketReader:
         text = text[: self.room]
         self.room -= len(text)
         self.text.append(text)
+        if len(self.text) - self._begin == MOST:
+            join(self.text, self._begin)
+
+    def _note_limit(self) -> None:
+        """Text that would have been kept is not inflated."""
+        if self._text and self.room and anomalies.INFLATE_LIMIT not in self.anomalies:
+            self.anomalies.append(anomalies.INFLATE_LIMIT)
 
 
 def _head_size(second: int) -> int:

@@ -21,7 +21,7 @@ _LENGTH_DIGITS: Final = 20
 def fill_request(message: Message, fields: list[Field] | None, reason: str | None, limit: int) -> None:
     """A request's header block is over; fields None: it could not be read, for this reason. `limit`: of the fields."""
     if fields is None:
-        message.reason = message.reason or reason
+        _unread(message, reason)
         return
     regular = [field for field in fields if field[0] not in _REQUEST_PSEUDO]
     pseudo = dict(fields[: len(fields) - len(regular)])
@@ -53,7 +53,7 @@ def fill_response(
 ) -> None:
     """The same of a response, whose status is known already."""
     if fields is None:
-        message.reason = message.reason or reason
+        _unread(message, reason)
         return
     message.status = status
     regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
@@ -68,8 +68,7 @@ def fill_response(
 def _set_fields(message: Message, regular: list[Field], limit: int) -> None:
     if len(regular) > limit:
         del regular[limit:]
-        message.anomalies.append(anomalies.HEADER_COUNT)
-        message.reason = message.reason or "limit"
+        _limited(message, anomalies.HEADER_COUNT)
     message.fields = regular
     _note_unknown(message, regular)
     for name, value in regular:
@@ -82,11 +81,27 @@ def _set_fields(message: Message, regular: list[Field], limit: int) -> None:
 def fill_trailers(message: Message, fields: list[Field] | None, reason: str | None, limit: int) -> None:
     """The same of a second header block, the trailers."""
     if fields is None:
-        message.reason = message.reason or reason
+        _unread(message, reason)
         return
     regular = [field for field in fields if field[0] is None or field[0][:1] != b":"]
-    message.trailers = regular[:limit]
+    if len(regular) > limit:
+        del regular[limit:]
+        _limited(message, anomalies.HEADER_COUNT)
+    message.trailers = regular
     _note_unknown(message, regular)
+
+
+def _unread(message: Message, reason: str | None) -> None:
+    """There are no fields, for this reason."""
+    message.reason = message.reason or reason
+    if reason == "limit":
+        _limited(message, anomalies.HEADER_BYTES)
+
+
+def _limited(message: Message, anomaly: str) -> None:
+    if anomaly not in message.anomalies:
+        message.anomalies.append(anomaly)
+    message.reason = message.reason or "limit"
 
 
 def role(fields: list[Field] | None) -> bool | None:

@@ -16,6 +16,7 @@ from typing import Final
 from apisensor.protocols import anomalies
 from apisensor.protocols.http2 import FrameReader
 from apisensor.protocols.message import Field, Message, count_unseen, held_by, value_of
+from apisensor.protocols.pieces import MOST, join
 from apisensor.protocols.websocket import WebSocketReader
 from apisensor.transactions import http2_heads as heads
 from apisensor.transactions.counts import Count
@@ -178,6 +179,8 @@ class Http2Pairing:
                 return
             size = min(size, message.room)
             message.body.append(data[begin : begin + size])
+            if len(message.body) == MOST:
+                join(message.body)
             message.room -= size
             message.kept += size
             flow.kept += size

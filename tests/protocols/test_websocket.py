@@ -219,7 +219,9 @@ def test_a_bomb_is_inflated_to_the_limit(first: int) -> None:
     assert target.passed(None).count == 1
     assert target.passed(None).bytes == len(bomb)
     assert sum(map(len, target.text)) <= INFLATED + 1
-    assert target.anomalies == []
+    assert target.anomalies == [anomalies.INFLATE_LIMIT] * (first == 0xC1)
+    target.feed(frame(0xC1, compressed(b"more")))
+    assert target.anomalies == [anomalies.INFLATE_LIMIT]
 
 
 def test_what_does_not_inflate_is_said() -> None:

@@ -539,7 +539,8 @@ def test_a_continuation_flood_is_bounded() -> None:
         sensor.call(SEND, frame(9, 0, 1, b"\x00\x01a\x01b" * 100))
     sensor.call(SEND, frame(9, 4, 1))
     sensor.close()
-    assert [found.incomplete_reason for found in sensor.out] == ["limit"]
+    assert [(found.incomplete_reason, found.anomalies) for found in sensor.out] == [("limit", ["header-bytes-limit"])]
+    assert sensor.count(Count.LIMIT_HITS) == 1
     assert sensor.balanced()
 
 
@@ -551,7 +552,34 @@ def test_an_hpack_bomb_is_bounded_and_the_connection_goes_on() -> None:
     sensor.call(SEND, PREFACE + frame(1, 5, 1, b"\x82\x84\x87" + bomb))
     sensor.call(SEND, frame(1, 5, 3, b"\x82\x84\x87"))
     sensor.call(RECEIVE, frame(4, 0, 0) + frame(1, 5, 1, b"\x88") + frame(1, 5, 3, b"\x88"))
-    assert [(found.stream_id, found.incomplete_reason) for found in sensor.out] == [(1, "limit"), (3, None)]
+    assert [(found.stream_id, found.incomplete_reason, found.anomalies) for found in sensor.out] == [
+        (1, "limit", ["header-bytes-limit"]),
+        (3, None, []),
+    ]
+    assert sensor.count(Count.LIMIT_HITS) == 1
+
+
+@pytest.mark.parametrize("of_client", [True, False])
+@pytest.mark.parametrize(
+    ("trailers", "anomaly"),
+    [
+        (b"\x00\x01a\x01b" * 30, "header-count-limit"),
+        (b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000 + b"\xbe" * 20, "header-bytes-limit"),
+    ],
+)
+def test_trailers_are_bounded_and_the_limit_is_named(of_client: bool, trailers: bytes, anomaly: str) -> None:
+    sensor = Sensor(Limits(header_count=20, header_bytes=50_000))
+    sensor.open()
+    head, end = frame(1, 4, 1, b"\x82\x84\x87"), frame(1, 5, 1, trailers)
+    sensor.call(SEND, PREFACE + (head + end if of_client else frame(1, 5, 1, b"\x82\x84\x87")))
+    answer = frame(1, 5, 1, b"\x88") if of_client else frame(1, 4, 1, b"\x88") + end
+    sensor.call(RECEIVE, frame(4, 0, 0) + answer)
+    sensor.close()
+    (found,) = sensor.out
+    assert found.response is not None
+    assert len((found.request if of_client else found.response).trailers) <= 20
+    assert (found.incomplete_reason, found.anomalies) == ("limit", [anomaly])
+    assert sensor.count(Count.LIMIT_HITS) == 1
 
 
 @pytest.mark.parametrize("direction", [SEND, RECEIVE])

@@ -142,6 +142,77 @@ def test_without_the_bound_they_hold_more(peer: Peer) -> None:
     assert analyzer.counts[Count.FLOWS_OVER_MEMORY] == 0
 
 
+def crumbs() -> Iterator[tuple[Direction, bytes]]:
+    yield SEND, START2
+    for stream in range(1, 5, 2):
+        yield SEND, frame(1, 4, stream, REQUEST) + frame(0, 0, stream, b"xy") * 8_192
+
+
+def chunks() -> Iterator[tuple[Direction, bytes]]:
+    yield SEND, CHUNKED + b"2\r\nxy\r\n" * 4_096
+    yield SEND, b"2\r\nxy\r\n" * 4_096
+
+
+def calls() -> Iterator[tuple[Direction, bytes]]:
+    yield SEND, _HEAD
+    for _ in range(8_192):
+        yield SEND, b"xy"
+
+
+def drops() -> Iterator[tuple[Direction, bytes]]:
+    """A frame in many pieces."""
+    yield SEND, START2 + (200_000).to_bytes(3, "big") + b"\x01\x04\0\0\0\1"
+    for _ in range(8_192):
+        yield SEND, b"\0x"
+
+
+def continuations() -> Iterator[tuple[Direction, bytes]]:
+    """A header block in many frames, most of them empty."""
+    yield SEND, START2 + frame(1, 1, 1, REQUEST)
+    yield SEND, (frame(9, 0, 1, b"\0a") + frame(9, 0, 1) * 8) * 4_096
+
+
+def lines() -> Iterator[tuple[Direction, bytes]]:
+    yield SEND, b"GET / HTTP/1.1\r\nA: "
+    for _ in range(8_192):
+        yield SEND, b"xy"
+
+
+def chatter() -> Iterator[tuple[Direction, bytes]]:
+    yield SEND, _UPGRADE
+    yield RECEIVE, _GRANTED + b"\x81\x02xy" * 8_192
+
+
+def early() -> Iterator[tuple[Direction, bytes]]:
+    """Behind a request whose answer decides what it is."""
+    yield SEND, b"CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n"
+    for _ in range(8_192):
+        yield SEND, b"xy"
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [crumbs, chunks, calls, drops, continuations, lines, chatter, early],
+    ids=lambda peer: peer.__name__,
+)
+def test_two_octets_at_a_time_take_little_more_than_their_octets(peer: Peer) -> None:
+    """Each kept by itself would be an object of twenty times its size; of single octets there is one object for all."""
+    analyzer = Analyzer(Limits())
+    told = list(peer())
+    tracemalloc.start()
+    analyzer.feed(Open(0, 7, 1, 1, LOCAL, REMOTE, Binding.SOCKET, from_start=True))
+    position = [0, 0]
+    for now, (way, data) in enumerate(told):
+        for at in range(0, len(data), 4_096):
+            piece = bytes(bytearray(data[at : at + 4_096]))  # an object of its own
+            analyzer.feed(Chunk(now, 7, 1, way, position[way], piece, False, not at))
+            position[way] += len(piece)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert 8_000 < held < 120_000  # of 8 to 33 KB; 350 to 800 where each is kept by itself
+    assert len(analyzer.finish(1)) == (2 if peer is crumbs else 1)
+
+
 def test_exchanges_that_wait_for_their_peer() -> None:
     def answered() -> Iterator[tuple[Direction, bytes]]:
         for _ in range(4):
