@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from apisensor.content.limited import count_limits
 from apisensor.content.model import Insight
+from apisensor.transactions.flow import Counters
 from apisensor.transactions.model import Exchange, Transaction
 
 STAGE_BATCH = 64
@@ -20,6 +22,7 @@ class Finishing:
         redact: the transaction of both.
         put: takes a transaction.
         failed: is called where detection or redaction failed; what that exchange held goes nowhere.
+        counts: of the analysis; limits are counted there by name.
     """
 
     def __init__(
@@ -28,11 +31,13 @@ class Finishing:
         redact: Callable[[Exchange, Insight], Transaction],
         put: Callable[[Transaction], None],
         failed: Callable[[], None],
+        counts: Counters,
     ) -> None:
         self._inspect = inspect
         self._redact = redact
         self._put = put
         self._failed = failed
+        self._counts = counts
 
     def finish(self, exchanges: list[Exchange]) -> None:
         """Redacts them and puts them on their way, in their order."""
@@ -48,7 +53,7 @@ class Finishing:
                 self._alone(exchange)
             return
         for transaction in transactions:
-            self._put(transaction)
+            self._done(transaction)
 
     def _alone(self, exchange: Exchange) -> None:
         """One of several, among which one fails."""
@@ -57,4 +62,9 @@ class Finishing:
         except Exception:  # noqa: BLE001
             self._failed()
         else:
-            self._put(transaction)
+            self._done(transaction)
+
+    def _done(self, transaction: Transaction) -> None:
+        if transaction.anomalies:
+            count_limits(self._counts, transaction.anomalies)
+        self._put(transaction)

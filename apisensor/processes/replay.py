@@ -14,6 +14,7 @@ import msgspec
 
 from apisensor.content.descriptor_sets import descriptions
 from apisensor.content.inspector import Inspector
+from apisensor.content.limited import count_limits
 from apisensor.detect.model import Finding
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.enrich.processes import ProcessTable
@@ -225,6 +226,7 @@ class _Replay:
             except Exception:  # noqa: BLE001 - costs this exchange, is counted, and must not show what it held
                 self._failed += 1
                 continue
+            count_limits(self._counts, transaction.anomalies)
             yield transaction
 
     def _emit(self, transaction: Transaction) -> None:

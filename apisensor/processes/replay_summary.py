@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from apisensor.content.limited import LIMITS
 from apisensor.transactions.counts import Count
 
 _ANALYSIS_LOSSES = {
@@ -24,6 +25,7 @@ _ANALYSIS_LOSSES = {
 }
 """Counters of the analysis that say that something of the traffic is missing from the transactions."""
 
+_LIMITS = frozenset(LIMITS.values())
 _BYTES_LOST = {
     count for count in Count if count.name.startswith("BYTES_LOST_") and count is not Count.BYTES_LOST_SKIPPED
 }
@@ -104,7 +106,8 @@ def analysis_losses(counts: Sequence[int], *, of_packets: bool) -> dict[str, int
     return {
         count.name.lower(): counts[count]
         for count in Count
-        if counts[count] and (count in _ANALYSIS_LOSSES or (count in _BYTES_LOST and not of_packets))
+        if counts[count]
+        and (count in _ANALYSIS_LOSSES or count in _LIMITS or (count in _BYTES_LOST and not of_packets))
     }
 
 

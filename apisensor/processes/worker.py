@@ -171,7 +171,7 @@ class Worker:
         inspect, redact = Inspector(described).inspect, Redactor(key, IdSource()).transaction
         self._governed = Governed(descriptors["map:governor"])
         self._outbox = Outbox(Link.of(descriptors["core"]), self._page)
-        self._finishing = Finishing(inspect, redact, self._outbox.put, self._failed)
+        self._finishing = Finishing(inspect, redact, self._outbox.put, self._failed, self._analyzer.counts)
         self._recording = recording
         self.stopping = False
 

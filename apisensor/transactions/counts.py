@@ -101,3 +101,14 @@ class Count(enum.IntEnum):
     """Payload of theirs that was copied already."""
     SHED_BODIES = 39
     """Bodies that were counted and not kept, for the governor."""
+
+    # Transactions that a limit kept something from, by the limit: those that the anomaly of the same name says.
+    LIMIT_HEADER_BYTES = 40
+    LIMIT_HEADER_COUNT = 41
+    LIMIT_FLOW_BUFFER = 42
+    LIMIT_PIPELINE = 43
+    LIMIT_STREAMS = 44
+    LIMIT_INFLATE = 45
+    LIMIT_CODING_SIZE = 46
+    LIMIT_CODING_RATIO = 47
+    LIMIT_CODING_COUNT = 48
