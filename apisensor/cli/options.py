@@ -47,6 +47,12 @@ _FILTER_OPTIONS = (
     click.option(
         "--protocol", multiple=True, metavar="PROTOCOL", help="http/1.0, http/1.1, http/1, h2, grpc, websocket."
     ),
+    click.option(
+        "--operation",
+        multiple=True,
+        metavar="PATTERN",
+        help="What is asked inside HTTP: 'graphql mutation *', 'mcp *'.",
+    ),
     click.option("--container", multiple=True, metavar="ID", help="Container id or its beginning."),
     click.option("--incomplete", is_flag=True, help="Only where something is missing."),
     click.option("--anomaly", "anomalies", multiple=True, metavar="PATTERN", help="Name of an anomaly; * for any."),

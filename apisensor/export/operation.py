@@ -50,7 +50,7 @@ def encode_operations(operations: list[Operation], protocol: str, grpc_status: i
         protocol: of the transaction; a span of gRPC has RPC's attributes already.
         grpc_status: of the transaction.
     """
-    parts = [OPERATIONS.of(_shown(one) for one in operations)]
+    parts = [OPERATIONS.of(one.words() for one in operations)]
     asked = [one for one in operations if one.protocol != "sse"]  # which is how an answer came
     if len(asked) == 1:
         (one,) = asked
@@ -72,11 +72,6 @@ def encode_messages(messages: Messages) -> bytes:
     if answered is not None:
         encoded += _passed(answered, RESPONSE_COUNT, RESPONSE_BYTES, RESPONSE_LARGEST, RESPONSE_REASON)
     return encoded
-
-
-def _shown(one: Operation) -> str:
-    """Protocol, kind, name and target: as much as is known."""
-    return " ".join(word for word in (one.protocol, one.kind, one.name, one.target) if word)
 
 
 def _passed(

@@ -4,7 +4,8 @@ This is the export's hot path. What few values can be combined from (method, sta
 once and kept in bounded caches; what differs from span to span (ids, times, path, sizes) is written directly.
 
     Span { trace_id = 1; span_id = 2; trace_state = 3; parent_span_id = 4; name = 5; kind = 6;
-           fixed64 start = 7; fixed64 end = 8; attributes = 9; Status status = 15 { code = 3 }; fixed32 flags = 16 }
+           fixed64 start = 7; fixed64 end = 8; attributes = 9; Status status = 15 { message = 2; code = 3 };
+           fixed32 flags = 16 }
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from apisensor.export.wire import (
     utf8,
     varint,
 )
+from apisensor.transactions.grpc_message import grpc_message
 from apisensor.transactions.lines import NULL, Line, beginning, first, text_of
 from apisensor.transactions.model import Tls, Transaction
 
@@ -53,8 +55,9 @@ IS_REMOTE: Final = 0x200
 _FLAGS_TAG: Final = tag(16, FIXED32)
 _pack_times: Final = struct.Struct("<BQBQ").pack
 _pack_flags: Final = struct.Struct("<I").pack
-_ERROR_STATUS: Final = length_delimited(15, b"\x18\x02")
-"""Status { code = STATUS_CODE_ERROR }; without description, which says nothing that error.type does not."""
+_ERROR_CODE: Final = b"\x18\x02"
+_ERROR_STATUS: Final = length_delimited(15, _ERROR_CODE)
+"""Status { code = STATUS_CODE_ERROR }; without description, which of HTTP says nothing that error.type does not."""
 
 _USER_AGENT: Final = beginning("user-agent")
 
@@ -228,6 +231,8 @@ class SpanEncoder:
             request, response = self._header_capture[t.side]
             add(request.encode(t.request_headers))
             add(response.encode(t.response_headers))
+        if status and t.grpc_status is not None and (message := grpc_message(t)) is not None:
+            status = length_delimited(15, length_delimited(2, utf8(message)) + _ERROR_CODE)
         add(status)
         add(_FLAGS_TAG)
         add(_pack_flags(flags))

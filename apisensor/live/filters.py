@@ -48,6 +48,8 @@ class Filter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     side: Annotated[list[Literal["client", "server", "network"]], Meta(max_length=3)] = []
     protocol: _Texts = []
     """"http/1.0", "http/1.1", "h2", "grpc", "websocket"; "http/1" means both of its versions."""
+    operation: _Texts = []
+    """Patterns for an operation's words, in any case: "graphql mutation *", "mcp call tools/call search", "sse *"."""
     container: _Texts = []
     """Container ids or their beginnings."""
     incomplete: bool = False
@@ -193,6 +195,16 @@ def _by_protocol(wanted: Filter) -> Predicate:
     return lambda t: t.protocol in protocols
 
 
+def _by_operation(wanted: Filter) -> Predicate:
+    patterns = [pattern.lower() for pattern in wanted.operation]
+
+    def test(t: Transaction) -> bool:
+        said = [one.words().lower() for one in t.operations]
+        return any(matches(pattern, words) for words in said for pattern in patterns)
+
+    return test
+
+
 def _by_incomplete(_: Filter) -> Predicate:
     return lambda t: t.incomplete_reason is not None
 
@@ -211,6 +223,7 @@ _TESTS: dict[str, Callable[[Filter], Predicate]] = {
     "status": _by_status,
     "container": _by_container,
     "service": _by_service,
+    "operation": _by_operation,
     "anomalies": _by_anomalies,
     "host": _by_host,
     "path": _by_path,

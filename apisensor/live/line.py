@@ -35,6 +35,8 @@ CYAN = "\x1b[36m"
 
 _STATUS_COLORS = {1: CYAN, 2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
 _SEVERITY_COLORS = {"info": CYAN, "low": CYAN, "medium": YELLOW, "high": RED, "critical": BOLD + RED}
+_SAID = frozenset(("graphql", "json-rpc", "mcp", "soap"))
+"""Protocols of operations that the path says nothing of."""
 _OPTIONAL = (("peer", 22), ("sizes", 12), ("protocol", 9), ("duration", 7))
 """Columns that a narrow line leaves out, in this order, and the places each takes with its space."""
 
@@ -111,7 +113,9 @@ class LineFormat:
 
     def _url(self, t: PublicTransaction) -> str:
         authority, path = visible(t.authority or ""), visible(t.path if t.path is not None else "?")
-        return authority + path
+        asked = [one.words() for one in t.operations if one.protocol in _SAID]
+        more = f" +{len(asked) - 1}" if len(asked) > 1 else ""
+        return authority + path + (f" {{{visible(asked[0])}{more}}}" if asked else "")
 
     def _arrow(self, side: str) -> str:
         if not self.unicode:

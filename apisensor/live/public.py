@@ -33,6 +33,7 @@ class PublicTransaction(msgspec.Struct, frozen=True, kw_only=True, tag_field="ki
     response_trailers: list[tuple[str | None, str | None]]
     status: int | None
     grpc_status: int | None
+    grpc_message: str | None = None
     request_body_size: int
     response_body_size: int | None
     client: Peer | None

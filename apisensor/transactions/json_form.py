@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from apisensor.transactions.grpc_message import grpc_message
 from apisensor.transactions.model import SCHEMA, Transaction
 
 SECONDS_KEPT = 64
@@ -51,6 +52,7 @@ def public(t: Transaction) -> dict[str, Any]:
         "response_trailers": t.response_trailers,
         "status": t.status,
         "grpc_status": t.grpc_status,
+        "grpc_message": grpc_message(t),
         "request_body_size": t.request_body_size,
         "response_body_size": t.response_body_size,
         "client": None if t.client is None else {"address": t.client.address, "port": t.client.port},

@@ -149,6 +149,10 @@ class Operation(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
     """Why something here is not known: one of OPERATION_REASONS. None: all that there is was read."""
 
+    def words(self) -> str:
+        """Protocol, kind, name and target, as much as is known: "mcp call tools/call search"."""
+        return " ".join(word for word in (self.protocol, self.kind, self.name, self.target) if word)
+
 
 OPERATION_REASONS = {
     "body-cut": "the body was not captured to its end, and nothing is guessed from a part of it",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -189,6 +190,15 @@ def name(t: Transaction) -> str:
     return f"{first} {t.route}" if t.route else str(first)
 
 
+def described(t: Transaction) -> str:
+    """gRPC's own words for its status."""
+    if t.grpc_status is None:
+        return ""
+    lines = [*t.response_trailers, *(t.response_headers or [])]
+    named = [value for name, value in lines if (name or "").lower() == "grpc-message" and value is not None]
+    return unquote(named[0]) if named else ""
+
+
 def span(t: Transaction, capture: Sequence[str] = ()) -> Span:
     client = t.side == "client"
     start = t.start_ns + t.wall_offset_ns
@@ -205,5 +215,5 @@ def span(t: Transaction, capture: Sequence[str] = ()) -> Span:
         flags=t.trace_flags | (0x300 if t.parent_span_id else 0),
     )
     if failure(t, client) is not None:
-        made.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR))
+        made.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=described(t)))
     return made

@@ -173,6 +173,22 @@ def test_grpc(side: str, code: int | None, error_type: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("side", "code", "message", "described"),
+    [
+        ("client", 7, "not%20yours", "not yours"),
+        ("server", 13, "broken", "broken"),
+        ("server", 7, "not%20yours", ""),  # no error of the server's
+        ("client", 0, "fine", ""),
+        ("client", 7, None, ""),
+    ],
+)
+def test_grpc_says_why_in_the_description(side: str, code: int, message: str | None, described: str) -> None:
+    t = call(side=side, protocol="grpc", path="/a.B/C", grpc_status=code)
+    t.response_trailers = [("grpc-status", str(code)), ("grpc-message", message)]
+    assert decode(t).status.message == reference.span(t).status.message == described
+
+
+@pytest.mark.parametrize(
     ("path", "code", "name"),
     [
         ("/shop.v1.Cart/Add", 0, "shop.v1.Cart/Add"),

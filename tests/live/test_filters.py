@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apisensor.live.filters import Filter, FilterError, compile_filter, decode, matches
-from apisensor.transactions.model import Process
+from apisensor.transactions.model import Operation, Process
 from tests.live.transactions import transaction
 
 NOTHING_KNOWN = {"method": None, "authority": None, "path": None, "status": None, "process": None, "pid": 0}
@@ -16,6 +16,9 @@ NOTHING_KNOWN = {"method": None, "authority": None, "path": None, "status": None
 
 def passes(wanted: dict[str, Any], **changes: Any) -> bool:
     return compile_filter(Filter(**wanted))(transaction(**changes))
+
+
+QUERY, MUTATION = Operation("graphql", "query", "Feed"), Operation("graphql", "mutation", "DeleteUser")
 
 
 def test_an_empty_filter_lets_all_pass() -> None:
@@ -46,6 +49,9 @@ def test_an_empty_filter_lets_all_pass() -> None:
         ({"side": ["client", "network"]}, {"side": "network"}, {"side": "server"}),
         ({"protocol": ["http/1"]}, {"protocol": "http/1.0"}, {"protocol": "h2"}),
         ({"protocol": ["H2", "grpc"]}, {"protocol": "h2"}, {"protocol": "http/1.1"}),
+        ({"operation": ["GraphQL mutation *"]}, {"operations": [MUTATION]}, {"operations": [QUERY]}),
+        ({"operation": ["*delete*"]}, {"operations": [QUERY, MUTATION]}, {}),
+        ({"operation": ["sse*", "mcp*"]}, {"operations": [Operation("sse", "stream")]}, {"operations": [QUERY]}),
         ({"incomplete": True}, {"incomplete_reason": "ring_full"}, {}),
         ({"anomalies": ["*"]}, {"anomalies": ["a"]}, {}),
         ({"anomalies": ["content-*"]}, {"anomalies": ["x", "content-length"]}, {"anomalies": ["x"]}),

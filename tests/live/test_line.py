@@ -14,7 +14,7 @@ from apisensor.live.line import LineFormat
 from apisensor.live.public import PublicFinding, PublicTransaction, decode_line, view
 from apisensor.live.text import columns
 from apisensor.transactions.json_form import json_line, public
-from apisensor.transactions.model import Process, Transaction
+from apisensor.transactions.model import Operation, Process, Transaction
 from tests.live.transactions import transaction
 
 
@@ -60,6 +60,9 @@ def test_the_view_has_every_documented_field() -> None:
         ({"incomplete_reason": "ring_full"}, "!ring_full"),
         ({"anomalies": ["header-bytes-limit"]}, "~header-bytes-limit"),
         ({"grpc_status": 14}, "200 grpc:14"),
+        ({"operations": [Operation("graphql", "query", "Feed")]}, "limit=5 {graphql query Feed} 200"),
+        ({"operations": [Operation("mcp", "call", "tools/call", "x\n")] * 3}, " {mcp call tools/call x\\x0a +2} 200"),
+        ({"operations": [Operation("form", fields=["a"])]}, "limit=5 200"),
         ({"server": Address("/run/\x1b.socket", None)}, "unix:/run/\\x1b.socket"),
         ({"side": "server", "client": Address("", None, 7)}, "http/1.1 unix:"),
         ({"method": None, "path": None}, "? 🔒 api.example.com?"),

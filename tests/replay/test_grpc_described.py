@@ -75,5 +75,7 @@ def test_by_the_command_line(capture: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     fields = [t["operations"][0]["fields"] for t in lines if t["kind"] == "transaction"]
     assert fields.count(["user_name", "password", "pin"]) == 3
+    said = {(t["grpc_status"], t["grpc_message"]) for t in lines if t["kind"] == "transaction"}
+    assert said == {(0, None), (16, "no")}
     for secret in (PASSWORD, TOKEN, f'"{USER}"', "ann@"):
         assert secret not in done.stdout

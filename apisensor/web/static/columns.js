@@ -2,7 +2,7 @@
 
 import { address, h } from "./dom.js";
 import { bytes, clock, number, percent, when } from "./format.js";
-import { duration, identity, method, raw, severity, state, status, tag, tags } from "./parts.js";
+import { duration, identity, method, raw, severity, state, status, tag, tags, words } from "./parts.js";
 
 export const endpointHref = (row) => address(["inventory", row.id]);
 export const findingHref = (row) => address(["findings", row.id]);
@@ -49,12 +49,15 @@ export const transactionColumns = [
     row.sensitive.map((name) => tag(name, "sensitive"))) },
 ];
 
+/** Protocols of operations that the path says nothing of. */
+const SAID = new Set(["graphql", "json-rpc", "mcp", "soap"]);
+
 export const liveColumns = [
   { head: "Time", cell: (t) => clock(t.start_time) },
   { head: "Status", cell: (t) => status(t.status) },
   { head: "Method", cell: (t) => method(t.method) },
   { head: "Host and path", wide: true, cell: (t) => h("button", { type: "button", class: "row-link plain", data: { id: t.id } },
-    raw(t.authority ?? "", "muted"), raw(t.path, "cut")) },
+    raw(t.authority ?? "", "muted"), raw(t.path, "cut"), t.operations.filter((one) => SAID.has(one.protocol)).slice(0, 2).map((one) => tag(words(one)))) },
   { head: "View", extra: true, cell: (t) => h("span", { title: t.side }, t.side === "client" ? "→ out" : t.side === "server" ? "← in" : t.side) },
   { head: "Service", extra: true, cell: (t) => raw(t.process?.service) },
   { head: "Duration", number: true, cell: (t) => duration(t.duration_ms) },

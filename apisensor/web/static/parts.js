@@ -64,6 +64,11 @@ export function state(name) {
   return h("span", { class: `state ${name}` }, STATES[name] ?? name);
 }
 
+/** What an operation is called: its protocol, kind, name and target. */
+export function words(one) {
+  return [one.protocol, one.kind, one.name, one.target].filter(Boolean).join(" ");
+}
+
 export function tag(text, kind = "") {
   return h("span", { class: `tag ${kind}`.trim() }, text);
 }

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { address, add, h } from "../dom.js";
 import { absolute, bytes, full, ms } from "../format.js";
-import { duration, facts, identity, load, method, panel, place, raw, status, tag, tags } from "../parts.js";
+import { duration, facts, identity, load, method, panel, place, raw, status, tag, tags, words } from "../parts.js";
 
 const BINDINGS = {
   socket: "the bytes passed through the socket itself",
@@ -43,6 +43,19 @@ function completeness(t, reasons) {
   return [tag("incomplete", "warn"), " ", h("code", null, t.incomplete_reason), reasons?.[t.incomplete_reason] ? `: ${reasons[t.incomplete_reason]}` : ""];
 }
 
+/** What was asked for inside HTTP: its words, its fields, how it failed, what is not known of it. */
+function operation(one) {
+  return h("div", null, raw(words(one)), one.error ? [" ", tag(one.error, "warn")] : null, one.reason ? [" ", tag(one.reason, "warn")] : null,
+    one.fields.length ? h("span", { class: "below muted" }, raw(one.fields.join(", "))) : null);
+}
+
+/** Messages of one side, counted. */
+function messages(side, passed) {
+  if (!passed) return null;
+  return h("div", null, `${side}: ${passed.count === null ? "not known" : full(passed.count)}`,
+    passed.bytes === null ? null : h("span", { class: "muted" }, `, ${bytes(passed.bytes)}`), passed.reason ? [" ", tag(passed.reason, "warn")] : null);
+}
+
 /** The parts of a transaction's page; `t` is the object of docs/transaction.md. */
 export function detail(t, reasons) {
   const process = t.process;
@@ -59,7 +72,9 @@ export function detail(t, reasons) {
       ["Route", raw(t.route)],
       ["Request body", bytes(t.request_body_size)],
       ["Response body", bytes(t.response_body_size)],
-      t.grpc_status === null ? null : ["gRPC status", String(t.grpc_status)],
+      t.grpc_status === null ? null : ["gRPC status", [String(t.grpc_status), t.grpc_message ? h("span", { class: "below muted" }, raw(t.grpc_message)) : null]],
+      t.operations?.length ? ["Operations", t.operations.map(operation)] : null,
+      t.messages ? ["Messages", ["request", "response"].map((side) => messages(side, t.messages[side]))] : null,
       ["Authentication", t.auth ? [t.auth.scheme, " ", identity(t.auth.identity)] : "no credential"],
       t.login_identity ? ["Login as", identity(t.login_identity)] : null,
       ["Seen", completeness(t, reasons)],
