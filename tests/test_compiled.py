@@ -95,8 +95,8 @@ def test_where_a_source_differs_nothing_is_found(build: Path, changed: str) -> N
 
 def test_where_a_source_is_gone_nothing_is_found(build: Path) -> None:
     with (build / SOURCES).open("a") as file:
-        file.write(f"streams/gone.py {'0' * 16}\n")
-    assert list(differences(str(build))) == ["streams/gone.py"]
+        file.write(f"elsewhere/gone.py {'0' * 16}\n")
+    assert list(differences(str(build))) == ["elsewhere/gone.py"]
     assert Finder(str(build)).find_spec("apisensor.streams.lane", None) is None
 
 
