@@ -4,7 +4,7 @@
     12:03:04.130 ⚠ HIGH Repeated authentication failures of one identity (5 times) [shop POST /login] 5f0c...
 
 The arrow is the observed process's view: → it called, ← it served, · seen on the network. Where the line is narrow the
-least telling columns go first: peer, sizes, protocol, duration.
+least telling columns go first: peer, sizes, protocol, duration; then the host is cut, and only then the path.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from apisensor.transactions.json_form import rfc3339
 
 WHO_WIDTH = 18
 METHOD_WIDTH = 6
-URL_LEAST = 24
-"""Places of host and path below which columns are left out in its favour."""
+URL_LEAST = 12
+"""Places of host and path on the narrowest line."""
+HOST_LEAST = 8
+"""Places that a host keeps beside a long path, with its ellipsis: what it begins with tells most."""
 
 ARROWS = {"client": "→", "server": "←", "network": "·"}
 
@@ -37,8 +39,9 @@ _STATUS_COLORS = {1: CYAN, 2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
 _SEVERITY_COLORS = {"info": CYAN, "low": CYAN, "medium": YELLOW, "high": RED, "critical": BOLD + RED}
 _SAID = frozenset(("graphql", "json-rpc", "mcp", "soap"))
 """Protocols of operations that the path says nothing of."""
-_OPTIONAL = (("peer", 22), ("sizes", 12), ("protocol", 9), ("duration", 7))
-"""Columns that a narrow line leaves out, in this order, and the places each takes with its space."""
+_OPTIONAL = (("peer", 22, 40), ("sizes", 12, 40), ("protocol", 9, 34), ("duration", 7, 24))
+"""Columns that a narrow line leaves out, in this order; the places each takes with its space; and those that host and
+path have at least where it is shown. Paths differ at their ends: a column is worth less than telling them apart."""
 
 
 class LineFormat:
@@ -59,7 +62,7 @@ class LineFormat:
         """The line, without its newline."""
         shown, url_width = self._columns(t)
         status = "-" if t.status is None else str(t.status)
-        url = self._url(t)
+        url = _url(t, url_width)
         parts = [
             self._paint(_local_time(t.start_time), DIM),
             self._arrow(t.side),
@@ -67,7 +70,8 @@ class LineFormat:
             pad(visible(t.method or "?"), METHOD_WIDTH) if self.width else visible(t.method or "?"),
             self._lock(t.scheme == "https"),
             pad(url, url_width) if url_width is not None else url,
-            self._paint(f"{status:>3}", _STATUS_COLORS.get((t.status or 0) // 100, "")) + self._grpc(t),
+            self._paint(f"{status:>3}", "" if t.grpc_status else _STATUS_COLORS.get((t.status or 0) // 100, ""))
+            + self._paint(_grpc(t), RED if t.grpc_status else GREEN),
         ]
         if "duration" in shown:
             parts.append(f"{duration(t.duration_ms):>6}")
@@ -98,24 +102,17 @@ class LineFormat:
 
     def _columns(self, t: PublicTransaction) -> tuple[set[str], int | None]:
         """Which optional columns are shown, and the places left for host and path (None: as many as it takes)."""
-        shown = {name for name, _ in _OPTIONAL}
+        shown = {name for name, _, _ in _OPTIONAL}
         if self.width is None:
             return shown, None
         fixed = 13 + 2 + WHO_WIDTH + 1 + METHOD_WIDTH + 1 + 3 + 1 + 3
-        left = self.width - fixed - sum(width for _, width in _OPTIONAL)
-        left -= sum(columns(mark) + 1 for mark, _ in _marks(t)) + columns(self._grpc(t))
-        for name, width in _OPTIONAL:
-            if left >= URL_LEAST:
-                break
-            shown.discard(name)
-            left += width
-        return shown, max(left, URL_LEAST // 2)
-
-    def _url(self, t: PublicTransaction) -> str:
-        authority, path = visible(t.authority or ""), visible(t.path if t.path is not None else "?")
-        asked = [one.words() for one in t.operations if one.protocol in _SAID]
-        more = f" +{len(asked) - 1}" if len(asked) > 1 else ""
-        return authority + path + (f" {{{visible(asked[0])}{more}}}" if asked else "")
+        left = self.width - fixed - sum(width for _, width, _ in _OPTIONAL)
+        left -= sum(columns(mark) + 1 for mark, _ in _marks(t)) + columns(_grpc(t))
+        for name, width, url_least in _OPTIONAL:
+            if left < url_least:
+                shown.discard(name)
+                left += width
+        return shown, max(left, URL_LEAST)
 
     def _arrow(self, side: str) -> str:
         if not self.unicode:
@@ -128,11 +125,24 @@ class LineFormat:
             return "s " if encrypted else "  "
         return "🔒" if encrypted else "  "
 
-    def _grpc(self, t: PublicTransaction) -> str:
-        return f" grpc:{t.grpc_status}" if t.grpc_status is not None else ""
-
     def _paint(self, text: str, color: str) -> str:
         return f"{color}{text}{RESET}" if self.color and color else text
+
+
+def _url(t: PublicTransaction, width: int | None) -> str:
+    """Host and path; where both have no room the host is cut first."""
+    authority, path = visible(t.authority or ""), visible(t.path if t.path is not None else "?")
+    asked = [one.words() for one in t.operations if one.protocol in _SAID]
+    more = f" +{len(asked) - 1}" if len(asked) > 1 else ""
+    path += f" {{{visible(asked[0])}{more}}}" if asked else ""
+    if width is None:
+        return authority + path
+    return fit(authority, max(width - columns(path), HOST_LEAST)) + path
+
+
+def _grpc(t: PublicTransaction) -> str:
+    """gRPC answers 200 whatever happened: its own status is what tells."""
+    return f" grpc:{t.grpc_status}" if t.grpc_status is not None else ""
 
 
 def _marks(t: PublicTransaction) -> list[tuple[str, str]]:

@@ -114,6 +114,26 @@ def test_lines_fit_the_terminal(width: int) -> None:
         assert columns(line(t, width)) <= width
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (80, "127.0.0…/orders/4242/ite…"),
+        (100, "127.0.0.1:1…/orders/4242/items/7?x=1"),
+        (140, "127.0.0.1:18999/orders/"),
+    ],
+)
+def test_a_narrow_line_cuts_the_host_before_the_path(width: int, shown: str) -> None:
+    t = transaction(authority="127.0.0.1:18999", path="/orders/4242/items/7?x=1", scheme="http")
+    assert shown in line(t, width)
+
+
+@pytest.mark.parametrize(
+    ("grpc_status", "shown"), [(0, "\x1b[32m200\x1b[0m\x1b[32m grpc:0\x1b[0m"), (7, "200\x1b[31m grpc:7\x1b[0m")]
+)
+def test_a_failed_grpc_call_does_not_look_well(grpc_status: int, shown: str) -> None:
+    assert shown in line(transaction(grpc_status=grpc_status), color=True)
+
+
 def test_colours_and_ascii() -> None:
     shown = LineFormat(None, True).transaction(view(transaction(status=503)))
     assert "\x1b[31m503\x1b[0m" in shown
