@@ -13,6 +13,7 @@ from rich.text import Text
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.cli.output import page_console
 from apisensor.live.client import LiveClient
+from apisensor.live.losses import OTHERWISE, remedies
 from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
 from apisensor.live.text import duration, size, visible
 
@@ -43,6 +44,8 @@ def page(status: Status, now: float) -> Group:
     blocks.extend(Text(f"  {visible(note)}", "magenta") for note in status.notes)
     blocks += [_heading("Parts"), _parts(status.parts, sum(status.maps.values()))]
     blocks += [_heading("Lost"), _counters(losses, "red") if losses else Text("  nothing", "green")]
+    if losses:
+        blocks += [Text(f"  -> {remedy}", "yellow") for remedy in remedies(losses) or [OTHERWISE]]
     if others:
         blocks += [_heading("Counters"), _counters(others, "")]
     blocks += [_heading("Export"), _export(status)]

@@ -8,6 +8,7 @@ import msgspec
 
 from apisensor.detect.model import Finding, Severity, State
 from apisensor.inventory.model import Profile, Side
+from apisensor.transactions.model import Operation
 
 T = TypeVar("T")
 
@@ -140,9 +141,12 @@ class TransactionRow(msgspec.Struct, frozen=True, kw_only=True):
     side: str
     service: str | None
     method: str | None
+    host: str | None
     path: str | None
     route: str | None
     status: int | None
+    grpc_status: int | None
+    operations: list[Operation]
     duration_ms: float | None
     client: str | None
     identity: str | None

@@ -20,7 +20,7 @@ from apisensor.store.model import Document, Page, TransactionQuery, TransactionR
 from apisensor.store.schema import SEGMENT_BITS
 from apisensor.store.terms import Term, endpoint_ids, terms_of
 from apisensor.transactions.json_form import rfc3339
-from apisensor.transactions.model import Auth, Process, Sensitive
+from apisensor.transactions.model import Auth, Operation, Process, Sensitive
 
 BUDGET = 200_000
 """Rows that one page looks at, some 0.1 s; an index that leaves only what is asked for is not charged."""
@@ -46,9 +46,12 @@ class _Listed(msgspec.Struct):
     sensitive: list[Sensitive]
     anomalies: list[str]
     method: str | None = None
+    authority: str | None = None
     path: str | None = None
     route: str | None = None
     status: int | None = None
+    grpc_status: int | None = None
+    operations: list[Operation] = []
     duration_ms: float | None = None
     client: _Peer | None = None
     auth: Auth | None = None
@@ -199,9 +202,12 @@ def row_of(reading: Reading, body: bytes, endpoint: bytes | str | None) -> Trans
         side=t.side,
         service=None if t.process is None else t.process.service,
         method=t.method,
+        host=t.authority,
         path=t.path,
         route=route,
         status=t.status,
+        grpc_status=t.grpc_status,
+        operations=t.operations,
         duration_ms=t.duration_ms,
         client=None if t.client is None else t.client.address or None,
         identity=identity if identity is not None else t.login_identity,

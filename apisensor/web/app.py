@@ -27,7 +27,7 @@ BODY_BYTES = 16 * 1024
 """Of a request: a comment, and no more."""
 BODY_SECONDS = 10.0
 PAGES = ("", "live", "inventory", "findings", "transactions", "health")
-"""First parts of the page's addresses; static/app.js knows the same ones."""
+"""First parts of the page's addresses; static/app.js knows the same ones, and says so of any other."""
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -153,8 +153,10 @@ class Application:
         headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
         if error.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="apisensor"'
-            if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+            if _for_a_person(request):
                 return Response(self._files["/static/login.html"].content, 401, headers, TYPES[".html"])
+        if error.code == "not_found" and _for_a_person(request):
+            return Response(self._files["/static/index.html"].content, 404, headers, TYPES[".html"])
         return Response(error.body(), error.status, headers, "application/json")
 
 
@@ -169,6 +171,11 @@ class _File:
 
 class _Token(msgspec.Struct, forbid_unknown_fields=True):
     token: str
+
+
+def _for_a_person(request: Request) -> bool:
+    """Whether a browser asked for an address of the page, and not a program for data."""
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
 
 
 def _match(template: str, path: str) -> str | None:

@@ -7,6 +7,7 @@ import msgspec
 
 from apisensor.detect.model import Finding, Severity, State
 from apisensor.inventory.model import Caller, Profile
+from apisensor.live.losses import remedies
 from apisensor.live.status import ProcessStatus, Status
 from apisensor.store.model import EndpointDetail, EndpointRow, FindingEvent, FindingRecord, OwnerRow, TransactionRow
 from apisensor.transactions.json_form import rfc3339
@@ -116,6 +117,8 @@ class HealthBody(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     lost: dict[str, int]
     """ "<part>.<cause>": what was lost since the start; causes with nothing lost are left out."""
+    remedies: list[str]
+    """What helps against that, as far as something does."""
     blind_spots: list[ProcessStatus]
     """Processes that send TLS of which nothing is captured."""
     web: dict[str, int]
@@ -164,6 +167,11 @@ def finding_body(record: FindingRecord) -> FindingBody:
 
 
 def health_body(status: Status, served: dict[str, int]) -> HealthBody:
-    lost = {name.replace(".lost.", "."): n for name, n in status.counters.items() if ".lost." in name and n}
-    blind = [row for row in status.processes if row.blind]
-    return HealthBody(status=status, lost=lost, blind_spots=blind, web=served)
+    lost = {name: n for name, n in status.counters.items() if ".lost." in name and n}
+    return HealthBody(
+        status=status,
+        lost={name.replace(".lost.", "."): n for name, n in lost.items()},
+        remedies=remedies(lost),
+        blind_spots=[row for row in status.processes if row.blind],
+        web=served,
+    )

@@ -145,5 +145,7 @@ class Core:
                     await asyncio.get_running_loop().sock_connect(sock, self._path)
             except OSError as error:
                 why = error.strerror or type(error).__name__
-                raise ApiError("unavailable", f"no sensor answers on this node ({why}): `apisensor run`") from None
+                raise ApiError(
+                    "unavailable", f"no sensor answers on this node ({why}); `apisensor run` starts one"
+                ) from None
             yield _Connection(sock)

@@ -16,6 +16,7 @@ from apisensor.store.model import TransactionQuery, TransactionRow
 from apisensor.store.reader import StoreReader
 from apisensor.store.writer import Writer
 from apisensor.transactions.json_form import public
+from apisensor.transactions.model import Operation
 from tests.store.conftest import Write
 from tests.store.rows import NOW_S, call, number, stored
 
@@ -129,11 +130,13 @@ def test_a_short_page_says_how_far_it_looked(reader: StoreReader, monkeypatch: p
 
 
 def test_a_row_says_what_a_list_needs(write: Write, reader: StoreReader) -> None:
-    write([stored(1, number(9))])
+    operations = [Operation("graphql", kind="query", name="GetUser", fields=["user"])]
+    write([stored(1, number(9), grpc_status=7, operations=operations)])
     (row,) = reader.transactions(TransactionQuery()).rows
     assert row == TransactionRow(
         id=number(1), time="2027-01-15T08:00:01.000000000Z", side="server", service="service-1", method="GET",
-        path="/users/1?limit=5", route=None, status=200, duration_ms=12.345678, client="192.0.2.1",
+        host="api.example.com", path="/users/1?limit=5", route=None, status=200, grpc_status=7, operations=operations,
+        duration_ms=12.345678, client="192.0.2.1",
         identity=f"{1:032x}", endpoint=number(9), complete=True, sensitive=["email"], anomalies=[],
     )  # fmt: skip
 

@@ -21,7 +21,8 @@ from apisensor.inventory.model import (
     Unmatched,
 )
 from apisensor.live.status import LibraryStatus, Part, ProcessStatus, Status
-from apisensor.transactions.model import Auth, Process, Sensitive, Tls, Transaction
+from apisensor.protocols.counted import Passed
+from apisensor.transactions.model import Auth, Messages, Operation, Process, Sensitive, Tls, Transaction
 from tests.live.transactions import transaction
 
 HOSTILE = (
@@ -192,11 +193,15 @@ def call(index: int, now: int) -> Transaction:
     status = (200, 200, 201, 200, 404, 200, 500, 200, 401, None)[index % 10]
     path = route.replace("{id}", str(1000 + index)).replace("{item}", "7").replace("{name}", "beta")
     complete = status is not None
+    grpc = route.startswith("/payments.")
     changes: dict[str, Any] = {
         "id": hashed(f"transaction {index}"),
         "span_id": hashed(f"transaction {index}"),
         "trace_id": hashed(f"trace {index // 2}", 32),
-        "protocol": "grpc" if route.startswith("/payments.") else "http/1.1",
+        "protocol": "grpc" if grpc else "http/1.1",
+        "grpc_status": (0, 7, 14)[index % 3] if grpc and status == 200 else None,
+        "operations": _operations(route),
+        "messages": Messages(Passed("grpc", 1, 240, 240, 0), Passed("grpc", 12, 5_310, 900, 0)) if grpc else None,
         "side": side,
         "method": method,
         "authority": owner if side == "client" else f"{owner}.example.com",
@@ -232,6 +237,15 @@ def call(index: int, now: int) -> Transaction:
         "wall_offset_ns": int((now - 1 - _age(index)) * 10**9) - 1_000_000_000,
     }  # fmt: skip
     return transaction(**changes)
+
+
+def _operations(route: str) -> list[Operation]:
+    if route == "/graphql":
+        fields = ["product", "reviews"]
+        return [Operation("graphql", kind="query", name="ProductPage", fields=fields, error="FORBIDDEN")]
+    if route.startswith("/payments."):
+        return [Operation("grpc", kind="server_streaming", name=route[1:], fields=["amount", "card"])]
+    return []
 
 
 def findings(now: int) -> list[Finding]:

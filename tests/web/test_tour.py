@@ -156,11 +156,52 @@ def test_a_sensor_that_is_gone_is_said(chromium: Browser) -> None:
         page = tour.opened(chromium, served.url, TOKEN, Report())
         for path in ("/live", "/health"):
             page.goto(served.url + path)
-            expect(page.get_by_role("alert").first).to_contain_text("no sensor answers on this node")
+            expect(page.get_by_role("alert").first).to_contain_text("No sensor answers on this node")
+        page.goto(served.url)
+        expect(page.locator(".notice")).to_contain_text("no sensor answers on this node")
         page.goto(f"{served.url}/inventory")
         tour.settled(page, "Inventory")
         assert page.locator("main .row-link").count() > 0
         page.context.close()
+
+
+def test_what_is_wrong_with_the_sensor_is_said_first(chromium: Browser, served: Page) -> None:
+    page = tour.opened(chromium, served.url, TOKEN, Report())
+    expect(page.locator(".notice")).to_contain_text(
+        "web is not running; the HTTPS of 1 process is not seen (5.0 MB); 19 losses were counted since the start"
+    )
+    expect(page.locator("#concern-count")).to_have_text("3 to look at")
+    page.get_by_role("main").get_by_role("link", name="Health").click()
+    expect(page.get_by_text("raise capture.ring_bytes or worker.count")).to_be_visible()
+    page.context.close()
+
+
+def test_an_address_that_is_none_is_a_page_that_says_so(chromium: Browser, served: Page) -> None:
+    page = tour.opened(chromium, served.url, TOKEN, Report())
+    answer = page.goto(f"{served.url}/nowhere")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.get_by_role("heading", name="There is nothing at this address")).to_be_visible()
+    page.goto(f"{served.url}/findings/{'0' * 16}")
+    expect(page.get_by_role("alert")).to_have_text("This is not here. There is no such finding.")
+    page.context.close()
+
+
+def test_a_grpc_call_that_failed_does_not_look_well(chromium: Browser, served: Page) -> None:
+    report = Report()
+    page = tour.opened(chromium, served.url, TOKEN, report)
+    page.goto(f"{served.url}/transactions?service=payments")
+    expect(page.get_by_text("grpc 14").first).to_have_attribute("title", "gRPC status 14 UNAVAILABLE, HTTP status 200")
+    page.goto(f"{served.url}/transactions/{node.hashed('transaction 17')}")
+    expect(page.get_by_text("14 UNAVAILABLE", exact=True)).to_be_visible()
+    expect(page.get_by_role("region", name="Operations")).to_contain_text("server streaming")
+    expect(page.get_by_role("region", name="Messages").get_by_role("row").nth(2)).to_contain_text("to the clientgrpc12")
+    tour.checked(page, report, "grpc", None)
+    page.goto(f"{served.url}/transactions?method=POST&service=catalog")
+    expect(page.get_by_title("failed: FORBIDDEN").first).to_have_text("query ProductPage")
+    page.context.close()
+    assert report.problems == []
+    assert report.accessibility == []
 
 
 def test_live_is_bounded_and_says_what_is_left_out(chromium: Browser, served: Page) -> None:

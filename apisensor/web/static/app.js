@@ -2,6 +2,7 @@
 
 import { fill, h, s } from "./dom.js";
 import { get } from "./api.js";
+import { concerns } from "./concerns.js";
 import { keys } from "./keys.js";
 import { start } from "./router.js";
 import * as endpoint from "./views/endpoint.js";
@@ -28,6 +29,8 @@ const DETAILS = [
   { name: "transactions", title: "Transaction", show: transaction.show },
 ];
 
+const BADGES = { findings: "open-count", health: "concern-count" };
+
 function icon(path) {
   return s("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, s("path", { d: path }));
 }
@@ -35,7 +38,7 @@ function icon(path) {
 function navigation() {
   const list = h("ul", null, VIEWS.map((view) =>
     h("li", null, h("a", { href: `/${view.name}`, data: { view: view.name || "overview" }, title: `g ${view.key}` },
-      icon(view.icon), h("span", null, view.title), view.name === "findings" && h("span", { class: "badge", id: "open-count" })))));
+      icon(view.icon), h("span", null, view.title), BADGES[view.name] && h("span", { class: "badge", id: BADGES[view.name] })))));
   fill(document.getElementById("nav"), list);
 }
 
@@ -83,10 +86,21 @@ async function countOpen() {
   }
 }
 
+async function countConcerns() {
+  const badge = document.getElementById("concern-count");
+  const { length } = await concerns();
+  fill(badge, length ? String(length) : "", length ? h("span", { class: "sr" }, " to look at") : null);
+}
+
+function count() {
+  countOpen();
+  countConcerns();
+}
+
 navigation();
 sideEnd();
 keys(VIEWS, nextTheme);
 start([...VIEWS.map((view) => ({ ...view, detail: false })), ...DETAILS.map((view) => ({ ...view, detail: true }))], shown);
-countOpen();
-setInterval(countOpen, 30_000);
+count();
+setInterval(count, 30_000);
 document.addEventListener("triaged", countOpen);

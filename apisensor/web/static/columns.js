@@ -8,6 +8,20 @@ export const endpointHref = (row) => address(["inventory", row.id]);
 export const findingHref = (row) => address(["findings", row.id]);
 export const transactionHref = (row) => address(["transactions", row.id]);
 
+/** Protocols of operations that the path says nothing of. */
+const SAID = new Set(["graphql", "json-rpc", "mcp", "soap"]);
+const SHOWN_OPERATIONS = 2;
+
+/** What was asked for inside one address. */
+function operationTags(operations) {
+  const asked = operations.filter((one) => SAID.has(one.protocol));
+  const more = asked.length - SHOWN_OPERATIONS;
+  return [
+    asked.slice(0, SHOWN_OPERATIONS).map((one) => h("span", { class: "asked", title: one.error ? `failed: ${one.error}` : null }, tag(words(one), one.error ? "warn" : ""))),
+    more > 0 ? tag(`+${more}`) : null,
+  ];
+}
+
 export const endpointColumns = [
   { head: "Method", cell: (row) => method(row.method) },
   { head: "Endpoint", sort: "owner", rising: true, wide: true, link: true, cell: (row) => raw(row.route, "cut") },
@@ -36,9 +50,9 @@ export const findingColumns = [
 
 export const transactionColumns = [
   { head: "Time", cell: (row) => clock(row.time) },
-  { head: "Status", cell: (row) => status(row.status) },
+  { head: "Status", cell: (row) => status(row.status, row.grpc_status) },
   { head: "Method", cell: (row) => method(row.method) },
-  { head: "Path", wide: true, link: true, cell: (row) => raw(row.path, "cut") },
+  { head: "Path", wide: true, link: true, cell: (row) => h("span", { class: "called" }, row.side === "client" && row.host ? raw(row.host, "muted cut") : null, raw(row.path, "cut"), operationTags(row.operations)) },
   { head: "Service", cell: (row) => raw(row.service) },
   { head: "Duration", number: true, cell: (row) => duration(row.duration_ms) },
   { head: "Client", cell: (row) => raw(row.client) },
@@ -49,15 +63,12 @@ export const transactionColumns = [
     row.sensitive.map((name) => tag(name, "sensitive"))) },
 ];
 
-/** Protocols of operations that the path says nothing of. */
-const SAID = new Set(["graphql", "json-rpc", "mcp", "soap"]);
-
 export const liveColumns = [
   { head: "Time", cell: (t) => clock(t.start_time) },
-  { head: "Status", cell: (t) => status(t.status) },
+  { head: "Status", cell: (t) => status(t.status, t.grpc_status) },
   { head: "Method", cell: (t) => method(t.method) },
   { head: "Host and path", wide: true, cell: (t) => h("button", { type: "button", class: "row-link plain", data: { id: t.id } },
-    raw(t.authority ?? "", "muted"), raw(t.path, "cut"), t.operations.filter((one) => SAID.has(one.protocol)).slice(0, 2).map((one) => tag(words(one)))) },
+    raw(t.authority ?? "", "muted"), raw(t.path, "cut"), operationTags(t.operations)) },
   { head: "View", extra: true, cell: (t) => h("span", { title: t.side }, t.side === "client" ? "→ out" : t.side === "server" ? "← in" : t.side) },
   { head: "Service", extra: true, cell: (t) => raw(t.process?.service) },
   { head: "Duration", number: true, cell: (t) => duration(t.duration_ms) },

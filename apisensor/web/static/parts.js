@@ -23,7 +23,8 @@ export function place(tall, ...classes) {
 }
 
 export function problem(error) {
-  return h("div", { class: "notice", role: "alert" }, h("strong", null, "This cannot be shown now. "), error.message);
+  const what = error.status === 404 ? "This is not here. " : "This cannot be shown now. ";
+  return h("div", { class: "notice", role: "alert" }, h("strong", null, what), `${error.message[0].toUpperCase()}${error.message.slice(1)}.`);
 }
 
 /** What a view says that has nothing to show: what it would be, and what to do. */
@@ -48,7 +49,21 @@ export function method(text) {
   return h("span", { class: "method" }, text ?? "–");
 }
 
-export function status(code) {
+const GRPC = [
+  "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+];
+const GRPC_SERVER = [2, 4, 12, 13, 14, 15]; // the server's errors, as OpenTelemetry's conventions have them
+
+/** A gRPC status by its name, "7 PERMISSION_DENIED". */
+export const grpcName = (code) => `${code} ${GRPC[code] ?? "unknown"}`;
+
+/** gRPC answers with HTTP 200 whatever happened, so where there is a gRPC status it is the one shown. */
+export function status(code, grpc = null) {
+  if (grpc !== null) {
+    const grade = grpc === 0 ? "s2" : GRPC_SERVER.includes(grpc) ? "s5" : "s4";
+    return h("span", { class: `status ${grade}`, title: `gRPC status ${grpcName(grpc)}, HTTP status ${code ?? "not seen"}` }, `grpc ${grpc}`);
+  }
   const kind = code === null || code === undefined ? "none" : `s${Math.floor(code / 100)}`;
   return h("span", { class: `status ${kind}`, title: kind === "none" ? "No response was seen; that is not an error code" : null },
     code ?? "none");
@@ -57,6 +72,8 @@ export function status(code) {
 export function severity(name) {
   return h("span", { class: `severity ${name}` }, h("span", { class: "dot", "aria-hidden": "true" }), name);
 }
+
+export const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
 export const STATES = { open: "Open", acknowledged: "Acknowledged", false_positive: "False positive", closed: "Closed" };
 

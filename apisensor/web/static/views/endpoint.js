@@ -91,7 +91,7 @@ export function show(view, { id, query, signal }) {
     document.title = `${seen.row.method} ${seen.row.route} - apisensor`;
     const young = Date.now() - Date.parse(seen.row.first_seen) < 3_600_000;
     const range = RANGES[query.range] ? Number(query.range) : young ? 3_600 : 86_400;
-    const [chart, calls, found] = [place("chart-tall"), place("list-tall"), place("list-tall")];
+    const [chart, calls, found] = [place("chart-tall"), place("list-tall"), place("line-tall")];
     const ranges = h("nav", { class: "segments", "aria-label": "Time" }, Object.entries(RANGES).map(([value, text]) =>
       h("a", { id: `time-${value}`, href: address(["inventory", id], { range: value }), "aria-current": Number(value) === range ? "true" : null }, text)));
     load(chart, signal, async () => {

@@ -5,6 +5,8 @@ import { add, h } from "../dom.js";
 import { bytes, full, number, span, when } from "../format.js";
 import { bars, empty, facts, heading, load, panel, place, raw, table, tag } from "../parts.js";
 
+const REFRESH_MS = 10_000;
+
 const partColumns = [
   { head: "Part", cell: (row) => h("code", null, row.name) },
   { head: "State", cell: (row) => row.pid === null ? tag("not running", "warn") : h("span", { class: "good" }, "running") },
@@ -57,7 +59,7 @@ function content(health) {
   return [
     h("div", { class: "columns" },
       panel("Lost, by cause", Object.keys(health.lost).length
-        ? bars(health.lost)
+        ? [bars(health.lost), health.remedies.map((remedy) => h("p", { class: "muted below" }, "→ ", remedy))]
         : h("p", { class: "good" }, "Nothing was lost since the start.")),
       h("section", { class: `panel ${health.blind_spots.length ? "blind" : ""}` }, h("h2", null, "Blind spots"), blind(health.blind_spots))),
     panel("Parts", table({ caption: "Parts", columns: partColumns, rows: status.parts }),
@@ -91,6 +93,11 @@ function storeFacts(store) {
   ];
 }
 
+/** Whether somebody reads there what new numbers would take away: opened, focused or selected. */
+function inUse(body) {
+  return body.querySelector("details[open]") || body.contains(document.activeElement) || String(getSelection());
+}
+
 export function show(view, { signal }) {
   const [up, body, store] = [h("span", { class: "muted" }), place("table-tall"), place("list-tall")];
   add(view, heading("Health", up), body, h("section", { class: "panel" }, h("h2", null, "Store"), store));
@@ -104,4 +111,6 @@ export function show(view, { signal }) {
     load(store, signal, async () => storeFacts(await get(["facts"], {}, signal)));
   };
   refresh();
+  const timer = setInterval(() => document.hidden || inUse(body) || refresh(), REFRESH_MS);
+  signal.addEventListener("abort", () => clearInterval(timer));
 }

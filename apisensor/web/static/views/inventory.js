@@ -4,12 +4,11 @@ import { get } from "../api.js";
 import { endpointColumns, endpointHref } from "../columns.js";
 import { add, h } from "../dom.js";
 import { change } from "../router.js";
-import { chip, choice, empty, heading, load, pager, place, search, table } from "../parts.js";
+import { METHODS, chip, choice, empty, heading, load, pager, place, search, table } from "../parts.js";
 
 const LIMIT = 50;
 const MOST_OWNERS = 200; // the busiest; the search finds the others
 const ORDERS = { owner: "By service", count: "Most calls", errors: "Most errors", latency: "Slowest", last_seen: "Latest", first_seen: "Newest" };
-const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "OTHER"];
 const FILTERS = ["search", "side", "owner", "method", "sensitive", "unauthenticated", "errors"];
 
 function nothing(query) {
@@ -28,7 +27,7 @@ export function show(view, { query, signal }) {
     h("div", { class: "bar-row", role: "search" },
       search("Search routes  ( / )", query),
       owner,
-      choice("Method", "method", [["", "Any method"], ...METHODS.map((name) => [name, name])], query),
+      choice("Method", "method", [["", "Any method"], ...[...METHODS, "OTHER"].map((name) => [name, name])], query),
       choice("Order", "sort", Object.entries(ORDERS), { sort: query.sort ?? "owner" }),
       chip("Served here", "side", "server", query),
       chip("Outgoing", "side", "client", query),

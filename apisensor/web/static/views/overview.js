@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { traffic } from "../charts.js";
 import { endpointHref, findingHref } from "../columns.js";
+import { concerns } from "../concerns.js";
 import { address, add, h } from "../dom.js";
 import { number, percent, when } from "../format.js";
 import { bars, empty, heading, load, method, panel, place, raw, severity } from "../parts.js";
@@ -49,6 +50,11 @@ function endpointList(rows) {
     when(row.first_seen))));
 }
 
+function concerned(sentences) {
+  if (!sentences.length) return null;
+  return h("div", { class: "notice" }, h("strong", null, "Look at the sensor itself: "), sentences.join("; "), ". ", h("a", { href: "/health" }, "Health"), " says more.");
+}
+
 /** What the page shows unasked: a day, or the last hour while there is nothing older to show. */
 async function unasked(signal) {
   const [hour, day] = await Promise.all([1, 24].map((hours) => get(["overview"], { hours }, signal)));
@@ -61,8 +67,10 @@ export function show(view, { query, signal }) {
   const ranges = h("nav", { class: "segments", "aria-label": "Time" }, Object.entries(RANGES).map(([value, text]) =>
     h("a", { id: `time-${value}`, href: address([], { hours: value }), "aria-current": Number(value) === asked ? "true" : null }, text)));
   const mark = ({ hours }) => [...ranges.children].forEach((link) => link.id === `time-${hours}` ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current"));
+  const notice = h("div", { class: "noticed" });
   add(view,
     heading("Overview", ranges),
+    notice,
     top,
     h("section", { class: "panel" }, h("h2", { class: "sr" }, "Traffic"), chart),
     h("div", { class: "columns" },
@@ -72,6 +80,7 @@ export function show(view, { query, signal }) {
   const refresh = () => {
     const seen = asked ? get(["overview"], { hours: asked }, signal) : unasked(signal);
     seen.then(mark, () => null); // where it fails, each part of the view says so
+    load(notice, signal, async () => concerned(await concerns(signal)));
     load(top, signal, async () => cards(await seen));
     load(chart, signal, async () => {
       const { traffic: points, step, calls, hours } = await seen;

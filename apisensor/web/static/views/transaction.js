@@ -2,8 +2,8 @@
 
 import { get } from "../api.js";
 import { address, add, h } from "../dom.js";
-import { absolute, bytes, full, ms } from "../format.js";
-import { duration, facts, identity, load, method, panel, place, raw, status, tag, tags, words } from "../parts.js";
+import { absolute, bytes, full, ms, number } from "../format.js";
+import { duration, facts, grpcName, identity, load, method, panel, place, raw, status, table, tag, tags } from "../parts.js";
 
 const BINDINGS = {
   socket: "the bytes passed through the socket itself",
@@ -38,22 +38,35 @@ function timing(t) {
       h("li", null, h("span", { class: "swatch c-sensitive" }), "to the last byte ", h("span", { class: "muted" }, ms(t.duration_ms)))));
 }
 
+const operationColumns = [
+  { head: "Protocol", cell: (one) => one.protocol },
+  { head: "Kind", cell: (one) => one.kind?.replaceAll("_", " ") ?? "–" },
+  { head: "Name", cell: (one) => raw([one.name, one.target].filter(Boolean).join(" ") || null) },
+  { head: "Fields", text: true, cell: (one) => one.fields.length ? raw(one.fields.join(", ")) : "–" },
+  { head: "Error", cell: (one) => one.error ? tag(one.error, "warn") : "–" },
+  { head: "Not read", cell: (one) => one.reason ?? "" },
+];
+
+const messageColumns = [
+  { head: "Direction", cell: ([direction]) => direction },
+  { head: "Protocol", cell: ([, one]) => one.protocol },
+  { head: "Messages", number: true, cell: ([, one]) => number(one.count) },
+  { head: "Bytes", number: true, cell: ([, one]) => bytes(one.bytes) },
+  { head: "Largest", number: true, cell: ([, one]) => bytes(one.largest) },
+  { head: "Compressed", number: true, cell: ([, one]) => number(one.compressed) },
+  { head: "Control frames", number: true, cell: ([, one]) => number(one.control) },
+  { head: "Close code", number: true, cell: ([, one]) => one.close_code ?? "–" },
+  { head: "Not counted", cell: ([, one]) => one.reason ?? "" },
+];
+
+function messages({ request, response }) {
+  const rows = [["to the server", request], ["to the client", response]].filter(([, one]) => one);
+  return table({ caption: "Messages", columns: messageColumns, rows });
+}
+
 function completeness(t, reasons) {
   if (t.complete) return h("span", { class: "good" }, "complete");
   return [tag("incomplete", "warn"), " ", h("code", null, t.incomplete_reason), reasons?.[t.incomplete_reason] ? `: ${reasons[t.incomplete_reason]}` : ""];
-}
-
-/** What was asked for inside HTTP: its words, its fields, how it failed, what is not known of it. */
-function operation(one) {
-  return h("div", null, raw(words(one)), one.error ? [" ", tag(one.error, "warn")] : null, one.reason ? [" ", tag(one.reason, "warn")] : null,
-    one.fields.length ? h("span", { class: "below muted" }, raw(one.fields.join(", "))) : null);
-}
-
-/** Messages of one side, counted. */
-function messages(side, passed) {
-  if (!passed) return null;
-  return h("div", null, `${side}: ${passed.count === null ? "not known" : full(passed.count)}`,
-    passed.bytes === null ? null : h("span", { class: "muted" }, `, ${bytes(passed.bytes)}`), passed.reason ? [" ", tag(passed.reason, "warn")] : null);
 }
 
 /** The parts of a transaction's page; `t` is the object of docs/transaction.md. */
@@ -72,9 +85,7 @@ export function detail(t, reasons) {
       ["Route", raw(t.route)],
       ["Request body", bytes(t.request_body_size)],
       ["Response body", bytes(t.response_body_size)],
-      t.grpc_status === null ? null : ["gRPC status", [String(t.grpc_status), t.grpc_message ? h("span", { class: "below muted" }, raw(t.grpc_message)) : null]],
-      t.operations?.length ? ["Operations", t.operations.map(operation)] : null,
-      t.messages ? ["Messages", ["request", "response"].map((side) => messages(side, t.messages[side]))] : null,
+      t.grpc_status === null ? null : ["gRPC status", [grpcName(t.grpc_status), t.grpc_message ? h("span", { class: "below muted" }, raw(t.grpc_message)) : null]],
       ["Authentication", t.auth ? [t.auth.scheme, " ", identity(t.auth.identity)] : "no credential"],
       t.login_identity ? ["Login as", identity(t.login_identity)] : null,
       ["Seen", completeness(t, reasons)],
@@ -82,6 +93,8 @@ export function detail(t, reasons) {
       ["Anomalies", t.anomalies.length ? tags(t.anomalies, "warn") : "none"],
       ["Sensitive data", t.sensitive.length ? t.sensitive.map((one) => h("div", null, tag(one.kind, "sensitive"), h("span", { class: "muted" }, ` ${one.place}, ${full(one.count)}`))) : "none found"],
     ])),
+    t.operations.length ? panel("Operations", table({ caption: "Operations", columns: operationColumns, rows: t.operations })) : null,
+    t.messages ? panel("Messages", messages(t.messages)) : null,
     panel("Time", timing(t)),
     h("div", { class: "columns" },
       headers("Request headers", t.request_headers, t.request_trailers),
@@ -108,7 +121,7 @@ export function detail(t, reasons) {
 }
 
 export function title(t) {
-  return h("div", { class: "title-line" }, h("h1", null, status(t.status), " ", method(t.method), " ", raw(t.path)));
+  return h("div", { class: "title-line" }, h("h1", null, status(t.status, t.grpc_status), " ", method(t.method), " ", raw(t.path)));
 }
 
 export function show(view, { id, signal }) {

@@ -5,10 +5,11 @@ import { transactionColumns, transactionHref } from "../columns.js";
 import { add, h } from "../dom.js";
 import { when } from "../format.js";
 import { change } from "../router.js";
-import { chip, empty, heading, load, pager, place, raw, search, table } from "../parts.js";
+import { METHODS, chip, choice, empty, heading, load, pager, place, raw, search, table } from "../parts.js";
 
 const LIMIT = 50;
-const GIVEN = { endpoint: "Endpoint", identity: "Identity", client: "Client", trace_id: "Trace", service: "Service", method: "Method" };
+const GIVEN = { endpoint: "Endpoint", identity: "Identity", client: "Client", trace_id: "Trace" };
+const MOST_SERVICES = 200; // the busiest
 
 function given(query) {
   return Object.entries(GIVEN).filter(([name]) => query[name]).map(([name, text]) =>
@@ -17,16 +18,23 @@ function given(query) {
 }
 
 export function show(view, { query, signal }) {
+  const service = choice("Service", "service", [["", "Any service"], ...(query.service ? [[query.service, query.service]] : [])], query);
   const rows = place("table-tall", "panel", "flush");
   add(view,
     heading("Transactions", h("span", { class: "muted" }, "Stored ones; ", h("a", { href: "/live" }, "Live"), " shows them as they happen")),
     h("div", { class: "bar-row", role: "search" },
       search("Search paths  ( / )", query),
+      service,
+      choice("Method", "method", [["", "Any method"], ...METHODS.map((name) => [name, name])], query),
       ["2xx", "4xx", "5xx"].map((status) => chip(status, "status", status, query)),
       chip("No response", "status", "none", query),
       chip("Both views of a call", "all_views", "true", query),
       given(query)),
     rows);
+  get(["owners"], {}, signal).then(({ owners }) => {
+    const names = new Set(owners.filter((row) => row.side === "server" && row.owner !== query.service).map((row) => row.owner));
+    add(service, [...names].slice(0, MOST_SERVICES).map((name) => h("option", { value: name }, name)));
+  }, () => null);
   load(rows, signal, async () => {
     const { at: _, ...asked } = query;
     const page = await get(["transactions"], { ...asked, limit: LIMIT }, signal);
