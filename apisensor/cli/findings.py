@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from apisensor.cli.options import Whole, settings_from, settings_options
 from apisensor.cli.output import page_console
 from apisensor.cli.stored import Column, cell
 from apisensor.detect import json_form
+from apisensor.detect.advice import ADVICE
 from apisensor.detect.model import SEVERITIES, STATES, Finding
 from apisensor.detect.ocsf import ocsf_line
 from apisensor.detect.sarif import sarif
@@ -148,6 +150,11 @@ def _detail_page(record: FindingRecord, transactions: list[TransactionRow]) -> G
         Text(f"  id {f.id}, rule {f.rule}" + (f", {f.category}" if f.category else ""), "dim"),
         Text(f"  {f.count:,} times, first {rfc3339(f.first_ns)[:19]}Z, last {rfc3339(f.last_ns)[:19]}Z"),
     ]
+    if (advice := ADVICE.get(f.rule)) is not None:
+        blocks += [
+            Padding(Text(advice.meaning), (1, 2, 0, 2)),
+            Padding(Text(f"-> {advice.remedy}", "yellow"), (0, 2, 1, 2)),
+        ]
     about = {"service": f.service, "endpoint": f.route, "client": f.client, "server": f.server, "identity": f.identity}
     blocks += [_pairs({name: value for name, value in about.items() if value})]
     blocks += [Text("\nEvidence", "bold"), _pairs(f.evidence)]

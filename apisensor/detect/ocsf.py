@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from apisensor import __version__
+from apisensor.detect.advice import ADVICE
 from apisensor.detect.model import Finding, Severity, State
 
 VERSION = "1.9.0"
@@ -30,6 +31,7 @@ def ocsf(f: Finding, state: State = "open") -> dict[str, Any]:
     """The event: the finding as it is now. Times are milliseconds of Unix time, as OCSF has them."""
     activity = _CLOSE if state in _ENDED else _CREATE if f.last_ns <= f.time_ns else _UPDATE
     severity, status = SEVERITY_IDS[f.severity], STATUS_IDS[state]
+    advice = ADVICE.get(f.rule)
     return {
         "activity_id": activity,
         "activity_name": _ACTIVITIES[activity],
@@ -62,7 +64,9 @@ def ocsf(f: Finding, state: State = "open") -> dict[str, Any]:
             "last_seen_time": _ms(f.last_ns),
             "related_events": [{"uid": transaction, "type": "transaction"} for transaction in f.transactions],
             **({} if f.category is None else {"types": [f"OWASP {f.category}"]}),
+            **({} if advice is None else {"desc": advice.meaning}),
         },
+        **({} if advice is None else {"remediation": {"desc": advice.remedy}}),
         "evidences": [_evidence(f)],
         "unmapped": {"key": f.key, "trace_ids": f.trace_ids, "endpoint": f.endpoint},
     }

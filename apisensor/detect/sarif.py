@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from apisensor import __version__
+from apisensor.detect.advice import ADVICE
 from apisensor.detect.detection import DETECTORS
 from apisensor.detect.json_form import public
 from apisensor.detect.model import Finding, Severity, State
@@ -48,7 +49,12 @@ def _rule(name: str) -> dict[str, Any]:
     detector = DETECTORS.get(name)
     if detector is None:  # of a store that an older or newer sensor wrote
         return {"id": name}
-    rule: dict[str, Any] = {"id": name, "shortDescription": {"text": detector.title}}
+    rule: dict[str, Any] = {
+        "id": name,
+        "shortDescription": {"text": detector.title},
+        "fullDescription": {"text": ADVICE[name].meaning},
+        "help": {"text": ADVICE[name].remedy},
+    }
     return rule if detector.category is None else {**rule, "properties": {"tags": [f"OWASP {detector.category}"]}}
 
 

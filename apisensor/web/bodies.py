@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from apisensor.detect.advice import ADVICE
 from apisensor.detect.model import Finding, Severity, State
 from apisensor.inventory.model import Caller, Profile
 from apisensor.live.losses import remedies
@@ -57,6 +58,9 @@ class FindingBody(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     title: str
     category: str | None
+    meaning: str | None
+    """What probably happened; None: a rule of another version of the sensor."""
+    remedy: str | None
     state: State
     evidence: dict[str, str | int | float | list[str]]
     transactions: list[str]
@@ -156,8 +160,11 @@ _SAME = [name for name in FindingBody.__struct_fields__ if name in Finding.__str
 
 def finding_body(record: FindingRecord) -> FindingBody:
     finding = record.finding
+    advice = ADVICE.get(finding.rule)
     return FindingBody(
         **{name: getattr(finding, name) for name in _SAME},
+        meaning=None if advice is None else advice.meaning,
+        remedy=None if advice is None else advice.remedy,
         state=record.state,
         events=record.events,
         first_seen=rfc3339(finding.first_ns),

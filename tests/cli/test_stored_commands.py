@@ -104,6 +104,7 @@ def test_findings_in_a_table_and_one_of_them(place: list[str]) -> None:
     shown = printed("findings", "show", node.finding_id(0), *place)
     for heading in ("Evidence", "Life", "Transactions", "sensor"):
         assert heading in shown
+    assert "-> Ask whether the clients in the evidence are the owner's." in shown
     assert "\x1b" not in shown
     worse = json.loads(printed("findings", "list", "--severity", "high", "--format", "json", *place))
     assert {row["severity"] for row in worse} <= {"high", "critical"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from apisensor.detect import baseline, failures, findings, ocsf
+from apisensor.detect.advice import ADVICE
 from apisensor.detect.detection import DETECTORS, Detection
 from apisensor.detect.detector import SECOND
 from apisensor.detect.detectors import auth_failures_client, auth_failures_identity, response_volume
@@ -43,6 +44,13 @@ def test_fields_of_a_finding_in_their_order() -> None:
     }
     assert re.findall(r'"(\w+)"', fields["severity"][1]) == list(SEVERITIES)
     assert re.findall(r'"(\w+)"', fields["state"][1]) == list(STATES)
+
+
+def test_each_says_what_it_means_and_what_to_do() -> None:
+    assert list(ADVICE) == list(DETECTORS)
+    for name, advice in ADVICE.items():
+        text = " ".join(FOUND[name].split())
+        assert f"- Means: {advice.meaning} - What to do: {advice.remedy} - Does not find: " in text
 
 
 @pytest.mark.parametrize("name", DETECTORS)

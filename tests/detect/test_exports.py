@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from apisensor.detect import json_form, ocsf, sarif
+from apisensor.detect.advice import ADVICE
 from apisensor.detect.detection import DETECTORS
 from apisensor.detect.model import SEVERITIES, STATES, Finding, Severity, State
 from apisensor.detect.table import COLUMNS, cell, csv_table
@@ -68,6 +69,8 @@ def test_ocsf_says_who_and_where() -> None:
     (finding,) = run([login(n) for n in range(5)])
     event = ocsf.ocsf(finding)
     assert event["activity_name"] == "Create"
+    assert event["finding_info"]["desc"] == ADVICE["auth-failures-identity"].meaning
+    assert event["remediation"] == {"desc": ADVICE["auth-failures-identity"].remedy}
     assert event["time"] == (START + 4_000_000_000) // 1_000_000
     assert event["evidences"] == [
         {
@@ -171,7 +174,9 @@ def test_sarif() -> None:
     log = json.loads(json.dumps(sarif.sarif([*pairs, (NOTHING, "open")])))
     assert sarif_errors(log) == []
     (one,) = log["runs"]
-    assert [rule["id"] for rule in one["tool"]["driver"]["rules"]] == [*DETECTORS, "r"]
+    rules = one["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == [*DETECTORS, "r"]
+    assert [rule["help"]["text"] for rule in rules[:-1]] == [advice.remedy for advice in ADVICE.values()]
     assert [result["partialFingerprints"]["finding/v1"] for result in one["results"][:-1]] == [f.id for f in FOUND]
     assert [bool(result.get("suppressions")) for result in one["results"][:4]] == [False, False, True, True]
     assert len({result["guid"] for result in one["results"]}) == len(one["results"])

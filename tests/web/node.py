@@ -61,10 +61,10 @@ ENDPOINTS: tuple[tuple[Side, str, str, str, str, tuple[str, ...], int], ...] = (
 
 FINDINGS: tuple[tuple[str, Severity, str, str | None, State, int, int], ...] = (
     ("auth-failures-identity", "high", "Repeated authentication failures of one identity", "API2:2023", "open", 5, 46),
-    ("auth-success-after-failures", "critical", "A login succeeded after repeated failures", "API2:2023", "open", 5, 1),
+    ("login-after-failures", "critical", "A login succeeded after repeated failures", "API2:2023", "open", 5, 1),
     ("response-volume", "high", "Far more data sent to one client than before", "API6:2023", "open", 9, 1_284),
-    ("plaintext-credentials", "medium", "Credentials over plaintext HTTP", "API8:2023", "acknowledged", 21, 1_877),
-    ("plaintext-credentials", "medium", "Credentials over plaintext HTTP", "API8:2023", "open", 17, 127),
+    ("credentials-over-plaintext", "medium", "Credentials over plaintext HTTP", "API8:2023", "acknowledged", 21, 1_877),
+    ("credentials-over-plaintext", "medium", "Credentials over plaintext HTTP", "API8:2023", "open", 17, 127),
     ("auth-failures-client", "medium", "Many authentication failures from one client", "API2:2023", "closed", 5, 203),
     ("response-volume", "low", "More data from one endpoint than before", None, "false_positive", 11, 77),
 )

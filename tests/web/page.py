@@ -37,7 +37,7 @@ TOKEN = "t" * 43
 LIVE_CALLS = 3_000
 FINDING = {
     "id": node.finding_id(1),
-    "rule": "auth-success-after-failures",
+    "rule": "login-after-failures",
     "severity": "critical",
     "title": "A login succeeded after repeated failures",
     "category": "API2:2023",

@@ -52,6 +52,7 @@ def test_triage_by_hand(chromium: Browser) -> None:
         page.get_by_role("button", name="False positive").click()
         expect(page.get_by_text('second <b>"line"</b>')).to_be_visible()
         expect(page.get_by_text("by Alice")).to_be_visible()
+        expect(page.get_by_text("limit the tries at this endpoint")).to_be_visible()
         expect(page.get_by_role("button", name="Open again")).to_be_visible()
         expect(page.locator("#open-count")).to_have_text("3 open")
         page.goto(f"{served.url}/findings?state=false_positive")
