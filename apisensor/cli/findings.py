@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from apisensor.cli import stored
+from apisensor.cli.listing import Column, cell
 from apisensor.cli.options import Whole, settings_from, settings_options
 from apisensor.cli.output import page_console
-from apisensor.cli.stored import Column, cell
 from apisensor.detect import json_form
 from apisensor.detect.advice import ADVICE
 from apisensor.detect.model import SEVERITIES, STATES, Finding
@@ -145,10 +145,11 @@ def _told(f: Finding) -> str:
 
 def _detail_page(record: FindingRecord, transactions: list[TransactionRow]) -> Group:
     f = record.finding
+    times = "once" if f.count == 1 else f"{f.count:,} times"
     blocks: list[RenderableType] = [
         Text.assemble((f.severity.upper(), _COLORS[f.severity]), "  ", cell(f.title, "bold"), f"  ({record.state})"),
         Text(f"  id {f.id}, rule {f.rule}" + (f", {f.category}" if f.category else ""), "dim"),
-        Text(f"  {f.count:,} times, first {rfc3339(f.first_ns)[:19]}Z, last {rfc3339(f.last_ns)[:19]}Z"),
+        Text(f"  {times}, first {rfc3339(f.first_ns)[:19]}Z, last {rfc3339(f.last_ns)[:19]}Z"),
     ]
     if (advice := ADVICE.get(f.rule)) is not None:
         blocks += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -10,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from apisensor.cli import stored
+from apisensor.cli.listing import Column, cell
 from apisensor.cli.options import Whole, settings_options
 from apisensor.cli.output import page_console
-from apisensor.cli.stored import Column, cell
 from apisensor.inventory.model import EndpointKey, EndpointRecord
 from apisensor.inventory.openapi import documents
 from apisensor.inventory.table import csv_text
@@ -31,6 +32,9 @@ _FILTERS = (
     click.option("--unauthenticated", is_flag=True, help="Only those that served calls without credentials."),
     click.option("--errors", is_flag=True, help="Only those with errors."),
 )
+
+_NAMES = ("search", "owner", "side", "method", "sensitive", "unauthenticated", "errors")
+"""What they are called."""
 
 
 def endpoint_filters(command: Any) -> Any:
@@ -60,10 +64,13 @@ def list_(limit: int, form: str, config: str | None, assignments: tuple[str, ...
     """List endpoints: a service (or destination), a method, a route template."""
     with stored.reader(config, assignments) as store:
         rows, more = stored.gathered(store.endpoints, EndpointQuery, values, limit)
+        unmatched = 0 if any(values[name] for name in _NAMES) else sum(row.unmatched for row in store.owners())
     if form == "json":
         stored.print_json(rows)
         return
     stored.print_rows(_COLUMNS, rows, "no endpoint matches", "-n shows more, --search narrows" if more else "")
+    if unmatched and sys.stdout.isatty():
+        page_console().print(Text(f"{unmatched:,} calls belong to no endpoint (404 of scans and the like)", "dim"))
 
 
 @command.command(short_help="One endpoint with everything that is known of it.")

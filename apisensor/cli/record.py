@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import click
 
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.cli.output import say
+from apisensor.live.text import size
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -93,4 +95,8 @@ def command(
         say(f"apisensor: {file} (mode 0600) will hold raw payloads: credentials and personal data, unredacted")
         return descriptor
 
-    return record(settings, open_file, duration=duration, max_bytes=None if max_bytes is None else int(max_bytes))
+    status = record(settings, open_file, duration=duration, max_bytes=None if max_bytes is None else int(max_bytes))
+    if status == 0:
+        written = size(os.stat(file).st_size)
+        say(f"apisensor: {written} recorded; `apisensor replay {shlex.quote(file)}` shows what is in it")
+    return status

@@ -15,6 +15,7 @@ from apisensor.detect.json_form import json_line as finding_line
 from apisensor.detect.model import Finding
 from apisensor.live.filters import compile_filter
 from apisensor.live.public import PublicFinding, decode_line, view
+from apisensor.live.retold import Retold
 from apisensor.live.text import visible
 from apisensor.redact.key import identity_key
 from apisensor.secret_file import SecretFileError
@@ -80,7 +81,7 @@ def command(
     settings = settings_from(config or os.environ.get("APISENSOR_CONFIG") or os.devnull, assignments)
     key = None if key_file is None else _key(key_file)
     passes = compile_filter(filter_from(values))
-    lines = table()
+    lines, retold = table(), Retold()
     live = _somebody_waits()
 
     def show_table(t: Transaction) -> None:
@@ -100,7 +101,8 @@ def command(
         else:
             found = decode_line(line)
             assert isinstance(found, PublicFinding)
-            write_line(lines.finding(found))
+            if retold.worth(found):
+                write_line(lines.finding(found))
 
     try:
         show = {"table": show_table, "jsonl": show_json}[form]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import click
 import msgspec
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from apisensor.cli.listing import Column, cell, listing
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.cli.output import page_console
 from apisensor.live.client import LiveClient
@@ -31,12 +34,13 @@ def command(form: str, config: str | None, assignments: tuple[str, ...]) -> int:
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(status)))
     else:
-        page_console().print(page(status, time.time()))
+        console = page_console()
+        console.print(page(status, time.time(), console.width))
     return 0
 
 
-def page(status: Status, now: float) -> Group:
-    """The status as a page for a terminal; `now` is Unix time, seconds."""
+def page(status: Status, now: float, width: int) -> Group:
+    """The status as a page for a terminal of so many places; `now` is Unix time, seconds."""
     running = duration(max(0.0, now - status.started) * 1000)
     losses = {name: count for name, count in status.counters.items() if ".lost." in name and count}
     others = {name: count for name, count in status.counters.items() if ".lost." not in name and count}
@@ -49,8 +53,8 @@ def page(status: Status, now: float) -> Group:
     if others:
         blocks += [_heading("Counters"), _counters(others, "")]
     blocks += [_heading("Export"), _export(status)]
-    blocks += [_heading("TLS libraries"), _libraries(status.libraries)]
-    blocks += [_heading("Processes"), _processes(status.processes)]
+    blocks += [_heading("TLS libraries"), *_libraries(status.libraries, width)]
+    blocks += [_heading("Processes"), *_processes(status.processes, width)]
     return Group(*blocks)
 
 
@@ -78,7 +82,7 @@ def _parts(parts: list[Part], maps: int) -> Table:
             Text("  " + visible(part.name)),
             _running(part),
             Text(visible(part.user or "-")),
-            Text(duration(part.uptime_seconds * 1000)),
+            Text("-" if part.pid is None else duration(part.uptime_seconds * 1000)),
             Text(str(part.restarts), "red" if part.restarts else ""),
             Text(size(part.memory_bytes)),
             Text(f"ended before with {visible(part.last_exit)}" if part.last_exit else "", "red"),
@@ -107,43 +111,59 @@ def _export(status: Status) -> RenderableType:
     return table
 
 
-def _libraries(libraries: list[LibraryStatus]) -> RenderableType:
+_LIBRARIES: tuple[Column[LibraryStatus], ...] = (
+    Column("  path", lambda library: _indented(library.path)),
+    Column("library", lambda library: cell(library.library), 10),
+    Column("version", lambda library: cell(library.version or "?"), 10, least=1),
+    Column("probes", lambda library: cell(library.probes, "" if library.probes else "red"), 6, right=True),
+    Column("processes", lambda library: cell(library.processes), 9, least=2, right=True),
+)
+
+
+def _libraries(libraries: list[LibraryStatus], width: int | None) -> Iterator[RenderableType]:
     if not libraries:
-        return Text("  none: no running process has mapped a TLS library that is known")
-    table = _table("  path", "library", "version", "probes", "processes", "", right=("probes", "processes"))
+        yield Text("  none: no running process has mapped a TLS library that is known")
+        return
+    yield listing(_LIBRARIES, libraries, width)
     for library in libraries:
-        table.add_row(
-            Text("  " + visible(library.path)),
-            Text(visible(library.library)),
-            Text(visible(library.version or "?")),
-            Text(str(library.probes), "" if library.probes else "red"),
-            Text(str(library.processes)),
-            Text(visible(library.reason or ""), "yellow"),
-        )
-    return table
+        if library.reason:
+            yield _said(library.path, library.reason)
 
 
-def _processes(processes: list[ProcessStatus]) -> RenderableType:
+_PROCESSES: tuple[Column[ProcessStatus], ...] = (
+    Column("  pid", lambda process: _indented(str(process.pid)), 9),
+    Column("executable", lambda process: cell(process.executable or "?")),
+    Column("service", lambda process: cell(process.service), 20, least=2),
+    Column("container", lambda process: cell((process.container or "")[:12]), 12, least=1),
+    Column("calls", lambda process: cell(f"{process.transactions:,}"), 11, right=True),
+    Column("plaintext", lambda process: cell(size(process.plaintext_bytes)), 9, least=3, right=True),
+    Column("encrypted", lambda process: cell(size(process.encrypted_bytes)), 9, right=True),
+    Column("not seen", lambda process: cell(size(process.unseen_bytes or None)), 8, right=True),
+    Column("TLS", lambda process: Text(*_tls(process)), 8),
+)
+
+
+def _tls(process: ProcessStatus) -> tuple[str, str]:
+    return ("blind", "red") if process.blind else ("attached" if process.attached else "-", "")
+
+
+def _processes(processes: list[ProcessStatus], width: int | None) -> Iterator[RenderableType]:
     if not processes:
-        return Text("  none seen yet")
-    table = _table(
-        "  pid", "executable", "service", "container", "calls", "plaintext", "encrypted", "not seen", "TLS", "",
-        right=("calls", "plaintext", "encrypted", "not seen"),
-    )  # fmt: skip
+        yield Text("  none seen yet")
+        return
     ordered = sorted(processes, key=lambda p: (not p.blind, -p.transactions, -p.encrypted_bytes, p.pid))
-    for process in ordered[:SHOWN_PROCESSES]:
-        table.add_row(
-            Text(f"  {process.pid}"),
-            Text(visible(process.executable or "?")),
-            Text(visible(process.service or "-")),
-            Text(visible((process.container or "-")[:12])),
-            Text(f"{process.transactions:,}"),
-            Text(size(process.plaintext_bytes)),
-            Text(size(process.encrypted_bytes)),
-            Text(size(process.unseen_bytes) if process.unseen_bytes else "-"),
-            Text("blind", "red") if process.blind else Text("attached" if process.attached else "-"),
-            Text(visible(process.note or ""), "yellow"),
-        )
+    yield listing(_PROCESSES, ordered[:SHOWN_PROCESSES], width)
     if len(ordered) > SHOWN_PROCESSES:
-        return Group(table, Text(f"  and {len(ordered) - SHOWN_PROCESSES} more (--format json)", "dim"))
-    return table
+        yield Text(f"  and {len(ordered) - SHOWN_PROCESSES} more (--format json)", "dim")
+    for process in ordered[:SHOWN_PROCESSES]:
+        if process.note:
+            yield _said(f"{process.pid} {process.executable or '?'}", process.note)
+
+
+def _indented(text: str) -> Text:
+    return Text("  " + visible(text))
+
+
+def _said(what: str, text: str) -> Padding:
+    """A remark on a row, below its table: it may be long."""
+    return Padding(Text(f"{visible(what)}: {visible(text)}", "yellow"), (0, 0, 0, 2))

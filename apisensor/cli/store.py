@@ -8,9 +8,9 @@ import click
 from rich.text import Text
 
 from apisensor.cli import stored
+from apisensor.cli.listing import cell
 from apisensor.cli.options import settings_from, settings_options
 from apisensor.cli.output import page_console
-from apisensor.cli.stored import cell
 from apisensor.live.client import LiveClient
 from apisensor.live.text import size
 from apisensor.store.commands import Purge

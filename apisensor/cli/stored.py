@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import click
 import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from apisensor.cli.listing import Column, listing
 from apisensor.cli.options import settings_from
 from apisensor.cli.output import page_console
-from apisensor.live.text import visible
 from apisensor.store.model import LARGEST_PAGE, Page
 from apisensor.store.reader import StoreReader
 
@@ -77,46 +78,6 @@ def since(stamp: str) -> str:
     return f"{seconds} s"
 
 
-class Column(NamedTuple, Generic[T]):
-    """A column of a list."""
-
-    heading: str
-    cell: Callable[[T], Text]
-    width: int | None = None
-    """Most places it takes; None: it takes what the others leave."""
-    least: int = 0
-    """The order in which columns give way on a narrow terminal, the least telling first; 0: it never does."""
-    right: bool = False
-
-
-FLEXIBLE = 32
-"""Places that the column without a width has at least, unless nothing else is left."""
-GAP = 2
-
-
-def listing(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Table:
-    """A list in which each row is one line, but for its flexible column, in at most `width` places."""
-    shown = list(columns)
-    for column in sorted((column for column in columns if column.least), key=lambda column: column.least):
-        if sum((column.width or FLEXIBLE) + GAP for column in shown) - GAP <= width:
-            break
-        shown.remove(column)
-    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim", expand=True)
-    for column in shown:
-        flexible = column.width is None
-        made.add_column(
-            column.heading,
-            justify="right" if column.right else "left",
-            overflow="fold" if flexible else "ellipsis",
-            no_wrap=not flexible,
-            max_width=column.width,
-            ratio=1 if flexible else None,
-        )
-    for row in rows:
-        made.add_row(*(column.cell(row) for column in shown))
-    return made
-
-
 def table(*headings: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = ()) -> Table:
     """A table without lines; columns in `fold` give way where the terminal is narrow."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -131,15 +92,17 @@ def table(*headings: str, right: tuple[str, ...] = (), fold: tuple[str, ...] = (
     return made
 
 
-def cell(value: object, style: str = "") -> Text:
-    """Whatever an attacker wrote, as text; "-" where there is nothing."""
-    return Text("-" if value is None or value == "" else visible(str(value)), style)
-
-
 def print_rows(columns: Sequence[Column[T]], rows: Sequence[T], nothing: str, further: str) -> None:
     """A list for a person: `nothing` where it is empty; `further` says how to see the rest, where there is one."""
     console = page_console()
-    console.print(listing(columns, rows, console.width) if rows else nothing)
+    if not rows:
+        console.print(nothing)
+    elif sys.stdout.isatty():
+        console.print(listing(columns, rows, console.width))
+    else:  # for other programs a row is a line, whatever its length
+        whole = listing(columns, rows, None)
+        console.width = console.measure(whole).maximum
+        console.print(whole)
     if further:
         console.print(Text(f"the first {len(rows)}; {further}", "dim"))
 

@@ -10,7 +10,8 @@ import click
 from apisensor.cli.options import Whole, filter_from, filter_options, settings_from, settings_options
 from apisensor.cli.output import say, table, write_line
 from apisensor.live.client import LiveClient
-from apisensor.live.public import Dropped, PublicFinding, PublicTransaction
+from apisensor.live.public import Dropped, PublicTransaction
+from apisensor.live.retold import Retold
 
 
 @click.command(name="tail", short_help="Live transactions in the terminal, filterable.")
@@ -25,7 +26,7 @@ def command(count: int | None, form: str, config: str | None, assignments: tuple
     `apisensor tail --status 5xx --status none --host '*.example.com'`
     """
     wanted = filter_from(values)
-    lines = table()
+    lines, retold = table(), Retold()
     with LiveClient(settings_from(config, assignments).live_socket) as client:
         client.subscribe(wanted)
         try:
@@ -37,8 +38,10 @@ def command(count: int | None, form: str, config: str | None, assignments: tuple
                     continue
                 if form == "jsonl":
                     sys.stdout.buffer.write(line)
-                else:
-                    write_line(lines.finding(event) if isinstance(event, PublicFinding) else lines.transaction(event))
+                elif isinstance(event, PublicTransaction):
+                    write_line(lines.transaction(event))
+                elif retold.worth(event):
+                    write_line(lines.finding(event))
                 sys.stdout.buffer.flush()
                 if count is not None and isinstance(event, PublicTransaction):
                     count -= 1

@@ -92,7 +92,10 @@ class LineFormat:
         times = f" ({f.count:,} times)" if f.count > 1 else ""
         sign = "⚠" if self.unicode else "!"
         told = f"{sign} {f.severity.upper()} {visible(f.title)}{times}"
-        parts = [self._paint(_local_time(f.time), DIM), self._paint(told, _SEVERITY_COLORS.get(f.severity, RED))]
+        parts = [
+            self._paint(_local_time(f.last_time or f.time), DIM),
+            self._paint(told, _SEVERITY_COLORS.get(f.severity, RED)),
+        ]
         return " ".join([*parts, *([f"[{about}]"] if about else []), self._paint(visible(f.id), DIM)])
 
     def note(self, text: str) -> str:
@@ -126,7 +129,7 @@ class LineFormat:
         return "🔒" if encrypted else "  "
 
     def _paint(self, text: str, color: str) -> str:
-        return f"{color}{text}{RESET}" if self.color and color else text
+        return f"{color}{text}{RESET}" if self.color and color and text else text
 
 
 def _url(t: PublicTransaction, width: int | None) -> str:

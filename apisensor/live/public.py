@@ -86,6 +86,7 @@ class PublicFinding(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     title: str
     category: str | None
     time: str
+    last_time: str | None = None
     service: str | None = None
     route: str | None = None
     client: str | None = None

@@ -17,6 +17,7 @@ from typing import Literal, TextIO
 
 from apisensor.live.line import LineFormat
 from apisensor.live.public import PublicFinding, decode_line, view
+from apisensor.live.retold import Retold
 from apisensor.transactions.json_form import json_line
 from apisensor.transactions.model import Transaction
 
@@ -83,6 +84,7 @@ class TransactionPrinter:
         """The reader has gone (`| head`): nothing is written any more."""
         self._stream = stream
         self._lines = line_format(stream, color, width)
+        self._retold = Retold()
         self._encoding = stream.encoding or "utf-8"
         self._fd = stream.fileno() if format != "none" else -1
         self._queue: deque[tuple[bytes, int]] = deque()
@@ -118,7 +120,9 @@ class TransactionPrinter:
         self._put(json_line(t) if self.format == "jsonl" else self._table_line(self._lines.transaction(view(t))), 1)
 
     def finding(self, line: bytes) -> None:
-        """Prints a finding, given as its JSON line; with a slow reader, in the room that transactions leave."""
+        """Prints a finding, given as its JSON line; with a slow reader, in the room that transactions leave.
+
+        JSON lines tell each time that it grew, the table where that is worth a line."""
         if self.format == "none":
             return
         if self.broken or self._queued >= 2 * self._queue_bytes:
@@ -127,6 +131,8 @@ class TransactionPrinter:
         if self.format == "table":
             finding = decode_line(line)
             assert isinstance(finding, PublicFinding)
+            if not self._retold.worth(finding):
+                return
             line = self._table_line(self._lines.finding(finding))
         self._put(line, 0)
 

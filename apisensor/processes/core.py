@@ -40,6 +40,7 @@ from apisensor.metrics.prometheus import exposition
 from apisensor.processes import log
 from apisensor.processes.calls import Calls
 from apisensor.processes.commands import Commands
+from apisensor.processes.delivered import Delivered
 from apisensor.processes.garbage import settle
 from apisensor.processes.link import Link
 from apisensor.processes.messages import (
@@ -105,6 +106,7 @@ class Core:
         descriptors = parameters.descriptors
         self._exporter, self._metric_exporter, self._store = exporter, metric_exporter, store
         self._log = log.make(parameters.settings, "core")
+        self._delivered = Delivered("" if exporter is None else exporter.destination, self._log)
         self._selector = selectors.DefaultSelector()
         self._page = map_page(descriptors["page"], write=True)
         self._settle_predecessor()
@@ -286,6 +288,7 @@ class Core:
             page[CoreCount.ROWS_SETTLED] = self._rows_before + self._store.settled()
         if self._exporter is not None:
             stats = self._exporter.stats()
+            self._delivered.look(stats)
             page[CoreCount.SPANS_OFFERED] = self._spans_before + stats.offered
             settled = stats.offered - stats.queued
             page[CoreCount.SPANS_SETTLED] = self._spans_before - page[CoreCount.SPANS_LOST_WITH_CORE] + settled

@@ -138,6 +138,18 @@ def test_tables_fit_the_terminal(width: int, place: list[str]) -> None:
         assert len(lines) > 5
         assert max(map(columns, lines)) <= width
         assert any(word in content.decode() for word in ("/users/me", "Repeated", "Quantiles"))
+        if command == ["inventory", "list"]:
+            assert "3,122 calls belong to no endpoint" in content.decode()
+            heads = lines[0].split()
+            assert heads[:4] == ["id", "owner", "method", "route"]
+            everything = ["calls", "errors", "p95", "auth", "sensitive", "callers", "seen", "first"]
+            assert heads[4:] == {60: [], 80: [], 200: everything}[width]
+
+
+def test_a_row_is_a_line_where_no_terminal_is(place: list[str]) -> None:
+    shown = printed("inventory", "list", *place).splitlines()
+    assert any("/internal/export/users.csv" in line for line in shown)
+    assert all(line.startswith(("id ", *"0123456789abcdef")) for line in shown)
 
 
 def test_the_store_itself(place: list[str]) -> None:

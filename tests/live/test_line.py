@@ -169,3 +169,5 @@ def test_a_finding_says_what_where_and_who() -> None:
     assert line.endswith(".678 ⚠ HIGH Too many \\x1b[2J failures (12 times) [shop POST /login, client 192.0.2.7] 00ff")
     assert LineFormat(40, color=False, unicode=False).finding(found).endswith(" 00ff")
     assert "\x1b[31m" in LineFormat(None, color=True).finding(found)
+    grown = msgspec.structs.replace(found, last_time="2026-01-02T03:09:00.000000000Z")
+    assert LineFormat(None, color=False).finding(grown).startswith("03:09:00.000 ")

@@ -9,8 +9,11 @@ function ofStatus({ status, blind_spots: blind, lost }) {
   const parts = status.parts.filter((part) => part.pid === null).map((part) => `${part.name} is not running`);
   const losses = Object.values(lost).reduce((sum, count) => sum + count, 0);
   const encrypted = blind.reduce((sum, row) => sum + row.encrypted_bytes, 0);
+  const dropped = Object.entries(status.export ?? {}).reduce((sum, [name, count]) => name.startsWith("dropped.") ? sum + count : sum, 0);
   return [
     ...parts,
+    status.export?.state === "retrying" ? `spans are not delivered to ${status.export.endpoint}` : null,
+    dropped ? `${plural(dropped, "span was", "spans were")} not delivered` : null,
     blind.length ? `the HTTPS of ${plural(blind.length, "process", "processes")} is not seen (${bytes(encrypted)})` : null,
     losses ? `${plural(losses, "loss was", "losses were")} counted since the start` : null,
   ].filter(Boolean);
