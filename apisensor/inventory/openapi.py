@@ -64,7 +64,7 @@ def _document(side: str, owner: str, records: list[EndpointRecord]) -> Document:
             "description": f"Observed by apisensor ({side} side) from {rfc3339(total.first_ns)} "
             f"to {rfc3339(total.last_ns)}. What was not called is not here.",
         },
-        "servers": [{"url": url} for url in server_urls(side, owner, total)],
+        "servers": [{"url": url} for url in server_urls(side, owner, (r.profile for r in records))],
         "paths": dict(sorted(_path_item(group) for group in by_shape.values())),
         "x-apisensor-side": side,
     }

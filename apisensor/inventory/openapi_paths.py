@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from apisensor.inventory.model import OTHER, Profile
 from apisensor.inventory.owners import destination
 
@@ -47,16 +50,22 @@ def path_of(parts: list[str], names: list[str]) -> str:
     return texts[0] + "".join(f"{{{name}}}{text}" for name, text in zip(names, texts[1:], strict=True))
 
 
-def server_urls(side: str, owner: str, seen: Profile) -> list[str]:
-    """Where the owner was called, most called first; a relative URL where no authority was seen."""
-    schemes = (["https"] if seen.encrypted else []) + (["http"] if seen.encrypted < seen.count else [])
-    hosts = sorted((host for host in seen.hosts if host != OTHER), key=lambda host: (-seen.hosts[host], host))
-    if side == "client" or not hosts:
-        hosts = [owner] if ":" in owner else []
-    urls: dict[str, None] = {}
-    for host in hosts:
-        for scheme in schemes:
-            address = destination(host, scheme)
-            if address is not None:
-                urls[f"{scheme}://{address.removesuffix(_PORTS[scheme])}"] = None
-    return list(urls)[:MAX_SERVERS] or ["/"]
+def server_urls(side: str, owner: str, seen: Iterable[Profile]) -> list[str]:
+    """Where the owner was called, most called first; a relative URL where no authority was seen.
+
+    Args:
+        seen: of each endpoint: one that was called over TLS alone says nothing of http at its hosts.
+    """
+    calls: Counter[str] = Counter()
+    for profile in seen:
+        hosts = {host: count for host, count in profile.hosts.items() if host != OTHER}
+        if side == "client" or not hosts:
+            hosts = {owner: profile.count} if ":" in owner else {}
+        schemes = (["https"] if profile.encrypted else []) + (["http"] if profile.encrypted < profile.count else [])
+        for host, count in hosts.items():
+            for scheme in schemes:
+                address = destination(host, scheme)
+                if address is not None:
+                    calls[f"{scheme}://{address.removesuffix(_PORTS[scheme])}"] += count
+    ordered = sorted(calls, key=lambda url: (-calls[url], not url.startswith("https"), url))
+    return ordered[:MAX_SERVERS] or ["/"]
