@@ -99,7 +99,9 @@ def export(form: str, config: str | None, assignments: tuple[str, ...], **values
         rows, _ = stored.gathered(store.endpoints, EndpointQuery, values, None)
         owners = sorted({row.owner for row in rows})
         if form == "openapi" and len(owners) != 1:
-            known = ", ".join(owners[:SHOWN]) or "there is none"
+            if not owners:
+                raise click.ClickException("no endpoint matches: there is nothing to export")
+            known = ", ".join(owners[:SHOWN])
             raise click.UsageError(f"an OpenAPI document describes one owner: give --owner ({known})")
         details = [detail for row in rows if (detail := store.endpoint(row.id)) is not None]
     if form == "json":

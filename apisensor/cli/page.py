@@ -25,5 +25,7 @@ def command(config: str | None, assignments: tuple[str, ...]) -> None:
             f"there is no user {settings.general.user} (general.user): no sensor ran here; `apisensor run` starts one"
         ) from None
     except SecretFileError as error:
-        raise click.ClickException(str(error)) from None
+        refused = isinstance(error.__cause__, PermissionError)
+        remedy = f": be root, or in the group of {settings.general.user}" if refused else ""
+        raise click.ClickException(f"{error}{remedy}") from None
     click.echo(f"http://{authority(settings.web.address, settings.web.port)}/login?token={token.decode().strip()}")

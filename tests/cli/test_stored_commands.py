@@ -176,6 +176,7 @@ def test_nothing_is_kept_yet(arguments: list[str], nowhere: list[str]) -> None:
         (["findings", "set", "0" * 16, "closed"], NOTHING_IS_RUNNING),
         (["store", "purge", "--older-than", "7d"], NOTHING_IS_RUNNING),
         (["page"], "there is none"),
+        (["inventory", "export", "--owner", "nobody"], "nothing to export"),
         (["identity", "hash", "alice"], "there is none"),
     ],
 )

@@ -91,7 +91,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     page_error: str | None = None
     """Why it cannot be served there; None: it can, or a running sensor does."""
     sensor: str | None = None
-    """Version of a running sensor; None: none runs."""
+    """Version of a running sensor; None: none runs, or `unknown` says why that could not be seen."""
     lost: dict[str, int] = {}
     """What it has lost since its start: the counters of its status that say so, without those that are 0."""
     settings_error: str | None = None

@@ -66,7 +66,7 @@ def probe(settings: Settings, environ: dict[str, str], settings_error: str | Non
     unknown = _Unknown()
     ask = unknown.ask
     endpoint = _otlp_endpoint(environ)
-    running = _running_sensor(settings.live_socket)
+    running = ask("sensor", lambda: _running_sensor(settings.live_socket))
     return Facts(
         euid=os.geteuid(),
         capabilities=ask("capabilities", _capabilities),
@@ -293,6 +293,8 @@ def _running_sensor(path: str) -> Status | None:
         with LiveClient(path) as client:
             return client.status()
     except LiveError:
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
         return None
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from apisensor.cli.doctor.check import Check
+from apisensor.cli.doctor.check import Check, not_seen
 from apisensor.cli.doctor.facts import Facts
 from apisensor.live.losses import OTHERWISE, remedies
 
 
 def sensor(f: Facts) -> Iterator[Check]:
+    if "sensor" in f.unknown:
+        yield not_seen(f, "sensor", "sensor")
+        return
     if f.sensor is None:
         yield Check("sensor", "ok", "none is running")
         return

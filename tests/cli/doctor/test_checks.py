@@ -172,6 +172,7 @@ def test_what_could_not_be_seen_is_said_with_its_reason() -> None:
         "ring_buffer": "ring buffer",
         "memory_available": "memory",
         "clock_synchronised": "clock",
+        "sensor": "sensor",
     }
     unknown = {field: f"why {field}" for field in fields}
     found = not_ok(euid=1000, syscall_tracepoints=None, unknown=unknown, **dict.fromkeys(fields))
