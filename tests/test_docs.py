@@ -18,6 +18,7 @@ from apisensor.processes import capture
 from apisensor.processes.capture import CAPABILITIES
 from apisensor.processes.sandbox import SANDBOX
 from apisensor.protocols.counted import Passed
+from apisensor.settings import TABLE
 from apisensor.transactions.json_form import public
 from apisensor.transactions.model import INCOMPLETE_REASONS, OPERATION_REASONS
 from tests.live.transactions import transaction
@@ -153,3 +154,27 @@ def test_privileges() -> None:
         kept = ", kept_capabilities(parameters)" if name == "capture" else ""
         assert f"become(parameters.settings.general.{user}{kept})" in code, name
         assert ("seal()" in code) == (parts[name][2] == "sandbox"), name
+
+
+SECTIONS = {key.partition(".")[0] for key in TABLE}
+NAMES = re.compile(r"`(?:--set )?([a-z]+\.[a-z_]+)(?:=[^`]*)?`")
+"""Of settings, and of the counters that metrics.md describes."""
+
+
+@pytest.mark.parametrize("path", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.name)
+def test_what_a_document_names_is_there(path: Path) -> None:
+    """Settings, commands with their options, and other documents: what a reader would type or follow."""
+    text = path.read_text()
+    keys = {key for key in NAMES.findall(text) if key.partition(".")[0] in SECTIONS}
+    assert keys <= set(TABLE) | {*NAMES.findall((DOCS / "metrics.md").read_text()), "web.token"}
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / link).exists(), link
+    for line in re.findall(r"`(apisensor [^`]+)`|^    (apisensor .+)$", text, re.MULTILINE):
+        words = (line[0] or line[1]).split()[1:]
+        if not words or words[0].startswith(("-", "[", "COMMAND")):
+            continue
+        assert words[0] in COMMANDS, words
+        name = " ".join(words[:2]) if " ".join(words[:2]) in LEAVES else words[0]
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        known = set(options(LEAVES[name])) if name in LEAVES else set()
+        assert given <= known, (words, given - known)
