@@ -203,6 +203,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """First seen within these hours."""
     unauthenticated_endpoints: int
     sensitive_endpoints: int
+    exposed_endpoints: int
+    """Both: they carry sensitive data, and answered calls without any credential."""
     open_findings: dict[str, int]
     """Severity: findings that are open."""
     services: list[tuple[str, int]]

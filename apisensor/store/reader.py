@@ -115,10 +115,11 @@ def _overview(reading: Reading, hours: int, now: int) -> Overview:
     width = max((width for width in widths(None) if width <= wanted), default=TOTAL_STEP)
     step = max(width, wanted // width * width)
     traffic = read_endpoints.points(reading, None, since, now + 1, step)
-    total, unauthenticated, sensitive = execute(
-        "SELECT count(*), coalesce(sum(flags & ? > 0), 0), coalesce(sum(flags & ? > 0), 0) "
-        "FROM endpoints INDEXED BY endpoints_owner",
-        (UNAUTHENTICATED, SENSITIVE),
+    both = UNAUTHENTICATED | SENSITIVE
+    total, unauthenticated, sensitive, exposed = execute(
+        "SELECT count(*), coalesce(sum(flags & ? > 0), 0), coalesce(sum(flags & ? > 0), 0), "
+        "coalesce(sum(flags & ? = ?), 0) FROM endpoints INDEXED BY endpoints_owner",
+        (UNAUTHENTICATED, SENSITIVE, both, both),
     ).fetchone()
     (new,) = execute("SELECT count(*) FROM endpoints WHERE first_ns >= ?", (since * 1_000_000_000,)).fetchone()
     findings = execute("SELECT severity, count(*) FROM findings WHERE state = 'open' GROUP BY severity")
@@ -139,6 +140,7 @@ def _overview(reading: Reading, hours: int, now: int) -> Overview:
         new_endpoints=new,
         unauthenticated_endpoints=unauthenticated,
         sensitive_endpoints=sensitive,
+        exposed_endpoints=exposed,
         open_findings={SEVERITIES[severity]: count for severity, count in findings},
         services=sorted(services.items(), key=lambda item: (-item[1], item[0]))[:BUSIEST],
         step=step,

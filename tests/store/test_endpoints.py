@@ -225,13 +225,15 @@ def test_overview(write: Write, reader: StoreReader) -> None:
         inventory=inventory(
             delta(1, old),
             delta(2, profile(7, errors=1, open_successes=1, sensitive_out={"email": 1}), owner="cart"),
+            delta(3, profile(0, open_successes=1), owner="cart"),
+            delta(4, profile(0, sensitive_in={"email": 1}), owner="cart"),
             unmatched=[Unmatched("server", "shop", 40, {"404": 40}), Unmatched("client", "example.com:443", 2, {})],
         ),
         findings=(finding(1), finding(2, severity="high"), finding(3, severity="high")),
     )
     seen = reader.overview(24, NOW_S)
-    assert (seen.calls, seen.errors, seen.endpoints, seen.new_endpoints) == (7, 1, 2, 1)
-    assert (seen.unauthenticated_endpoints, seen.sensitive_endpoints) == (1, 1)
+    assert (seen.calls, seen.errors, seen.endpoints, seen.new_endpoints) == (7, 1, 4, 3)
+    assert (seen.unauthenticated_endpoints, seen.sensitive_endpoints, seen.exposed_endpoints) == (2, 2, 1)
     assert seen.open_findings == {"medium": 1, "high": 2}
     assert seen.services == [("cart", 7)]
     assert seen.unmatched == {"shop": 40, "example.com:443": 2}

@@ -172,6 +172,10 @@ def test_what_is_wrong_with_the_sensor_is_said_first(chromium: Browser, served: 
         "web is not running; the HTTPS of 1 process is not seen (5.0 MB); 19 losses were counted since the start"
     )
     expect(page.locator("#concern-count")).to_have_text("3 to look at")
+    page.get_by_role("link", name="Exposed").click()
+    expect(page.get_by_role("row").filter(has_text="/internal/export/users.csv")).to_be_visible()
+    expect(page.locator("main .row-link")).to_have_count(3)
+    page.go_back()
     page.get_by_role("main").get_by_role("link", name="Health").click()
     expect(page.get_by_text("raise capture.ring_bytes or worker.count")).to_be_visible()
     page.context.close()

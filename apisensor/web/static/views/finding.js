@@ -86,7 +86,7 @@ export function show(view, { id, signal }) {
       h("div", { class: "title-line" }, severity(finding.severity), h("h1", null, finding.title), finding.category ? tag(finding.category) : null),
       h("div", { class: "columns" },
         h("div", { class: "view" },
-          finding.meaning ? panel("What it means", h("p", null, finding.meaning), h("p", null, h("b", null, "What to do. "), finding.remedy)) : null,
+          finding.meaning ? panel("What it means", h("p", null, finding.meaning), h("p", null, h("strong", null, "What to do. "), finding.remedy)) : null,
           panel("About", about(finding)),
           panel("Evidence", evidence(finding.evidence))),
         h("div", { class: "view" },

@@ -23,11 +23,11 @@ function cards(seen) {
   const worst = open.length ? [h("b", null, `${seen.open_findings[open[0]]} ${open[0]}`), open[1] ? `, ${seen.open_findings[open[1]]} ${open[1]}` : ""] : "nothing is wrong as far as is known";
   return h("div", { class: "cards" },
     card("Open findings", number(all), worst, "/findings?state=open"),
-    card("Calls", number(seen.calls), RANGES[seen.hours] ? `in the last ${RANGES[seen.hours]}` : `in ${seen.hours} h`, "/transactions"),
-    card("Error rate", percent(seen.errors, seen.calls), [number(seen.errors), " server errors"], "/inventory?errors=true&sort=errors"),
-    card("Endpoints", number(seen.endpoints), [h("b", null, seen.new_endpoints), " new in this time"], "/inventory?sort=first_seen"),
+    card("Exposed", number(seen.exposed_endpoints), "sensitive, no credential", "/inventory?unauthenticated=true&sensitive=true"),
     card("Unauthenticated", number(seen.unauthenticated_endpoints), "need no credential", "/inventory?unauthenticated=true"),
-    card("Sensitive data", number(seen.sensitive_endpoints), "endpoints carry it", "/inventory?sensitive=true"));
+    card("Sensitive data", number(seen.sensitive_endpoints), "endpoints carry it", "/inventory?sensitive=true"),
+    card("Endpoints", number(seen.endpoints), [h("b", null, seen.new_endpoints), " new in this time"], "/inventory?sort=first_seen"),
+    card("Calls", number(seen.calls), [`in the last ${RANGES[seen.hours] ?? `${seen.hours} h`}`, seen.calls ? `, ${percent(seen.errors, seen.calls)} errors` : ""], "/transactions"));
 }
 
 function findingList(rows) {
