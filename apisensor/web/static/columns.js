@@ -33,6 +33,7 @@ export const endpointColumns = [
   { head: "Auth", cell: (row) => h("span", { class: "tags" }, row.auth.map((name) =>
     tag(name, name === "none" && row.unauthenticated ? "warn" : ""))) },
   { head: "Sensitive", cell: (row) => tags(row.sensitive.slice(0, 3).concat(row.sensitive.length > 3 ? [`+${row.sensitive.length - 3}`] : []), "sensitive") },
+  { head: "Callers", number: true, spare: true, cell: (row) => number(row.callers) },
   { head: "First seen", sort: "first_seen", cell: (row) => when(row.first_seen) },
   { head: "Last seen", sort: "last_seen", cell: (row) => when(row.last_seen) },
 ];

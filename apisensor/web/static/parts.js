@@ -122,8 +122,8 @@ export function table({ caption, columns, rows, href, sorted }) {
     h("table", null, h("caption", { class: "sr" }, caption), h("thead", null, h("tr", null, head)), h("tbody", null, body)));
 }
 
-/** Classes of a column's cells: `extra` ones go where there is little room. */
-export const classOf = (column) => ["number", "wide", "text", "extra"].filter((name) => column[name]).join(" ") || null;
+/** Classes of a column's cells: `extra` ones go beside an open drawer, `spare` ones on all but wide screens. */
+export const classOf = (column) => ["number", "wide", "text", "extra", "spare"].filter((name) => column[name]).join(" ") || null;
 
 /** One row of such a table. */
 export function rowOf(row, columns, href) {
