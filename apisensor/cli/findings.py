@@ -166,7 +166,8 @@ def _detail_page(record: FindingRecord, transactions: list[TransactionRow]) -> G
     blocks += [life, Text("\nTransactions", "bold")]
     calls = stored.table("  id", "time", "method", "path", "status", "client", fold=("path",))
     for t in transactions:
-        values = (t.time[:19] + "Z", t.method, t.path, t.status, t.client)
+        status = t.status if t.grpc_status is None else f"grpc:{t.grpc_status}"
+        values = (t.time[:19] + "Z", t.method, t.path, status, t.client)
         calls.add_row(cell(f"  {t.id}", "dim"), *(cell(value) for value in values))
     return Group(*blocks, calls)
 

@@ -133,7 +133,7 @@ class LineFormat:
 
 
 def _url(t: PublicTransaction, width: int | None) -> str:
-    """Host and path; where both have no room the host is cut first."""
+    """Host and path, with what was asked for inside them; where all have no room the host is cut first."""
     authority, path = visible(t.authority or ""), visible(t.path if t.path is not None else "?")
     asked = [one.words() for one in t.operations if one.protocol in _SAID]
     more = f" +{len(asked) - 1}" if len(asked) > 1 else ""
