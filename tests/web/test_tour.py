@@ -203,7 +203,7 @@ def test_a_grpc_call_that_failed_does_not_look_well(chromium: Browser, served: P
     expect(page.get_by_role("region", name="Messages").get_by_role("row").nth(2)).to_contain_text("to the clientgrpc12")
     tour.checked(page, report, "grpc", None)
     page.goto(f"{served.url}/transactions?method=POST&service=catalog")
-    expect(page.get_by_title("failed: FORBIDDEN").first).to_have_text("query ProductPage")
+    expect(page.get_by_title("failed: FORBIDDEN").first).to_have_text("graphql query ProductPage")
     page.context.close()
     assert report.problems == []
     assert report.accessibility == []
