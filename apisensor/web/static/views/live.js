@@ -54,7 +54,7 @@ class Stream {
         field("Path", "path", "Path, such as /api/*  ( / )"),
         field("Host", "host", "Host"),
         field("Service", "service", "Service"),
-        field("Operation", "operation", "Operation, such as graphql *"),
+        field("Operation", "operation", "Operation"),
         choice("Method", "method", [["", "All methods"], ...["GET", "POST", "PUT", "PATCH", "DELETE"].map((name) => [name, name])], query),
         choice("Status", "status", [["", "Any status"], ["2xx", "2xx"], ["3xx", "3xx"], ["4xx", "4xx"], ["5xx", "5xx"], ["none", "No response"]], query),
         choice("View", "side", [["", "Both sides"], ["server", "Served here"], ["client", "Made here"]], query),
