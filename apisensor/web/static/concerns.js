@@ -6,7 +6,7 @@ import { bytes, full } from "./format.js";
 const plural = (count, one, many) => count === 1 ? `1 ${one}` : `${full(count)} ${many}`;
 
 function ofStatus({ status, blind_spots: blind, lost }) {
-  const parts = status.parts.filter((part) => part.pid === null).map((part) => `${part.name} is not running`);
+  const parts = status.parts.filter((part) => part.pid === null && !part.resting).map((part) => `${part.name} is not running`);
   const losses = Object.values(lost).reduce((sum, count) => sum + count, 0);
   const encrypted = blind.reduce((sum, row) => sum + row.encrypted_bytes, 0);
   const dropped = Object.entries(status.export ?? {}).reduce((sum, [name, count]) => name.startsWith("dropped.") ? sum + count : sum, 0);

@@ -9,7 +9,7 @@ const REFRESH_MS = 10_000;
 
 const partColumns = [
   { head: "Part", cell: (row) => h("code", null, row.name) },
-  { head: "State", cell: (row) => row.pid === null ? tag("not running", "warn") : h("span", { class: "good" }, "running") },
+  { head: "State", cell: (row) => row.resting ? "resting" : row.pid === null ? tag("not running", "warn") : h("span", { class: "good" }, "running") },
   { head: "Process", number: true, cell: (row) => row.pid ?? "–" },
   { head: "User", cell: (row) => row.user ?? "–" },
   { head: "Up", number: true, cell: (row) => row.pid === null ? "–" : span(row.uptime_seconds) },
