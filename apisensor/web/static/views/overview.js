@@ -5,7 +5,7 @@ import { traffic } from "../charts.js";
 import { endpointHref, findingHref } from "../columns.js";
 import { concerns } from "../concerns.js";
 import { address, add, h } from "../dom.js";
-import { number, percent, when } from "../format.js";
+import { number, when } from "../format.js";
 import { bars, empty, heading, load, method, panel, place, raw, severity } from "../parts.js";
 
 const RANGES = { 1: "1 h", 24: "24 h", 168: "7 d", 720: "30 d" };
@@ -23,11 +23,11 @@ function cards(seen) {
   const worst = open.length ? [h("b", null, `${seen.open_findings[open[0]]} ${open[0]}`), open[1] ? `, ${seen.open_findings[open[1]]} ${open[1]}` : ""] : "nothing is wrong as far as is known";
   return h("div", { class: "cards" },
     card("Open findings", number(all), worst, "/findings?state=open"),
-    card("Exposed", number(seen.exposed_endpoints), "sensitive, no credential", "/inventory?unauthenticated=true&sensitive=true"),
+    card("Exposed", number(seen.exposed_endpoints), "sensitive and open", "/inventory?unauthenticated=true&sensitive=true"),
     card("Unauthenticated", number(seen.unauthenticated_endpoints), "need no credential", "/inventory?unauthenticated=true"),
     card("Sensitive data", number(seen.sensitive_endpoints), "endpoints carry it", "/inventory?sensitive=true"),
     card("Endpoints", number(seen.endpoints), [h("b", null, seen.new_endpoints), " new in this time"], "/inventory?sort=first_seen"),
-    card("Calls", number(seen.calls), [`in the last ${RANGES[seen.hours] ?? `${seen.hours} h`}`, seen.calls ? `, ${percent(seen.errors, seen.calls)} errors` : ""], "/transactions"));
+    card("Calls", number(seen.calls), `in the last ${RANGES[seen.hours] ?? `${seen.hours} h`}`, "/transactions"));
 }
 
 function findingList(rows) {
