@@ -91,6 +91,14 @@ def test_words_are_the_codes() -> None:
     assert set(re.findall(r"(\w+):", given)) <= set(TransactionQuery.__struct_fields__)
 
 
+def test_every_filter_of_the_live_view_is_asked_for() -> None:
+    live = (STATIC / "views/live.js").read_text()
+    asked = set(re.findall(r'"(\w+)"', live.partition("const FILTERS = [")[2].partition("]")[0]))
+    shown = set(re.findall(r'(?:field|choice)\("[^"]+", "(\w+)"', live)) | {"incomplete"}
+    assert asked == shown
+    assert asked <= set(Filter.__struct_fields__)
+
+
 def test_every_protocol_can_be_chosen() -> None:
     live = (STATIC / "views/live.js").read_text()
     choices = re.findall(r"\[\"([\w/.]+)\", ", live.partition('choice("Protocol"')[2].partition("], query)")[0])

@@ -10,8 +10,9 @@ import { detail, title } from "./transaction.js";
 
 const KEPT = 300; // rows; older ones go
 const PAINT_MS = 200;
+const BUSY_PART = 4; // of the time between two paintings one takes at most a quarter: a flood leaves the page usable
 const AGAIN_MS = 3_000;
-const FILTERS = ["path", "host", "service", "method", "status", "side", "protocol", "incomplete"];
+const FILTERS = ["path", "host", "service", "operation", "method", "status", "side", "protocol", "incomplete"];
 
 class Stream {
   constructor(view, query, signal) {
@@ -24,7 +25,7 @@ class Stream {
     this.query = Object.fromEntries(FILTERS.filter((name) => query[name]).map((name) => [name, query[name]]));
     this.signal = signal;
     this.build(view, query);
-    this.timer = setInterval(() => this.paint(), PAINT_MS);
+    this.tick();
     signal.addEventListener("abort", () => this.end());
     this.connect();
   }
@@ -112,6 +113,13 @@ class Stream {
     document.dispatchEvent(new Event("triaged"));
   }
 
+  tick() {
+    const before = performance.now();
+    this.paint();
+    void this.body.offsetHeight; // the layout is most of the cost, and happens now
+    this.timer = setTimeout(() => this.tick(), Math.max(PAINT_MS, BUSY_PART * (performance.now() - before)));
+  }
+
   paint() {
     if (!this.paused && this.waiting.length) {
       const fresh = this.waiting.reverse();
@@ -174,7 +182,7 @@ class Stream {
 
   end() {
     this.source?.close();
-    clearInterval(this.timer);
+    clearTimeout(this.timer);
   }
 }
 
