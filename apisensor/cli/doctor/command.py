@@ -19,7 +19,8 @@ from apisensor.live.text import visible
 from apisensor.sections import Settings
 from apisensor.settings import SettingsError
 
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red", "unknown": "magenta"}
+_STYLES = {"ok": "green", "unknown": "magenta", "warn": "yellow", "fail": "bold red"}
+"""In the order of the table: what matters stands at its end, where a terminal shows it."""
 
 
 @click.command(name="doctor", short_help="What this node supports, what is missing, what to do about it.")
@@ -50,7 +51,7 @@ def _page(checks: list[Check]) -> Group:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for check in checks:
+    for check in sorted(checks, key=lambda check: list(_STYLES).index(check.state)):
         table.add_row(Text(check.state, _STYLES[check.state]), Text(visible(check.name)), Text(visible(check.found)))
         if check.remedy:
             table.add_row("", "", Text(f"-> {visible(check.remedy)}", "cyan"))

@@ -123,6 +123,11 @@ def test_as_a_table_with_a_running_sensor_and_a_wrong_setting(tmp_path: Path) ->
     assert "\x1b" not in done.stdout
     wrong = apisensor("doctor", "--set", "worker.count=0")
     assert wrong.returncode == 1
+    states = [
+        line.split()[0] for line in wrong.stdout.splitlines() if line.startswith(("ok ", "unknown ", "warn ", "fail "))
+    ]
+    assert states == sorted(states, key=["ok", "unknown", "warn", "fail"].index), "what matters is at the end"
+    assert states[-1] == "fail"
     assert "command line: worker.count = '0'" in wrong.stdout
 
 
