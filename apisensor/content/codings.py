@@ -10,31 +10,32 @@ from __future__ import annotations
 import enum
 import zlib
 from collections.abc import Callable
+from typing import Final
 
 import brotli
 import zstandard
 
-DECODED_BYTES = 256 << 10
+DECODED_BYTES: Final = 256 << 10
 """Decoded bytes of one body that are looked at. Searching that much takes less than a millisecond."""
-RATIO = 100
+RATIO: Final = 100
 """Decoded bytes for each coded byte. JSON reaches 20, repetitive logs 60; deflate's most is 1,032 (a bomb)."""
-RATIO_FROM = 16 << 10
+RATIO_FROM: Final = 16 << 10
 """Decoded bytes up to which the ratio does not matter: a few hundred bytes of the same row are no attack."""
-STACKED = 3
+STACKED: Final = 3
 """Codings of one body. Two happen (a server and its proxy); more is somebody's experiment."""
 
-_PIECE = 4 << 10
+_PIECE: Final = 4 << 10
 """Coded bytes given to a decoder at once. Where they turn out to be broken, only the last piece's output is lost."""
-_WINDOW = 8 << 20
+_WINDOW: Final = 8 << 20
 """Largest zstd window: what RFC 9659 section 3 allows in HTTP."""
 
-SIZE_LIMIT = "content-coding-size-limit"
-RATIO_LIMIT = "content-coding-ratio-limit"
-COUNT_LIMIT = "content-coding-count-limit"
-UNKNOWN = "content-coding-unknown"
-INVALID = "content-coding-invalid"
+SIZE_LIMIT: Final = "content-coding-size-limit"
+RATIO_LIMIT: Final = "content-coding-ratio-limit"
+COUNT_LIMIT: Final = "content-coding-count-limit"
+UNKNOWN: Final = "content-coding-unknown"
+INVALID: Final = "content-coding-invalid"
 
-ANOMALIES = {
+ANOMALIES: Final = {
     SIZE_LIMIT: f"a body decodes to more than {DECODED_BYTES:,} bytes; the rest was not looked at",
     RATIO_LIMIT: f"a body decodes to more than {RATIO} times its size (and more than {RATIO_FROM:,} bytes), as bombs "
     "do; the rest was not looked at",
@@ -146,7 +147,7 @@ def _brotli(body: bytes, limit: int) -> _Result:
     return bytes(found), _End.WHOLE if at == len(body) else _End.BROKEN
 
 
-_ZSTD = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+_ZSTD: Final = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
 
 
 def _zstd(body: bytes, limit: int) -> _Result:
@@ -164,7 +165,7 @@ def _zstd(body: bytes, limit: int) -> _Result:
     return bytes(found[:limit]), _End.FULL
 
 
-_DECODERS: dict[str, Callable[[bytes, int], _Result]] = {
+_DECODERS: Final[dict[str, Callable[[bytes, int], _Result]]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,

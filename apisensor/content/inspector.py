@@ -211,8 +211,8 @@ class Inspector:
         return spans
 
 
-_RESPONSE_WHOLE = frozenset((None, "hpack_unknown", "unbound"))
-_REQUEST_WHOLE = _RESPONSE_WHOLE | {"response_not_seen", "response_not_finished"}
+_RESPONSE_WHOLE: Final = frozenset((None, "hpack_unknown", "unbound"))
+_REQUEST_WHOLE: Final = _RESPONSE_WHOLE | {"response_not_seen", "response_not_finished"}
 """Reasons for which an exchange is incomplete while the content of this message is not: else it may end anywhere."""
 
 # Members of enumerations are slow to look up.

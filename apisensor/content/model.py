@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,10 +17,10 @@ Spans = list[Span]
 FieldMarks = dict[int, tuple[Spans, Spans]]
 """Index of a field line in its section: spans in its name, spans in its value. Clean lines have no entry."""
 
-UNCOUNTED = ""
+UNCOUNTED: Final = ""
 """Kind of what must not leave the worker and is no finding of its own: cookies, OAuth codes, unknown fields."""
 
-KINDS = {
+KINDS: Final = {
     "private_key": "a PEM private key block",
     "credit_card": "a payment card number: a brand's prefix and length, Luhn check digit right",
     "jwt": "a JSON Web Token, signed or encrypted",
@@ -33,7 +33,7 @@ KINDS = {
 }
 """Kinds of sensitive data: their meaning. The most telling first: where two overlap the earlier one is reported."""
 
-PLACES = (
+PLACES: Final = (
     "request.path",
     "request.query",
     "request.header",

@@ -8,38 +8,39 @@ conventions has one value, so requests that are batched say what they asked for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from apisensor.export.wire import IntAttribute, StringAttribute, StringsAttribute
 from apisensor.protocols.counted import Passed
 from apisensor.transactions.model import Messages, Operation
 
-RPC_SYSTEM = StringAttribute("rpc.system")
-RPC_SERVICE = StringAttribute("rpc.service")
-RPC_METHOD = StringAttribute("rpc.method")
-RPC_GRPC_STATUS = IntAttribute("rpc.grpc.status_code")
-JSONRPC_VERSION = StringAttribute("rpc.jsonrpc.version")
-JSONRPC_ERROR = IntAttribute("rpc.jsonrpc.error_code")
-GRAPHQL_TYPE = StringAttribute("graphql.operation.type")
-GRAPHQL_NAME = StringAttribute("graphql.operation.name")
-MCP_METHOD = StringAttribute("mcp.method.name")
-TOOL_NAME = StringAttribute("gen_ai.tool.name")
-PROMPT_NAME = StringAttribute("gen_ai.prompt.name")
+RPC_SYSTEM: Final = StringAttribute("rpc.system")
+RPC_SERVICE: Final = StringAttribute("rpc.service")
+RPC_METHOD: Final = StringAttribute("rpc.method")
+RPC_GRPC_STATUS: Final = IntAttribute("rpc.grpc.status_code")
+JSONRPC_VERSION: Final = StringAttribute("rpc.jsonrpc.version")
+JSONRPC_ERROR: Final = IntAttribute("rpc.jsonrpc.error_code")
+GRAPHQL_TYPE: Final = StringAttribute("graphql.operation.type")
+GRAPHQL_NAME: Final = StringAttribute("graphql.operation.name")
+MCP_METHOD: Final = StringAttribute("mcp.method.name")
+TOOL_NAME: Final = StringAttribute("gen_ai.tool.name")
+PROMPT_NAME: Final = StringAttribute("gen_ai.prompt.name")
 # What the conventions have no name for.
-OPERATIONS = StringsAttribute("apisensor.operations", 9)
-FIELDS = StringsAttribute("apisensor.operation.fields", 9)
-ERROR = StringAttribute("apisensor.operation.error")
-REQUEST_COUNT = IntAttribute("apisensor.messages.request.count")
-REQUEST_BYTES = IntAttribute("apisensor.messages.request.bytes")
-REQUEST_LARGEST = IntAttribute("apisensor.messages.request.largest")
-REQUEST_REASON = StringAttribute("apisensor.messages.request.reason")
-RESPONSE_COUNT = IntAttribute("apisensor.messages.response.count")
-RESPONSE_BYTES = IntAttribute("apisensor.messages.response.bytes")
-RESPONSE_LARGEST = IntAttribute("apisensor.messages.response.largest")
-RESPONSE_REASON = StringAttribute("apisensor.messages.response.reason")
+OPERATIONS: Final = StringsAttribute("apisensor.operations", 9)
+FIELDS: Final = StringsAttribute("apisensor.operation.fields", 9)
+ERROR: Final = StringAttribute("apisensor.operation.error")
+REQUEST_COUNT: Final = IntAttribute("apisensor.messages.request.count")
+REQUEST_BYTES: Final = IntAttribute("apisensor.messages.request.bytes")
+REQUEST_LARGEST: Final = IntAttribute("apisensor.messages.request.largest")
+REQUEST_REASON: Final = StringAttribute("apisensor.messages.request.reason")
+RESPONSE_COUNT: Final = IntAttribute("apisensor.messages.response.count")
+RESPONSE_BYTES: Final = IntAttribute("apisensor.messages.response.bytes")
+RESPONSE_LARGEST: Final = IntAttribute("apisensor.messages.response.largest")
+RESPONSE_REASON: Final = StringAttribute("apisensor.messages.response.reason")
 
-_GRAPHQL_TYPES = frozenset(("query", "mutation", "subscription"))
-_MCP_TARGETS = {"tools/call": TOOL_NAME, "prompts/get": PROMPT_NAME}
-_ERROR_CODES = range(-(1 << 31), 1 << 31)
+_GRAPHQL_TYPES: Final = frozenset(("query", "mutation", "subscription"))
+_MCP_TARGETS: Final = {"tools/call": TOOL_NAME, "prompts/get": PROMPT_NAME}
+_ERROR_CODES: Final = range(-(1 << 31), 1 << 31)
 
 
 def encode_operations(operations: list[Operation], protocol: str, grpc_status: int | None) -> bytes:
@@ -124,7 +125,7 @@ def _grpc_web(one: Operation, grpc_status: int | None) -> Iterator[bytes]:
         yield RPC_GRPC_STATUS.of(grpc_status)
 
 
-_CONVENTIONS: dict[str, Callable[[Operation, int | None], Iterator[bytes]]] = {
+_CONVENTIONS: Final[dict[str, Callable[[Operation, int | None], Iterator[bytes]]]] = {
     "graphql": _graphql,
     "json-rpc": _json_rpc,
     "mcp": _mcp,

@@ -7,23 +7,23 @@ the HTTP part has not changed since.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from apisensor.events.model import Address
 
-SCHEMA_URL = "https://opentelemetry.io/schemas/1.37.0"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.37.0"
 
 KIND_SERVER, KIND_CLIENT = 2, 3
 """Span.SpanKind."""
 
-KIND = {"server": KIND_SERVER, "client": KIND_CLIENT, "network": KIND_SERVER}
+KIND: Final = {"server": KIND_SERVER, "client": KIND_CLIENT, "network": KIND_SERVER}
 """By side. A packet capture belongs to neither process; INTERNAL would deny that a call crossed the network. SERVER:
 like the server's view it descends from the context that the request carried, and a 4xx is not yet an error."""
 
-KNOWN_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+KNOWN_METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 """RFC 9110 section 9 and RFC 5789. OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS replaces them."""
 
-PROTOCOL = {
+PROTOCOL: Final = {
     "http/1.0": ("http", "1.0"),
     "http/1.1": ("http", "1.1"),
     "h2": ("http", "2"),
@@ -32,7 +32,7 @@ PROTOCOL = {
 }
 """Transaction.protocol: network.protocol.name, network.protocol.version."""
 
-GRPC_STATUS = (
+GRPC_STATUS: Final = (
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -53,11 +53,11 @@ GRPC_STATUS = (
 )
 """Names by number (grpc.io, "Status codes")."""
 
-DEFAULT_PORT = {"http": 80, "https": 443}
+DEFAULT_PORT: Final = {"http": 80, "https": 443}
 """RFC 9110 section 4.2: the port of an authority that names none."""
 
-GRPC_UNIMPLEMENTED = 12
-GRPC_SERVER_ERRORS = frozenset({2, 4, GRPC_UNIMPLEMENTED, 13, 14, 15})
+GRPC_UNIMPLEMENTED: Final = 12
+GRPC_SERVER_ERRORS: Final = frozenset({2, 4, GRPC_UNIMPLEMENTED, 13, 14, 15})
 """The codes that are an error of the server; of a client's span every code but OK is one."""
 
 

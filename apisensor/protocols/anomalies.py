@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-CONTENT_LENGTH_WITH_TRANSFER_ENCODING = "content-length-with-transfer-encoding"
-REPEATED_CONTENT_LENGTH = "repeated-content-length"
-REPEATED_HOST = "repeated-host"
-HOST_DIFFERS = "host-differs-from-target"
-BARE_LINE_FEED = "bare-line-feed"
-FOLDED_FIELD = "folded-field"
-SPACE_BEFORE_COLON = "space-before-colon"
-TAB_BEHIND_CODING = "tab-behind-coding"
-SPACE_BEHIND_CHUNK_SIZE = "space-behind-chunk-size"
-NON_ASCII_TARGET = "non-ascii-target"
-MALFORMED_TARGET = "malformed-target"
-UNKNOWN_FIELD = "hpack-unknown-field"
-HEADER_BYTES = "header-bytes-limit"
-HEADER_COUNT = "header-count-limit"
-FLOW_BUFFER = "flow-buffer-limit"
-PIPELINE = "pipeline-limit"
-STREAMS = "stream-limit"
-NOT_CAPTURED = "body-not-captured"
-DEFLATE_INVALID = "websocket-deflate-invalid"
-INFLATE_LIMIT = "websocket-inflate-limit"
-WEBSOCKET_PART = "websocket-part"
+from typing import Final
 
-ANOMALIES = {
+CONTENT_LENGTH_WITH_TRANSFER_ENCODING: Final = "content-length-with-transfer-encoding"
+REPEATED_CONTENT_LENGTH: Final = "repeated-content-length"
+REPEATED_HOST: Final = "repeated-host"
+HOST_DIFFERS: Final = "host-differs-from-target"
+BARE_LINE_FEED: Final = "bare-line-feed"
+FOLDED_FIELD: Final = "folded-field"
+SPACE_BEFORE_COLON: Final = "space-before-colon"
+TAB_BEHIND_CODING: Final = "tab-behind-coding"
+SPACE_BEHIND_CHUNK_SIZE: Final = "space-behind-chunk-size"
+NON_ASCII_TARGET: Final = "non-ascii-target"
+MALFORMED_TARGET: Final = "malformed-target"
+UNKNOWN_FIELD: Final = "hpack-unknown-field"
+HEADER_BYTES: Final = "header-bytes-limit"
+HEADER_COUNT: Final = "header-count-limit"
+FLOW_BUFFER: Final = "flow-buffer-limit"
+PIPELINE: Final = "pipeline-limit"
+STREAMS: Final = "stream-limit"
+NOT_CAPTURED: Final = "body-not-captured"
+DEFLATE_INVALID: Final = "websocket-deflate-invalid"
+INFLATE_LIMIT: Final = "websocket-inflate-limit"
+WEBSOCKET_PART: Final = "websocket-part"
+
+ANOMALIES: Final = {
     CONTENT_LENGTH_WITH_TRANSFER_ENCODING: "a message has both Content-Length and Transfer-Encoding (RFC 9112 section "
     "6.3): two parsers may see two different messages, which is how requests are smuggled",
     REPEATED_CONTENT_LENGTH: "a message has more than one Content-Length field line (RFC 9110 section 8.6)",

@@ -6,16 +6,16 @@ messages there were it says why, and counts nothing more: a count is right or ab
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 Field = tuple[bytes | None, bytes | None]
 
-MESSAGE_CUT = "message_cut"
+MESSAGE_CUT: Final = "message_cut"
 """The body ended inside a message, which is not counted."""
 
-NOT_CAPTURED = "body_not_captured"
+NOT_CAPTURED: Final = "body_not_captured"
 """Part of the body was deliberately not captured, and a message's beginning or end may have been in it."""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from apisensor.protocols.counted import Counter
 from apisensor.protocols.event_stream import EventCounter
 from apisensor.protocols.grpc import MessageCounter, TextCounter
 
-_COUNTERS: dict[bytes, Callable[[], Counter]] = {
+_COUNTERS: Final[dict[bytes, Callable[[], Counter]]] = {
     b"application/grpc": MessageCounter,
     b"application/grpc-web": lambda: MessageCounter(web=True),
     b"application/grpc-web-text": TextCounter,
@@ -17,11 +18,11 @@ _COUNTERS: dict[bytes, Callable[[], Counter]] = {
 """Media type without what follows a plus (the messages' own format) or a semicolon."""
 
 
-TYPES_KEPT = 256
+TYPES_KEPT: Final = 256
 """Values of Content-Type that are remembered as plain; multipart boundaries differ each time."""
-_LONGEST_KEPT = 128
+_LONGEST_KEPT: Final = 128
 
-PLAIN: set[bytes] = set()
+PLAIN: Final[set[bytes]] = set()
 """Values of Content-Type whose bodies hold no messages: callers look here first."""
 
 

@@ -8,42 +8,42 @@ hardly room for accident.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-HEADER = struct.Struct(">HBBBI")
+HEADER: Final = struct.Struct(">HBBBI")
 """Length (high 16 bits, low 8 bits), type, flags, stream identifier with the reserved bit."""
-HEADER_SIZE = 9
+HEADER_SIZE: Final = 9
 
-DATA = 0x0
-HEADERS = 0x1
-PRIORITY = 0x2
-RST_STREAM = 0x3
-SETTINGS = 0x4
-PUSH_PROMISE = 0x5
-PING = 0x6
-GOAWAY = 0x7
-WINDOW_UPDATE = 0x8
-CONTINUATION = 0x9
-ALTSVC = 0xA
-ORIGIN = 0xC
-PRIORITY_UPDATE = 0x10
+DATA: Final = 0x0
+HEADERS: Final = 0x1
+PRIORITY: Final = 0x2
+RST_STREAM: Final = 0x3
+SETTINGS: Final = 0x4
+PUSH_PROMISE: Final = 0x5
+PING: Final = 0x6
+GOAWAY: Final = 0x7
+WINDOW_UPDATE: Final = 0x8
+CONTINUATION: Final = 0x9
+ALTSVC: Final = 0xA
+ORIGIN: Final = 0xC
+PRIORITY_UPDATE: Final = 0x10
 
-END_STREAM = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
-PRIORITY_FLAG = 0x20
+END_STREAM: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+PRIORITY_FLAG: Final = 0x20
 
-LARGE = 1 << 20
+LARGE: Final = 1 << 20
 """Octets of the largest frame taken for plausible: peers raise SETTINGS_MAX_FRAME_SIZE from 16 KiB to 1 MiB at most.
 Four letters where a frame is due say more than that."""
 
-_USUAL = 1 << 14
+_USUAL: Final = 1 << 14
 """Octets that every peer accepts (RFC 9113 section 6.5.2)."""
 
-_SURE = 2
+_SURE: Final = 2
 """Plausible headers in a row that are taken for frames even where the last frame's end is not in sight."""
 
-_WAIT = 64 * 1024
+_WAIT: Final = 64 * 1024
 """How many bytes a single plausible header may announce and be waited for: four frames of the usual limit."""
 
 
@@ -57,7 +57,7 @@ class _Rule(NamedTuple):
     """On a stream, on the connection (False), or either (None)."""
 
 
-_RULES = {
+_RULES: Final = {
     DATA: _Rule(0, LARGE, END_STREAM | PADDED, True),
     HEADERS: _Rule(1, LARGE, END_STREAM | END_HEADERS | PADDED | PRIORITY_FLAG, True),
     PRIORITY: _Rule(5, 5, 0, True),

@@ -7,11 +7,11 @@ once more, cut wherever a message without length may end.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from apisensor.protocols.http1_engine import Engine
 
-HEAD_END = b"\r\n\r\n"
+HEAD_END: Final = b"\r\n\r\n"
 
 
 class MisreadError(Exception):

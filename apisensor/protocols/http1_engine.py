@@ -7,7 +7,7 @@ what it finds. That is all the two engines have in common, in the form in which 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 
 class Callbacks(Protocol):
@@ -51,5 +51,5 @@ class Engine(NamedTuple):
     """Raised by feed_data where a callback failed; a subclass of `refused`."""
 
 
-DUPLICATE_LENGTH = "Duplicate Content-Length"
+DUPLICATE_LENGTH: Final = "Duplicate Content-Length"
 """llhttp's words."""

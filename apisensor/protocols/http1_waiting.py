@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from apisensor.protocols.http1 import Mode, Pairing
 from apisensor.protocols.http1_engine import Engine
 from apisensor.protocols.http1_reader import Reader
@@ -9,7 +11,7 @@ from apisensor.protocols.identify import Start, request_start
 from apisensor.protocols.message import Message
 from apisensor.streams.limits import Limits
 
-_CALL = 150
+_CALL: Final = 150
 """Bytes of memory that what one call brought takes beyond its bytes, while it is held."""
 
 

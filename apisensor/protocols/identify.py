@@ -7,24 +7,25 @@ here searches: data[0] is taken for the first byte of a message or frame, and ei
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from apisensor.protocols.frames import frames_start
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """RFC 9113 section 3.4."""
 
-_MAX_METHOD = 32
+_MAX_METHOD: Final = 32
 """Bytes of a method; the longest registered one is UPDATEREDIRECTREF (17)."""
-_METHOD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
-_TARGET = bytes(set(range(0x21, 0x100)) - {0x7F})
+_METHOD: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
+_TARGET: Final = bytes(set(range(0x21, 0x100)) - {0x7F})
 """What a target may consist of: no blank, no control character. Raw UTF-8 does occur."""
-_ODD_TARGET = _TARGET + b" "
-_COMMON = frozenset(b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE".split())
+_ODD_TARGET: Final = _TARGET + b" "
+_COMMON: Final = frozenset(b"GET HEAD POST PUT DELETE OPTIONS PATCH TRACE".split())
 """Methods behind which a connection's first target may be malformed (anomalies.MALFORMED_TARGET), as scanners and
 careless clients send it."""
-_VERSIONS = (b" HTTP/1.1", b" HTTP/1.0")
-_STATUS = b"HTTP/1."
-_TLS_TYPES = frozenset((20, 21, 22, 23))
+_VERSIONS: Final = (b" HTTP/1.1", b" HTTP/1.0")
+_STATUS: Final = b"HTTP/1."
+_TLS_TYPES: Final = frozenset((20, 21, 22, 23))
 
 
 class Start(enum.Enum):
@@ -120,7 +121,7 @@ def tls_start(data: bytes) -> Start:
     return Start.TLS if 0 < int.from_bytes(data[3:5], "big") <= 2**14 + 2048 else Start.OTHER
 
 
-_STARTS = (request_start, response_start, preface_start, tls_start, frame_start)
+_STARTS: Final = (request_start, response_start, preface_start, tls_start, frame_start)
 
 
 def identify(data: bytes, *, first: bool = False) -> Start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from typing import Final
 
 from apisensor.protocols import anomalies
 from apisensor.protocols.counted import NOT_CAPTURED, Counter, Passed
@@ -13,9 +14,9 @@ Field = tuple[bytes | None, bytes | None]
 """A field line, name and value as sent. None: an HPACK entry that the sensor did not see inserted."""
 
 
-_FIELD = 130
+_FIELD: Final = 130
 """Bytes that a field line takes beyond its octets: a tuple, two objects, its place in a list."""
-_MESSAGE = 600
+_MESSAGE: Final = 600
 """The same of a message."""
 
 
@@ -117,7 +118,7 @@ def value_of(fields: list[Field] | None, name: bytes) -> bytes | None:
     return None
 
 
-_UNFINISHED = frozenset(("request_not_finished", "response_not_finished", "response_not_seen", "stream_reset"))
+_UNFINISHED: Final = frozenset(("request_not_finished", "response_not_finished", "response_not_seen", "stream_reset"))
 
 
 def count_unseen(message: Message, size: int) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-_LINE = b"PROXY "
-_LONGEST_LINE = 107
+from typing import Final
+
+_LINE: Final = b"PROXY "
+_LONGEST_LINE: Final = 107
 """Section 2.1: the longest line there can be, CRLF included."""
-_FAMILIES = (b"TCP4 ", b"TCP6 ", b"UNKNOWN")
-_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
-_HEAD = 16
+_FAMILIES: Final = (b"TCP4 ", b"TCP6 ", b"UNKNOWN")
+_SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
+_HEAD: Final = 16
 """Section 2.2: signature, version and command, family, length of what follows."""
 
 
-LOOKED_AT = 128
+LOOKED_AT: Final = 128
 """Bytes that say all there is to know of a header's length; no line and no head is longer."""
 
 

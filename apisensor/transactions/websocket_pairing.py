@@ -43,7 +43,8 @@ class WebSocketPairing:
     def data(self, direction: int, data: bytes, now: int, call_start: bool) -> None:  # noqa: ARG002 - frames go on
         which = int(direction != self.request_direction)
         reader = self._readers[which]
-        if reader.lost is not None:
+        before = reader.lost  # feeding it may change that
+        if before is not None:
             self.flow.unread(len(data))
             return
         self._resume(now)
