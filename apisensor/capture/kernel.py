@@ -20,6 +20,9 @@ _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _ATTRIBUTES = 160
 """Bytes of union bpf_attr that are passed; zero beyond what a command uses."""
 
+POLICY_ADMITTED, POLICY_NEVER, POLICY_OWN = b"\1", b"\2", b"\3"
+"""enum policy of bpf/maps.h."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _at = ctypes.addressof
 

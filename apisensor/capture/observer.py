@@ -11,18 +11,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from apisensor.capture import procfs
-from apisensor.capture.kernel import Map
+from apisensor.capture.kernel import POLICY_ADMITTED, POLICY_NEVER, POLICY_OWN, Map
 from apisensor.capture.libraries import Libraries
 from apisensor.capture.library import Library
-from apisensor.capture.pauses import POLICY_ADMITTED, may_be_paused
+from apisensor.capture.pauses import may_be_paused
 from apisensor.capture.sight import Sight
 from apisensor.enrich.cgroup import membership
 from apisensor.enrich.model import ProcessGone, ProcessSeen, TlsLibrary
 from apisensor.events.decode import NOTICE
 from apisensor.finder.functions import BITS
-
-POLICY_NEVER, POLICY_OWN = b"\2", b"\3"
-"""enum policy of bpf/maps.h."""
 
 NOTICE_EXEC, NOTICE_EXIT, NOTICE_TRAFFIC, NOTICE_ENCRYPTED, NOTICE_MEMORY_BIO, NOTICE_LIBRARY = 1, 2, 3, 4, 5, 6
 """enum notice_kind of bpf/event.h."""

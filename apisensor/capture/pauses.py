@@ -14,13 +14,12 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from apisensor.capture import procfs
-from apisensor.capture.kernel import Map
+from apisensor.capture.kernel import POLICY_ADMITTED, Map
 from apisensor.enrich.cgroup import membership
 from apisensor.live.pauses import MOST, Pause, Rule
 
-POLICY_ADMITTED = b"\1"
 POLICY_PAUSED = 64
-"""First of the policies (enum policy of bpf/maps.h) that say so; one for each place."""
+"""First of the policies that say so; one for each place."""
 RULE_BYTES = 128
 """struct pause."""
 _SCANS = 2

@@ -10,11 +10,11 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
 import click
 
+import apisensor
 from apisensor.live.filters import FilterError
 from apisensor.live.listening import LiveError
 from apisensor.live.text import visible
@@ -75,7 +75,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(metadata.version("apisensor"), message="apisensor %(version)s")
+@click.version_option(apisensor.__version__, message="apisensor %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
 def cli(debug: bool) -> None:
     """Sees the API traffic of this node: HTTP/1, HTTP/2 and gRPC of every process, in plaintext, without sidecars.

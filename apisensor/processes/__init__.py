@@ -1,6 +1,6 @@
 """The processes of the sensor: each is composed in one module, on what stands beside it here.
 
-    run         supervisor over parts; loading (the loader), governing (by governor), rights, describing
+    run         supervising: supervisor over parts; loading (the loader), governing (by governor), rights, describing
     describer   started by describing, and gone
     capture     asking (the finder)
     finder

@@ -76,7 +76,7 @@ def make_parts(
     finder_link, core_link = pair(), pair()
     sockets = [*finder_link, *core_link]
     file = {} if recording is None else {"recording": recording}
-    descriptions = {} if described is None else {"descriptions": _in_memory(described)}
+    descriptions = {} if described is None else {"descriptions": in_memory(described)}
     sink = {"capture": core_link[1].fileno(), "page": make("core"), **file}
     workers = []
     for index in range(settings.worker.count):
@@ -84,7 +84,7 @@ def make_parts(
         sockets += [ours, theirs]
         counters = make(f"worker-{index}")
         sink |= {f"worker:{index}": ours.fileno(), f"page:{index}": counters}
-        given = {"page": counters, "core": theirs.fileno(), "key": _in_memory(key), **descriptions, **file}
+        given = {"page": counters, "core": theirs.fileno(), "key": in_memory(key), **descriptions, **file}
         workers.append(Part(f"worker-{index}", "worker", general.sandbox_user, given, index))
     if live is not None:
         sockets.append(live)
@@ -99,7 +99,7 @@ def make_parts(
     ]
     if page is not None:
         sockets.append(page.listening)
-        web = {"web": page.listening.fileno(), "token": _in_memory(page.token.encode())}
+        web = {"web": page.listening.fileno(), "token": in_memory(page.token.encode())}
         parts.append(Part("web", "web", general.user, web))
         parts[-1].wakes = page.listening
     return Linked(parts, sockets)
@@ -115,7 +115,7 @@ def needed(descriptors: dict[str, int], part: Part) -> dict[str, int]:
     return {name: descriptor for name, descriptor in descriptors.items() if not name.startswith(("ring:", "inner:"))}
 
 
-def _in_memory(content: bytes) -> int:
+def in_memory(content: bytes) -> int:
     """A descriptor from which the bytes can be read: nothing secret goes into an argument list or a file."""
     descriptor = os.memfd_create("apisensor-input", os.MFD_CLOEXEC)
     os.write(descriptor, content)

@@ -12,9 +12,6 @@ import os
 import platform
 import pwd
 import select
-import selectors
-import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +28,7 @@ from apisensor.processes.describing import describe
 from apisensor.processes.loading import LOAD_WAIT_S, LoadError, Loading, cache
 from apisensor.processes.parts import Page
 from apisensor.processes.rights import refusal
+from apisensor.processes.supervising import Handover, hand_over, stop_signals, supervise
 from apisensor.processes.supervisor import Supervisor
 from apisensor.redact.key import identity_key
 from apisensor.replay.model import RecordingHeader
@@ -40,9 +38,6 @@ from apisensor.settings import SettingsError
 from apisensor.web import listening as web_listening
 from apisensor.web.listening import ListenError
 from apisensor.web.token import link, login_token
-
-STOP_S = 8.0
-"""How long the parts get to end: core sends its spans meanwhile (its own limit is shorter)."""
 
 
 class StartError(Exception):
@@ -57,9 +52,12 @@ EXPECTED = (
 
 
 def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> int:
-    """Runs the sensor until SIGINT or SIGTERM. `output`: "table", "jsonl" or "none" on standard output."""
+    """Runs the sensor until SIGINT or SIGTERM. `output`: "table", "jsonl" or "none" on standard output.
+
+    Returns where there can be no sensor; else this process becomes another program (supervising.py).
+    """
     try:
-        with _only_one(settings):
+        with _only_one(settings) as lock:
             # For their errors: said at once, and not by a core that starts in vain.
             Detection(settings.detect)
             if settings.export.enabled:
@@ -70,10 +68,8 @@ def main(settings: Settings, *, output: Literal["table", "jsonl", "none"]) -> in
             key = identity_key(settings.key_file).load_or_create()
             page = _page(settings)
             live = listen(settings.live_socket, _account(settings).pw_gid)
-            supervisor = Supervisor(
-                settings, Loading(settings), key=key, described=described, live=live, page=page, output=output
-            )
-            return _supervise(supervisor, _invitation(settings, page, output))
+            invitation = _invitation(settings, page, output)
+            hand_over(Handover(settings, output, key, described, live, page, invitation), lock)
     except EXPECTED as error:
         return _refuse(str(error))
 
@@ -126,7 +122,7 @@ def record(settings: Settings, open_file: Callable[[], int], *, duration: float 
         for pid in _running(settings):
             supervisor.disown(pid)
         limit = (descriptor, max_bytes) if max_bytes is not None else None
-        return _supervise(supervisor, duration=duration, limit=limit)
+        return supervise(supervisor, stop_signals(), duration=duration, limit=limit)
     except LoadError as error:
         return _refuse(str(error))
 
@@ -198,8 +194,8 @@ def _invitation(settings: Settings, page: Page | None, output: str) -> str | Non
 
 
 @contextmanager
-def _only_one(settings: Settings) -> Iterator[None]:
-    """Holds the node's lock. Raises StartError where another `run` has it."""
+def _only_one(settings: Settings) -> Iterator[int]:
+    """Holds the node's lock, a descriptor. Raises StartError where another `run` has it."""
     _need_root()
     _need_users(settings)
     directory = settings.general.runtime_directory
@@ -221,7 +217,7 @@ def _only_one(settings: Settings) -> Iterator[None]:
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     try:
-        yield
+        yield lock
     finally:
         os.close(lock)
 
@@ -235,63 +231,3 @@ def _running(settings: Settings) -> list[int]:
             return [pid, *map(int, file.read().split())]
     except (OSError, ValueError):
         return []
-
-
-def _notify(state: str) -> None:
-    """Tells systemd (sd_notify(3)) where it asked to be told."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
-def _supervise(
-    supervisor: Supervisor,
-    invitation: str | None = None,
-    *,
-    duration: float | None = None,
-    limit: tuple[int, int] | None = None,
-) -> int:
-    """Runs the supervisor's loop until a signal, the time or the size is there. Returns the exit status.
-
-    Args:
-        supervisor: with its parts made.
-        invitation: a line for the log once all is ready.
-        duration: seconds.
-        limit: a descriptor and the size of its file in bytes.
-    """
-    stopping: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda which, _frame: stopping.append(which))
-    wake, waker = socket.socketpair()
-    waker.setblocking(False)
-    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
-    selector = selectors.DefaultSelector()
-    selector.register(wake, selectors.EVENT_READ, lambda _mask: wake.recv(64))
-    end = time.monotonic() + duration if duration is not None else None
-    try:
-        supervisor.start(selector)
-        told, pause = False, supervisor.tick()
-        while not stopping and not supervisor.finished:
-            for key, mask in selector.select(pause):
-                key.data(mask)
-            if supervisor.failed is not None and not stopping:  # Ctrl-C ended the loader, too
-                supervisor.log.error(supervisor.failed)
-                return 1
-            # Before it is said that all is ready: who then asks for the status finds every part in it.
-            pause = supervisor.tick()
-            if supervisor.ready and not told:
-                told = True
-                supervisor.log.info(f"ready ({supervisor.describe()})")
-                if invitation is not None:
-                    supervisor.log.info(invitation)
-                _notify("READY=1")
-            if end is not None and time.monotonic() >= end:
-                break
-            if limit is not None and os.fstat(limit[0]).st_size >= limit[1]:
-                break
-        _notify("STOPPING=1")
-        return 0
-    finally:
-        signal.set_wakeup_fd(-1)
-        supervisor.stop(STOP_S)

@@ -16,8 +16,7 @@ from typing import Literal
 import msgspec
 
 from apisensor import compiled
-from apisensor.capture.kernel import Map, map_memory
-from apisensor.capture.observer import POLICY_OWN
+from apisensor.capture.kernel import POLICY_OWN, Map, map_memory
 from apisensor.capture.procfs import memory_bytes
 from apisensor.events.model import Address
 from apisensor.processes import log

@@ -12,7 +12,7 @@ import pytest
 
 from apisensor.capture import procfs
 from apisensor.capture.blind import ENDED
-from apisensor.capture.kernel import Map
+from apisensor.capture.kernel import POLICY_ADMITTED, POLICY_NEVER, POLICY_OWN, Map
 from apisensor.capture.libraries import Libraries
 from apisensor.capture.library import Library
 from apisensor.capture.observer import (
@@ -22,14 +22,11 @@ from apisensor.capture.observer import (
     NOTICE_LIBRARY,
     NOTICE_MEMORY_BIO,
     NOTICE_TRAFFIC,
-    POLICY_NEVER,
-    POLICY_OWN,
     NeverCapture,
     Notice,
     Observer,
     decode_notice,
 )
-from apisensor.capture.pauses import POLICY_ADMITTED
 from apisensor.capture.sight import MOST_PROCESSES, Sight
 from apisensor.enrich.model import ProcessGone, ProcessSeen
 from apisensor.events.decode import NOTICE

@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from apisensor.capture import procfs
-from apisensor.capture.kernel import Map
-from apisensor.capture.pauses import POLICY_ADMITTED, POLICY_PAUSED, RULE_BYTES, PauseError, Pauses
+from apisensor.capture.kernel import POLICY_ADMITTED, Map
+from apisensor.capture.pauses import POLICY_PAUSED, RULE_BYTES, PauseError, Pauses
 from apisensor.live.pauses import MOST, Kind, Pause, Rule
 
 SECOND = 1_000_000_000
