@@ -23,7 +23,7 @@ from apisensor.processes.node_status import NodeStatus
 from apisensor.sections import Settings
 from tests.peers.process import ROOT, Peer, program, wait_until
 from tests.peers.scenarios import BY_NAME
-from tests.sensor import STOP_SECONDS, Sensor, _user
+from tests.sensor import READY, STOP_SECONDS, Sensor, _user
 
 pytestmark = pytest.mark.kernel
 
@@ -88,7 +88,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(place: list[str], tmp_path: Pa
             cwd=ROOT, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_until(lambda: "ready" in errors.read_text() or sensor.poll() is not None, 60, "the sensor")
+        wait_until(lambda: READY in errors.read_text() or sensor.poll() is not None, 60, "the sensor")
         assert sensor.stdout is not None
         head = subprocess.Popen([program("head"), "-n3"], stdin=sensor.stdout, stdout=subprocess.PIPE)
         sensor.stdout.close()
