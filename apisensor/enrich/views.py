@@ -195,7 +195,9 @@ def _outline(t: Transaction) -> Transaction:
     outline = copy(t)
     outline.request_lines = outline.response_lines = outline.auth = outline.conn_id = None
     outline.request_trailers = outline.response_trailers = outline.sensitive = _NOTHING
-    outline.trace_id = outline.span_id = ""
+    outline.trace_id = outline.span_id = outline.flow_id = outline.protocol = outline.scheme = ""
+    outline.authority = outline.binding = outline.duration_ns = outline.ttfb_ns = outline.response_body_size = None
+    outline.start_ns = outline.request_body_size = 0
     return outline
 
 
