@@ -171,3 +171,19 @@ def test_only_the_finder_loads_what_reads_elf(part: str) -> None:
     code = f"import sys, apisensor.processes.{part}; print(sorted({readers} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_supervises_loads_nothing_that_only_the_start_needs() -> None:
+    """It is there for as long as the sensor, beside the parts (processes/supervising.py)."""
+    unwanted = {
+        "click",
+        "re2",
+        "tomllib",
+        "apisensor.settings",
+        "apisensor.detect",
+        "apisensor.export",
+        "apisensor.web",
+    }
+    code = f"import sys, apisensor.processes.supervising; print(sorted({unwanted} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
