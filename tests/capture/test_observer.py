@@ -111,9 +111,15 @@ class Room:
         self.observer.handle(Notice(time_ns, pid, os.getpid(), 0, kind, arguments or []))
 
 
+CHILD = "print('ready', flush=True); input()"
+
+
 @pytest.fixture
 def child() -> Iterator[int]:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"  # before, its arguments need not be there yet
         yield process.pid
         process.kill()
 
@@ -148,7 +154,7 @@ def test_a_process_older_than_the_sensor_is_described_from_proc(child: int) -> N
     room.handle(NOTICE_TRAFFIC, child)
     (seen,) = room.told
     assert isinstance(seen, ProcessSeen)
-    assert seen.arguments[1:] == [b"-c", b"input()"]
+    assert seen.arguments[1:] == [b"-c", CHILD.encode()]
     assert (seen.parent_pid, seen.uid) == (os.getpid(), os.geteuid())
     assert seen.time_ns == procfs.start_ns(child)
 
