@@ -37,8 +37,9 @@ HOST_LIBRARIES = (
 
 
 def identity_of(descriptor: int) -> str:
-    """One name for a real inode. On an overlay (device major 0) each mount shows the lower file with another device:
-    there the inode number with its size and times names it, so that two containers of one image count once."""
+    """One name for a real inode, until its ctime changes. On an overlay (device major 0) each mount shows the lower
+    file with another device: there the inode number with its size and times names it, so that two containers of one
+    image count once."""
     status = os.fstat(descriptor)
     if os.major(status.st_dev):
         return f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}"
@@ -72,6 +73,8 @@ class Libraries:
         self._executables: dict[tuple[int, int, int], str | None] = {}
         self._linked_in: set[tuple[tuple[int, int], int]] = set()
         """Device and inode of files that have TLS linked in and are not named for it; of known ones only."""
+        self._identities: dict[tuple[int, int, int, int], str] = {}
+        """Device, inode, size and mtime of a file: what it was called when it was first seen."""
         self._memory_bios = MemoryBios(programs, keep, drop)
 
     def restore(self, label: str, library: Library | None) -> None:
@@ -80,6 +83,17 @@ class Libraries:
             self.known[label] = library
         else:
             self._memory_bios.restore(label)
+
+    def _identity(self, descriptor: int) -> str:
+        """The file's name. An upgrade that renames another one over it changes its ctime and nothing else: it is the
+        same inode, which its probes hold, and must not get them twice."""
+        status = os.fstat(descriptor)
+        place = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if place not in self._identities:
+            if len(self._identities) >= 4 * MOST_LIBRARIES:  # each container has places of its own
+                self._identities.clear()
+            self._identities[place] = identity_of(descriptor)
+        return self._identities[place]
 
     def attach_host(self) -> None:
         """Attaches to the distribution's libraries ahead of time."""
@@ -128,12 +142,12 @@ class Libraries:
                 continue
             try:
                 # libcrypto without libssl is no TLS, and has the same texts.
-                if identity_of(descriptor) in self.known or procfs.is_crypto_library(file.path):
+                if self._identity(descriptor) in self.known or procfs.is_crypto_library(file.path):
                     continue
                 functions = self._functions_of(descriptor)
                 if functions is not None and functions.error is not None:
                     return f"{file.path}: {functions.error}"
-                found = self._answers.of(identity_of(descriptor), descriptor, Question.HINT)
+                found = self._answers.of(self._identity(descriptor), descriptor, Question.HINT)
             finally:
                 os.close(descriptor)
             if found is not None and found.hint is not None:
@@ -175,7 +189,7 @@ class Libraries:
             if procfs.is_tls_library(file.path) or (file.device, file.inode) in self._linked_in:
                 descriptor = procfs.open_mapped(pid, file)
                 if descriptor is not None:
-                    library = self.known.get(identity_of(descriptor))
+                    library = self.known.get(self._identity(descriptor))
                     os.close(descriptor)
                     if library is not None:
                         found.append(library)
@@ -196,7 +210,7 @@ class Libraries:
             asked about again when the next process maps or runs it.
         """
         try:
-            identity = identity_of(descriptor)
+            identity = self._identity(descriptor)
             if identity in self.known:
                 return identity, True
             found = self._functions_of(descriptor)
@@ -253,7 +267,7 @@ class Libraries:
         if descriptor is None:
             return None
         try:
-            found = self._answers.of(identity_of(descriptor), descriptor, Question.VERSION)
+            found = self._answers.of(self._identity(descriptor), descriptor, Question.VERSION)
             return found.version if found is not None else None
         finally:
             if close:
@@ -261,7 +275,7 @@ class Libraries:
 
     def _functions_of(self, descriptor: int) -> Found | None:
         """What the finder says of an open file; None where it did not answer."""
-        return self._answers.of(identity_of(descriptor), descriptor, Question.FUNCTIONS)
+        return self._answers.of(self._identity(descriptor), descriptor, Question.FUNCTIONS)
 
     def memory_bio(self, pid: int) -> bool:
         """A process has TLS sessions that make no socket calls: observe what they write. False: not possible."""
@@ -278,7 +292,7 @@ class Libraries:
                 found = self._functions_of(descriptor)
                 if found is None or not any(name in PER_PROCESS for name in found.offsets):
                     continue
-                return self._memory_bios.observe(pid, identity_of(descriptor), descriptor, found.offsets)
+                return self._memory_bios.observe(pid, self._identity(descriptor), descriptor, found.offsets)
             except OSError:
                 continue
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import subprocess
@@ -96,6 +97,33 @@ def test_a_file_is_attached_once_whatever_it_is_called(library: Path) -> None:
     room.map(copied)
     assert room.questions == 2
     assert len(room.libraries.known) == 2
+
+
+@pytest.mark.kernel
+def test_a_file_that_is_replaced_stays_the_one_that_it_is(library: Path) -> None:
+    """Whoever runs it has it mapped still. What changes with its name is its ctime."""
+    room = Room(FOUND)
+    with library.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+
+    def look() -> None:
+        (found,) = [mapped for mapped in procfs.mapped_files(os.getpid()) if mapped.path == str(library)]
+        assert room.libraries.mapped(os.getpid(), found, time.monotonic_ns()) == room.reported[0]
+
+    look()
+    library.chmod(0o600)
+    look()
+    new = library.with_name("new")
+    shutil.copy(library, new)
+    new.rename(library)
+    look()
+    assert room.questions == len(room.kept) == len(room.reported) == 1
+    mapping.close()
+    room.map(library)  # the new file
+    assert room.questions == len(room.kept) == len(room.reported) == 2
+    library.write_bytes(bytes(8192))  # in its place: its functions may be others
+    room.map(library)
+    assert room.questions == len(room.kept) == len(room.reported) == 3
 
 
 @pytest.mark.parametrize(
