@@ -47,6 +47,9 @@ REPORT_S = 2.0
 START_TRIES = 3
 """A part that dies so often before it was ever ready ends the sensor."""
 
+CLOSERS = 32
+"""Links that are let go at once: each waits until no processor is in its program any more, and they wait together."""
+
 MAPS = ("map:", "inner:", "ring:")
 """Beginnings of the names of maps among what the loader hands over; the others are programs."""
 
@@ -323,6 +326,9 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 part.process.kill()
                 part.process.wait()
-        for _, links in self._held.values():
-            for descriptor in links:
-                os.close(descriptor)
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - takes memory, and is needed at the end
+
+        with ThreadPoolExecutor(CLOSERS) as closers:
+            for _, links in self._held.values():
+                for descriptor in links:
+                    closers.submit(os.close, descriptor)
