@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Hashable
+from unittest.mock import patch
 
 import msgspec
+from elftools.elf import elffile
 
 from apisensor.content.graphql import selections
 from apisensor.content.grpc_messages import VISITED, Messages
@@ -29,6 +31,7 @@ from apisensor.protocols.websocket import WebSocketReader
 from apisensor.redact.trace_context import LONGEST_STATE, traceparent, tracestate
 from apisensor.streams.limits import Limits
 from tests.content.exchanges import exchange
+from tests.fuzz.elf import KeptStructs
 
 _ROOM = 300
 """Octets kept of a WebSocket's text, or of a chunked body."""
@@ -190,7 +193,8 @@ def chunks(data: bytes) -> None:
 def elf(data: bytes) -> None:
     """A file of a container, as the finder gets it; its answer can be sent and is what capture expects."""
     for ask in (find_functions, find_version, find_hints):
-        found = ask(io.BytesIO(data))
+        with patch.object(elffile, "ELFStructs", KeptStructs):
+            found = ask(io.BytesIO(data))
         assert msgspec.json.decode(msgspec.json.encode(found), type=Found) == found
         assert found.offsets.keys() <= ROLES.keys()
         assert found.returns.keys() <= found.offsets.keys()
