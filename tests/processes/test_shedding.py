@@ -26,6 +26,9 @@ _SYS_PIDFD_GETFD = 438
 ALL = 256
 WAIT_S = 30.0
 CALLS = 5
+TRIES = 5
+"""Loads that are made until bodies are not all that is left out. One is enough on a machine that does nothing else; it
+is less of one where others take most of the processors."""
 
 _F_MMAPABLE = 1 << 10  # include/uapi/linux/bpf.h
 
@@ -131,9 +134,11 @@ def test_it_keeps_the_sensor_under_its_share_by_itself(tmp_path: Path) -> None:
     nginx = BenchNginx(tmp_path)
     try:
         with Sensor(settings=["governor.cpu_share=2"], arguments=["--format", "none"]) as sensor:
-            load(nginx, 10, 8)
-            counted = counters(sensor)
-            status = sensor.status()
+            for _ in range(TRIES):
+                load(nginx, 10, 8)
+                counted, status = counters(sensor), sensor.status()
+                if counted["governor.level"] > 1:
+                    break
             assert counted["governor.level"] > 1
             assert counted["worker.shed_bodies"] > 0
             assert counted["worker.lost.shed_flows"] + counted["kernel.lost.shed_connections"] > 0
