@@ -142,7 +142,7 @@ def run_core(packets: Sequence[bytes], watch: Stopwatch, path: str) -> None:
     encode_span, encode_resource = SpanEncoder().encode, ResourceEncoder({"host.name": "bench"}).encode
     writer = Writer(path, settings.store)
     open_spans: list[tuple[bytes, bytes]] = []
-    seen = 0
+    seen = now_ns = 0
 
     def flush(spans: int, items: int) -> None:
         while len(open_spans) >= spans:
@@ -165,14 +165,14 @@ def run_core(packets: Sequence[bytes], watch: Stopwatch, path: str) -> None:
         for t in transactions:
             t.wall_offset_ns = UNIX_NS
         with watch.of("count"):
+            calls.route(transactions)
             for t in transactions:
-                calls.route(t)
                 metrics.observe(t)
-                calls.offer(t, t.start_ns)
+            now_ns = transactions[-1].start_ns if transactions else now_ns
+            calls.offer(transactions, now_ns)
             seen += len(transactions)
             if seen >= TICK:
                 seen = 0
-                now_ns = transactions[-1].start_ns
                 calls.tick(now_ns, now_ns + UNIX_NS)
         with watch.of("export"):
             open_spans += [(encode_resource(t.process), encode_span(t)) for t in transactions]

@@ -23,7 +23,7 @@ import msgspec
 from apisensor.content.inspector import Inspector
 from apisensor.detect.model import SEVERITIES, Finding
 from apisensor.events.model import Address
-from apisensor.inventory import profile
+from apisensor.inventory.gathered import Gathered
 from apisensor.inventory.model import EndpointDelta, EndpointKey, InventoryDelta, Profile
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
@@ -106,12 +106,12 @@ def stored(traffic: Traffic, count: int) -> Iterator[tuple[list[Stored], dict[in
     """Batches, with what the inventory would say of them."""
     for _ in range(count // BATCH):
         batch: list[Stored] = []
-        seen: dict[int, Profile] = {}
+        news: dict[int, Gathered] = {}
         for _ in range(BATCH):
             t, number = traffic.one()
             batch.append(Stored(t, endpoint(number), True))
-            profile.add(seen.setdefault(number, Profile()), t)
-        yield batch, seen
+            news.setdefault(number, Gathered()).add(t)
+        yield batch, {number: gathered.profile() for number, gathered in news.items()}
 
 
 def delta(seen: dict[int, Profile]) -> InventoryDelta:

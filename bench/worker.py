@@ -33,6 +33,8 @@ from bench.standard_recording import events
 TO_OTLP = (*IN_WORKER, "receive", "export")
 """From ring record to encoded OTLP, the way between the processes included."""
 WITH_STORE = (*TO_OTLP, "compress", "store")
+ALL = (*WITH_STORE, "count")
+"""With the inventory, the detectors and the metrics: every stage that a transaction passes."""
 
 
 def _raw(address: Address) -> bytes:
@@ -73,7 +75,8 @@ def measure(count: int, protocol: Any, rounds: int) -> Iterator[str]:
         place = "" if stage in IN_WORKER else "   (in core)"
         yield f"  {stage:<8} {statistics.median(microseconds(runs, [stage], count)):6.1f} us{place}"
     yield f"bare httptools with callbacks: {statistics.median(bare) / count / 1000:.1f} us"
-    for name, stages in (("worker", IN_WORKER), ("to encoded OTLP", TO_OTLP), ("with store", WITH_STORE)):
+    sums = {"worker": IN_WORKER, "to encoded OTLP": TO_OTLP, "with store": WITH_STORE, "all of it": ALL}
+    for name, stages in sums.items():
         each = microseconds(runs, stages, count)
         yield f"{name}: {statistics.median(each):.1f} us, ratio {name} / bare: {_ratio(each, bare, count)}"
 

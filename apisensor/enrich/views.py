@@ -22,6 +22,7 @@ A server's view counts, with or without a twin; a client's view counts where no 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from copy import copy
 from typing import Any, TypeVar
 
@@ -39,9 +40,11 @@ ADDRESSES = 4096
 """Own addresses, and own servers, remembered; the one not seen for longest is forgotten."""
 
 _SEQUENCE = 0xFFFFFFFF
-_Connection = tuple[int, int] | tuple[Address, Address]
-_Place = tuple[str, _Connection, int | None, str | None, str | None]
-"""Side, connection (the client's end first), stream, method, path."""
+_Connection = int | tuple[Address, Address]
+"""The sequence numbers that the server sends from and that it receives from, 32 bits each; or the ends' addresses, the
+client's first."""
+_Place = tuple[_Connection, int | None, str | None, str | None]
+"""Connection, stream, method, path."""
 _Item = TypeVar("_Item")
 
 
@@ -55,17 +58,15 @@ class View(msgspec.Struct, frozen=True, gc=False):
     """The other view of the call, where it was seen."""
 
 
-class _Held:
+class _Held(msgspec.Struct, gc=False, eq=False):
     """A view that waits; or `gone`, a server's view that went on alone and whose twin may still come."""
 
-    __slots__ = ("gone", "places", "transaction", "until_ns")
-
-    def __init__(self, places: list[_Place], transaction: Transaction, until_ns: int) -> None:
-        self.places = places
-        self.transaction: Transaction | None = transaction
-        """None: its twin has come, and only its place in line is left (to search for it there would cost more)."""
-        self.until_ns = until_ns
-        self.gone = False
+    places: tuple[_Place, ...]
+    """Under which it waits among the views of its side."""
+    transaction: Transaction | None
+    """None: its twin has come, and only its place in line is left (to search for it there would cost more)."""
+    until_ns: int
+    gone: bool
 
 
 class Views:
@@ -73,7 +74,8 @@ class Views:
 
     def __init__(self, *, held: int = HELD) -> None:
         self._limit = held
-        self._waiting: dict[_Place, list[_Held]] = {}  # of one, mostly; a deque takes 760 bytes
+        # By side. Lists of one, mostly; a deque takes 760 bytes.
+        self._waiting: dict[str, dict[_Place, list[_Held]]] = {"client": {}, "server": {}}
         # Two lines, each in the order of its deadlines.
         self._soon: deque[_Held] = deque()
         self._late: deque[_Held] = deque()
@@ -90,33 +92,37 @@ class Views:
 
     def offer(self, transaction: Transaction, now_ns: int) -> list[View]:
         """Takes a view; returns those whose turn it is: perhaps this one, its twin, and others whose time is up."""
-        ready = self.expired(now_ns)
-        t = transaction
-        if t.client is None or t.server is None or t.side == "network":
+        soon, late = self._soon, self._late
+        due = (soon and soon[0].until_ns <= now_ns) or (late and late[0].until_ns <= now_ns)
+        ready = self.expired(now_ns) if due else []
+        t, side, client, server = transaction, transaction.side, transaction.client, transaction.server
+        if client is None or server is None or side == "network":
             ready.append(View(t, True, None))
             return ready
-        if t.side == "server":
-            _remember(self._own_servers, t.server)
+        if side == "server":
+            _remember(self._own_servers, server)
         else:
-            _remember(self._own_addresses, t.client.address)
-        if (found := self._take(_places(t, "client" if t.side == "server" else "server"))) is not None:
+            _remember(self._own_addresses, client.address)
+        places = _places(t, client, server)
+        twins = self._waiting["client" if side == "server" else "server"]
+        if twins and (found := self._take(twins, places)) is not None:
             twin, gone = found
             self.joined += 1
-            server, client = (t, twin) if t.side == "server" else (twin, t)
+            mine, theirs = (t, twin) if side == "server" else (twin, t)
             if not gone:
-                ready.append(View(server, True, client))
-            ready.append(View(client, False, server))
+                ready.append(View(mine, True, theirs))
+            ready.append(View(theirs, False, mine))
             return ready
-        wait_ns = self._wait(t.side, t.client, t.server)
-        held = _Held(_places(t, t.side), t, now_ns + (wait_ns or TWIN_NS))
-        if not wait_ns:
+        wait_ns = self._wait(side, client, server)
+        if wait_ns:
+            held = _Held(places, t, now_ns + wait_ns, False)
+        else:
             ready.append(View(t, True, None))
-            held.gone = True
             # A twin with the same addresses would have made it wait.
-            del held.places[1:]
-        self._hold(held, self._late if wait_ns == SLOW_NS else self._soon)
-        while len(self) > self._limit:
-            self.overflowed += self._pass_on(self._late or self._soon, ready)
+            held = _Held(places[:1], t, now_ns + TWIN_NS, True)
+        self._hold(held, side, late if wait_ns == SLOW_NS else soon)
+        while len(soon) + len(late) > self._limit:
+            self.overflowed += self._pass_on(late or soon, ready)
         return ready
 
     def expired(self, now_ns: int) -> list[View]:
@@ -144,27 +150,35 @@ class Views:
             else 0
         )
 
-    def _hold(self, held: _Held, line: deque[_Held]) -> None:
+    def _hold(self, held: _Held, side: str, line: deque[_Held]) -> None:
         line.append(held)
+        waiting = self._waiting[side]
         for place in held.places:
-            self._waiting.setdefault(place, []).append(held)
+            same = waiting.get(place)
+            if same is None:
+                waiting[place] = [held]
+            else:
+                same.append(held)
 
-    def _take(self, places: list[_Place]) -> tuple[Transaction, bool] | None:
+    def _take(self, waiting: dict[_Place, list[_Held]], places: Iterable[_Place]) -> tuple[Transaction, bool] | None:
         """The view that has waited longest in the first of these, and whether it has gone on; it waits no more."""
         for place in places:
-            if place in self._waiting:
-                held = self._waiting[place][0]
+            if place in waiting:
+                held = waiting[place][0]
                 return self._forget(held), held.gone
         return None
 
     def _forget(self, held: _Held) -> Transaction:
-        assert held.transaction is not None
+        transaction = held.transaction
+        assert transaction is not None
+        waiting = self._waiting[transaction.side]
         for place in held.places:
-            same = self._waiting[place]
-            same.remove(held)
-            if not same:
-                del self._waiting[place]
-        transaction, held.transaction = held.transaction, None
+            same = waiting[place]
+            if len(same) == 1:
+                del waiting[place]
+            else:
+                same.remove(held)
+        held.transaction = None
         return transaction
 
     def _pass_on(self, line: deque[_Held], ready: list[View]) -> bool:
@@ -176,7 +190,7 @@ class Views:
             self._forget(held)
             return False
         ready.append(View(held.transaction, True, None))
-        if line is self._soon and held.places[0][0] == "server":
+        if line is self._soon and held.transaction.side == "server":
             held.gone = True
             held.transaction = _outline(held.transaction)
             held.until_ns += SLOW_NS
@@ -201,19 +215,16 @@ def _outline(t: Transaction) -> Transaction:
     return outline
 
 
-def _places(t: Transaction, side: str) -> list[_Place]:
-    """Where a view of this call from that side waits: by sequence numbers, and by addresses."""
-    assert t.client is not None
-    assert t.server is not None
-    call = (t.stream_id, t.method, t.path)
-    places: list[_Place] = [(side, (t.client, t.server), *call)]
-    if t.conn_id is not None and t.client.port is not None:
-        number = int(t.conn_id, 16)
-        sent, received = number >> 32, number & _SEQUENCE
-        # The client's end has counted its SYN.
-        ends = ((sent + 1) & _SEQUENCE, received) if t.side == "client" else (received, sent)
-        places.insert(0, (side, ends, *call))
-    return places
+def _places(t: Transaction, client: Address, server: Address) -> tuple[_Place, ...]:
+    """Where both views of this call wait, each among those of its side: by sequence numbers, and by addresses."""
+    stream, method, path = t.stream_id, t.method, t.path
+    by_address = ((client, server), stream, method, path)
+    if t.conn_id is None or client.port is None:
+        return (by_address,)
+    number = int(t.conn_id, 16)  # what this end sends from, and what it receives from
+    if t.side == "client":  # whose end has counted its SYN
+        number = (number & _SEQUENCE) << 32 | ((number >> 32) + 1 & _SEQUENCE)
+    return ((number, stream, method, path), by_address)
 
 
 def is_loopback(address: str) -> bool:
@@ -222,7 +233,9 @@ def is_loopback(address: str) -> bool:
 
 
 def _remember(known: OrderedDict[_Item, None], item: _Item) -> None:
+    if item in known:
+        known.move_to_end(item)
+        return
     known[item] = None
-    known.move_to_end(item)
     if len(known) > ADDRESSES:
         known.popitem(last=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from apisensor.inventory.model import EndpointKey, Profile
+from apisensor.inventory.gathered import Gathered
+from apisensor.inventory.model import EndpointKey
 
 
 def endpoint_id(key: EndpointKey) -> str:
@@ -16,12 +17,12 @@ def endpoint_id(key: EndpointKey) -> str:
 class Endpoint:
     """One endpoint: who it is, and what is new of it."""
 
-    __slots__ = ("former", "id", "key", "profile")
+    __slots__ = ("former", "id", "key", "news")
 
     def __init__(self, id: str, key: EndpointKey) -> None:
         self.id = id
         self.key = key
-        self.profile: Profile | None = None
+        self.news: Gathered | None = None
         """Of the calls since the last flush; None: there were none."""
         self.former: list[Endpoint] = []
         """Endpoints that became part of this one and are not yet accounted for."""

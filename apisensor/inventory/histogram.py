@@ -10,6 +10,7 @@ most ERROR away from both ends, relative to the value. Counts add up, so histogr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from apisensor.inventory.model import Histogram
 
@@ -31,19 +32,24 @@ BUCKETS = _LAST - _FIRST + 1
 _log, _ceil = math.log, math.ceil
 
 
-def add(h: Histogram, value: float) -> None:
-    """Counts one value; a negative one, which a clock may yield, as zero."""
-    h.total += 1
-    if value < SMALLEST:
-        h.zero += 1
-        if value <= 0:
-            return
-    else:
-        index = _LAST if value >= LARGEST else _ceil(_log(value) * _PER_E)
-        counts = h.counts
-        counts[index] = counts.get(index, 0) + 1
-    h.sum += value
-    h.largest = max(h.largest, value)
+def add(h: Histogram, values: Sequence[float]) -> None:
+    """Counts values; negative ones, which a clock may yield, as zero."""
+    counts, zero, total = h.counts, 0, h.sum
+    for value in values:
+        if SMALLEST <= value < LARGEST:
+            index = _ceil(_log(value) * _PER_E)
+            counts[index] = counts.get(index, 0) + 1
+            total += value
+        elif value >= LARGEST:
+            counts[_LAST] = counts.get(_LAST, 0) + 1
+            total += value
+        else:
+            zero += 1
+            total += max(value, 0)
+    h.zero += zero
+    h.total += len(values)
+    h.sum = total
+    h.largest = max(h.largest, max(values, default=0))
 
 
 def merge(into: Histogram, more: Histogram) -> None:

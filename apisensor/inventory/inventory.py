@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable
 from apisensor.inventory import profile
 from apisensor.inventory.endpoint import Endpoint
 from apisensor.inventory.evidence import Evidence, evidence, method_of
-from apisensor.inventory.model import OTHER, Alias, EndpointDelta, EndpointKey, InventoryDelta, Profile, Side, Unmatched
+from apisensor.inventory.gathered import Gathered
+from apisensor.inventory.model import OTHER, Alias, EndpointDelta, EndpointKey, InventoryDelta, Side, Unmatched
 from apisensor.inventory.owner import Owner, Place
-from apisensor.inventory.owners import Destinations, Served, server_owner
+from apisensor.inventory.owners import Destinations, Served
 from apisensor.inventory.routes import bare
 from apisensor.inventory.tree import Node
 from apisensor.transactions.model import Transaction
@@ -59,8 +60,11 @@ class Inventory:
         self._destinations = Destinations()
         self._served = Served()
         self._paths: dict[tuple[Owner, str], Node] = {}
+        self._learnt: dict[int, tuple[Transaction, Endpoint]] = {}
+        """id() of calls of the latest batch: themselves, and their endpoints, which are not looked for again when they
+        are counted. Nothing of it is left once a route has changed."""
         self._changed: list[Endpoint] = []
-        """Endpoints with a profile; some may have become part of others since, and have none."""
+        """Endpoints with news; some may have become part of others since, and have none."""
         self._aliases: dict[str, str] = {}
         self._unmatched: dict[tuple[Side, str], Unmatched] = {}
         self._endpoints = self._merged = self._refused = 0
@@ -74,12 +78,21 @@ class Inventory:
         """Sets the route where its template is known. Both views of a call inside the node get the same."""
         self._set_route(t, self._routing_owner(t))
 
-    def learn(self, t: Transaction) -> None:
-        """As `route`, of a call that will be counted. Its endpoint is made before, where its answer says that there is
-        one: so the call itself, and those that come before it is counted, have their route."""
-        side, name, _ = self._owner_of(t)
-        self._endpoint(t, side, name)
-        self._set_route(t, self._owners[side].get(name))
+    def learn(self, calls: Iterable[Transaction]) -> None:
+        """As `route`, of a batch of calls. Of those that will be counted the endpoint is made before, where the answer
+        says that there is one: so the call itself, and those that come before it is counted, have their route."""
+        self._learnt.clear()
+        for t in calls:
+            if t.side == "client":  # the server's view may count
+                self.route(t)
+                continue
+            name = self._served.owner_of(t)
+            endpoint = self._endpoint(t, "server", name)
+            if endpoint is None:
+                self._set_route(t, self._owners["server"].get(name))
+            else:
+                t.route = endpoint.key.route
+                self._learnt[id(t)] = (t, endpoint)
 
     def _set_route(self, t: Transaction, owner: Owner | None) -> None:
         node = None if owner is None or t.path is None else self._node(owner, bare(t.path))
@@ -92,13 +105,18 @@ class Inventory:
         Returns:
             Id of its endpoint; None where it belongs to none.
         """
-        side, name, refused = self._owner_of(t)
-        self._destinations_refused += refused
-        endpoint = self._endpoint(t, side, name)
+        learnt = self._learnt.get(id(t))
+        if learnt is not None and learnt[0] is t:
+            endpoint: Endpoint | None = learnt[1]
+        else:
+            side, name, refused = self._owner_of(t)
+            self._destinations_refused += refused
+            endpoint = self._endpoint(t, side, name)
+            if endpoint is None:
+                self._count_unmatched(side, name, t)
         if endpoint is None:
-            self._count_unmatched(side, name, t)
             return None
-        profile.add(self._news(endpoint), t, caller_service)
+        self._news(endpoint).add(t, caller_service)
         return endpoint.id
 
     def _endpoint(self, t: Transaction, side: Side, name: str) -> Endpoint | None:
@@ -116,7 +134,8 @@ class Inventory:
 
     def owner(self, t: Transaction) -> str:
         """Owner of a call, as it is now."""
-        return server_owner(t) if t.side != "client" else self._owner_of(t)[1]
+        learnt = self._learnt.get(id(t))
+        return learnt[1].key.owner if learnt is not None and learnt[0] is t else self._owner_of(t)[1]
 
     def place(self, t: Transaction) -> str | None:
         """The id of a call's endpoint, as it is now; counts nothing."""
@@ -130,10 +149,11 @@ class Inventory:
         """What is new since the last flush, for the store to write."""
         endpoints = []
         for endpoint in self._changed:
-            if endpoint.profile is not None:
-                walled, rpc = self._owners[endpoint.key.side][endpoint.key.owner].standing(endpoint.key.route)
-                endpoints.append(EndpointDelta(endpoint.id, endpoint.key, endpoint.profile, walled=walled, rpc=rpc))
-                endpoint.profile = None
+            news, key = endpoint.news, endpoint.key
+            if news is not None:
+                walled, rpc = self._owners[key.side][key.owner].standing(key.route)
+                endpoints.append(EndpointDelta(endpoint.id, key, news.profile(), walled=walled, rpc=rpc))
+                endpoint.news = None
         aliases = [Alias(old, self._resolved(new)) for old, new in self._aliases.items()]
         delta = InventoryDelta(endpoints, aliases, list(self._unmatched.values()))
         self._changed, self._aliases, self._unmatched = [], {}, {}
@@ -153,13 +173,10 @@ class Inventory:
         """Side, name, and whether the name is an address because the process has named too many hosts."""
         if t.side == "client":
             return "client", *self._destinations.owner(t, self._owners["client"])
-        name = server_owner(t)
-        if t.side == "server":
-            self._served.note(t, name)
-        return "server", name, False
+        return "server", self._served.owner_of(t), False
 
     def _routing_owner(self, t: Transaction) -> Owner | None:
-        if t.side == "client" and (name := self._served.owner(t)) is not None:
+        if t.side == "client" and (name := self._served.by(t)) is not None:
             return self._owners["server"].get(name)
         side, name, _ = self._owner_of(t)
         return self._owners[side].get(name)
@@ -174,12 +191,13 @@ class Inventory:
                 self._paths[owner, path] = node
         return node
 
-    def _news(self, endpoint: Endpoint) -> Profile:
-        """The profile since the last flush."""
-        if endpoint.profile is None:
-            endpoint.profile = Profile()
+    def _news(self, endpoint: Endpoint) -> Gathered:
+        """What is new of it since the last flush."""
+        news = endpoint.news
+        if news is None:
+            news = endpoint.news = Gathered()
             self._changed.append(endpoint)
-        return endpoint.profile
+        return news
 
     def _count_unmatched(self, side: Side, name: str, t: Transaction) -> None:
         self._unmatched_calls += 1
@@ -224,6 +242,7 @@ class Inventory:
         self._endpoints += owner.endpoints - before
         if moved:
             self._paths.clear()
+            self._learnt.clear()
             for node in moved:
                 self._rename(owner, node)
         return endpoint
@@ -233,9 +252,9 @@ class Inventory:
         assert node.route is not None
         for method, endpoint in (node.endpoints or {}).items():
             for part in endpoint.former:
-                if part.profile is not None:
-                    profile.merge(self._news(endpoint), part.profile)
-                    part.profile = None
+                if part.news is not None:
+                    self._news(endpoint).merge(part.news)
+                    part.news = None
             self._news(endpoint)  # the store writes the row that the aliases lead to
             for old in endpoint.rename(EndpointKey(owner.side, owner.name, method, node.route)):
                 self._alias(old, endpoint.id)

@@ -16,7 +16,7 @@ from collections.abc import Container
 from functools import lru_cache
 
 from apisensor.events.model import Address
-from apisensor.transactions.model import Transaction
+from apisensor.transactions.model import Process, Transaction
 
 UNKNOWN = "unknown"
 
@@ -103,17 +103,28 @@ class Served:
 
     def __init__(self) -> None:
         self._owners: dict[tuple[str, str], str] = {}
+        self._ends: dict[tuple[Process | None, Address], tuple[str, tuple[str, str]]] = {}
+        """Process and server of calls: owner, and key in _owners. These few are told again with each call."""
 
-    def note(self, t: Transaction, owner: str) -> None:
-        """A server's view tells."""
-        if t.server is None:
-            return
-        key = (_place(t, t.server), t.server.text)
-        if key not in self._owners and len(self._owners) >= ADDRESSES:
-            del self._owners[next(iter(self._owners))]
-        self._owners[key] = owner
+    def owner_of(self, t: Transaction) -> str:
+        """Owner of a call that was served; a server's view tells who answers on its address."""
+        server = t.server
+        if server is None:
+            return server_owner(t)
+        end = (t.process, server)
+        known = self._ends.get(end)
+        if known is None:
+            if len(self._ends) >= ADDRESSES:
+                self._ends.clear()
+            known = self._ends[end] = (server_owner(t), (_place(t, server), server.text))
+        name, key = known
+        if t.side == "server" and self._owners.get(key) != name:
+            if key not in self._owners and len(self._owners) >= ADDRESSES:
+                del self._owners[next(iter(self._owners))]
+            self._owners[key] = name
+        return name
 
-    def owner(self, t: Transaction) -> str | None:
+    def by(self, t: Transaction) -> str | None:
         """The service that a client's view called; None: it is not known to be on this node."""
         if t.server is None:
             return None

@@ -1,7 +1,7 @@
 """What is counted of one endpoint's calls, and how two counts become one. Every dictionary has its bound in LIMITS.
 
-`add` takes what fits and counts the rest under OTHER; `merge` adds up and then keeps the heaviest. So up to the bounds
-merging is associative and commutative; beyond them the sums still are, and what is heavy stays.
+`count` takes what fits and counts the rest under OTHER; `merge` adds up and then keeps the heaviest. So up to the
+bounds merging is associative and commutative; beyond them the sums still are, and what is heavy stays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from functools import lru_cache
 from itertools import islice
 
 from apisensor.inventory import histogram
-from apisensor.inventory.callers import note as note_caller
 from apisensor.inventory.callers import prune as prune_callers
 from apisensor.inventory.callers import take as take_callers
 from apisensor.inventory.model import OTHER, Profile
@@ -63,105 +62,113 @@ MEDIA_TYPES = 256
 
 _CONTENT_TYPE = beginning("content-type")
 
+Names = tuple[str, ...]
+Sensitives = tuple[tuple[str, str], ...]
+"""Kind and place of each."""
+Shape = tuple[
+    int | None,
+    int | None,
+    str,
+    str | None,
+    bool,
+    bool,
+    str | None,
+    str | None,
+    tuple[Sensitives, Names, Names],
+]
+"""Status, gRPC status, protocol; scheme of the credential, None where there was none; whether it is complete, and
+encrypted; authority; media type of the response; what is sensitive, names of the query's parameters, anomalies."""
+_NO_NAMES: tuple[Sensitives, Names, Names] = ((), (), ())
 
-def add(profile: Profile, t: Transaction, caller_service: str | None = None) -> None:
-    """Counts one call.
 
-    Args:
-        profile: Changed in place.
-        t: The view that counts; its time is that of its first byte.
-        caller_service: service.name of the calling process, where the other view of this call is known.
-    """
-    wall_ns = t.start_ns + t.wall_offset_ns
-    status, grpc_status = t.status, t.grpc_status
-    if profile.count == 0 or wall_ns < profile.first_ns:
-        profile.first_ns = wall_ns
-    profile.last_ns = max(profile.last_ns, wall_ns)
-    profile.count += 1
-    if (status is not None and status >= 500) or grpc_status in GRPC_SERVER_ERRORS:
-        profile.errors += 1
-    if t.incomplete_reason is not None:
-        profile.incomplete += 1
-    if t.encrypted:
-        profile.encrypted += 1
-    if status is None:
-        profile.unanswered += 1
-        bump(profile.statuses, NO_RESPONSE, LIMITS["statuses"])
+def call_shape(t: Transaction) -> Shape:
+    """What is counted of a call by name, without its caller."""
+    status, auth, lines, path, anomalies = t.status, t.auth, t.response_lines, t.path, t.anomalies
+    if auth is not None:
+        scheme = auth.scheme
+    elif t.request_lines is None or (anomalies and not HEAD_NOT_WHOLE.isdisjoint(anomalies)):
+        scheme = UNKNOWN_CREDENTIAL
     else:
-        bump(profile.statuses, str(status), LIMITS["statuses"])
+        scheme = None
+    content_type = None if lines is None else first(lines, _CONTENT_TYPE)
+    sensitive = tuple([(found.kind, found.place) for found in t.sensitive]) if t.sensitive else ()
+    names = query_names(path) if path is not None and "?" in path else ()
+    return (
+        status,
+        t.grpc_status,
+        t.protocol,
+        scheme,
+        t.incomplete_reason is None,
+        t.encrypted,
+        t.authority,
+        None if content_type is None else _media_type(content_type),
+        (sensitive, names, tuple(anomalies)) if sensitive or names or anomalies else _NO_NAMES,
+    )
+
+
+def count(profile: Profile, shape: Shape, calls: int) -> None:
+    """Counts calls of one shape, in place; not their times, sizes and callers."""
+    status, grpc_status, protocol, scheme, complete, encrypted, authority, media_type, several = shape
+    sensitive, names, anomalies = several
+    profile.count += calls
+    if (status is not None and status >= 500) or grpc_status in GRPC_SERVER_ERRORS:
+        profile.errors += calls
+    if not complete:
+        profile.incomplete += calls
+    if encrypted:
+        profile.encrypted += calls
+    if status is None:
+        profile.unanswered += calls
+    bump(profile.statuses, NO_RESPONSE if status is None else str(status), LIMITS["statuses"], calls)
     if grpc_status is not None:
-        bump(profile.grpc_statuses, str(grpc_status), LIMITS["grpc_statuses"])
-    bump(profile.protocols, t.protocol, LIMITS["protocols"])
-    _add_auth(profile, t)
-    if t.sensitive:
-        _add_sensitive(profile, t)
-    if t.authority:
-        bump(profile.hosts, t.authority.lower(), LIMITS["hosts"])
-    if t.response_lines is not None:
-        _add_content_type(profile, t.response_lines, status)
-    if t.path is not None and "?" in t.path:
-        for name in query_names(t.path):
-            bump(profile.query_names, name, LIMITS["query_names"])
-    for anomaly in t.anomalies:
-        bump(profile.anomalies, anomaly, LIMITS["anomalies"])
-    note_caller(profile.callers, t, caller_service, wall_ns)
-    if t.duration_ns is not None:
-        histogram.add(profile.latency_ms, t.duration_ns / 1_000_000)
-    histogram.add(profile.request_bytes, t.request_body_size)
-    if t.response_body_size is not None:
-        histogram.add(profile.response_bytes, t.response_body_size)
+        bump(profile.grpc_statuses, str(grpc_status), LIMITS["grpc_statuses"], calls)
+    bump(profile.protocols, protocol, LIMITS["protocols"], calls)
+    bump(profile.auth, NO_CREDENTIAL if scheme is None else scheme, LIMITS["auth"], calls)
+    if scheme is None and _succeeded(protocol, status, grpc_status):
+        profile.open_successes += calls
+    if sensitive:
+        _count_sensitive(profile, sensitive, calls)
+    if authority:
+        bump(profile.hosts, authority.lower(), LIMITS["hosts"], calls)
+    if media_type is not None:
+        bump(profile.content_types, media_type, LIMITS["content_types"], calls)
+        if media_type is not OTHER:
+            bump(profile.response_types, f"{status} {media_type}", LIMITS["response_types"], calls)
+    for name in names:
+        bump(profile.query_names, name, LIMITS["query_names"], calls)
+    for anomaly in anomalies:
+        bump(profile.anomalies, anomaly, LIMITS["anomalies"], calls)
 
 
-def bump(counts: dict[str, int], key: str, limit: int) -> None:
-    """Counts one under `key`; under OTHER where it is new and there is no room."""
+def bump(counts: dict[str, int], key: str, limit: int, calls: int = 1) -> None:
+    """Counts calls under `key`; under OTHER where it is new and there is no room."""
     known = counts.get(key)
     if known is not None:
-        counts[key] = known + 1
+        counts[key] = known + calls
     elif len(counts) - (OTHER in counts) < limit and 0 < len(key) <= LONGEST_KEY:
-        counts[key] = 1
+        counts[key] = calls
     else:
-        counts[OTHER] = counts.get(OTHER, 0) + 1
+        counts[OTHER] = counts.get(OTHER, 0) + calls
 
 
-def succeeded(t: Transaction) -> bool:
+def _succeeded(protocol: str, status: int | None, grpc_status: int | None) -> bool:
     """Whether the response says so: 2xx, and for gRPC status OK (0)."""
-    if t.status is None or not 200 <= t.status < 300:
+    if status is None or not 200 <= status < 300:
         return False
-    return t.grpc_status == 0 if t.protocol == "grpc" else t.grpc_status in (None, 0)
+    return grpc_status == 0 if protocol == "grpc" else grpc_status in (None, 0)
 
 
-def _add_auth(profile: Profile, t: Transaction) -> None:
-    if t.auth is not None:
-        bump(profile.auth, t.auth.scheme, LIMITS["auth"])
-    elif t.request_lines is None or (t.anomalies and not HEAD_NOT_WHOLE.isdisjoint(t.anomalies)):
-        bump(profile.auth, UNKNOWN_CREDENTIAL, LIMITS["auth"])
-    else:
-        bump(profile.auth, NO_CREDENTIAL, LIMITS["auth"])
-        if succeeded(t):
-            profile.open_successes += 1
-
-
-def _add_sensitive(profile: Profile, t: Transaction) -> None:
+def _count_sensitive(profile: Profile, sensitive: Sensitives, calls: int) -> None:
     received: set[str] = set()
     sent: set[str] = set()
-    for found in t.sensitive:
-        message, _, part = found.place.partition(".")
-        if part != "header" or found.kind not in CREDENTIALS:
-            (received if message == "request" else sent).add(found.kind)
+    for kind, place in sensitive:
+        message, _, part = place.partition(".")
+        if part != "header" or kind not in CREDENTIALS:
+            (received if message == "request" else sent).add(kind)
     for kind in received:
-        bump(profile.sensitive_in, kind, LIMITS["sensitive_in"])
+        bump(profile.sensitive_in, kind, LIMITS["sensitive_in"], calls)
     for kind in sent:
-        bump(profile.sensitive_out, kind, LIMITS["sensitive_out"])
-
-
-def _add_content_type(profile: Profile, lines: bytes, status: int | None) -> None:
-    value = first(lines, _CONTENT_TYPE)
-    if value is None:
-        return
-    kept = _media_type(value)
-    bump(profile.content_types, kept, LIMITS["content_types"])
-    if kept is not OTHER:
-        bump(profile.response_types, f"{status} {kept}", LIMITS["response_types"])
+        bump(profile.sensitive_out, kind, LIMITS["sensitive_out"], calls)
 
 
 @lru_cache(MEDIA_TYPES)
@@ -172,11 +179,11 @@ def _media_type(value: bytes) -> str:
     return media if media.count("/") == 1 and media.isascii() and media.isprintable() else OTHER
 
 
-def query_names(path: str) -> set[str]:
-    """Names of a target's query parameters, as sent. What has no `=` is a value and no name."""
+def query_names(path: str) -> tuple[str, ...]:
+    """Names of a target's query parameters, as sent, each once. What has no `=` is a value and no name."""
     query = path.partition("?")[2].partition("#")[0][:QUERY_SCANNED]
     pairs = islice((pair for pair in query.split("&") if "=" in pair), NAMES_PER_CALL)
-    return {name for pair in pairs if (name := pair.partition("=")[0])}
+    return tuple({name: None for pair in pairs if (name := pair.partition("=")[0])})
 
 
 def merge(into: Profile, more: Profile) -> Profile:

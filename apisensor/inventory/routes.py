@@ -17,6 +17,8 @@ from apisensor.inventory.words import WORDS
 MAX_SEGMENTS = 16
 """Segments of a template; what follows is {rest}. Kubernetes' longest path has eleven."""
 REST = "{rest}"
+ID = "{id}"
+"""A segment of decimal digits (`shapes`)."""
 TEXT = "{text}"
 """A segment too long for a word."""
 BINARY = "{binary}"
@@ -55,7 +57,7 @@ def _is_version(segment: str) -> bool:
 
 def bare(path: str) -> str:
     """The path without query and fragment."""
-    return path.partition("?")[0].partition("#")[0]
+    return path.partition("?")[0].partition("#")[0] if "?" in path or "#" in path else path
 
 
 def segments(path: str) -> tuple[str, ...] | None:
@@ -64,17 +66,24 @@ def segments(path: str) -> tuple[str, ...] | None:
         return None
     kept: list[str] = []
     for raw in path.split("/"):
-        text = raw.partition(";")[0]
-        if "%" in text:
-            text = unquote(text)
-        if text in ("", "."):
-            continue
-        if text == "..":
-            del kept[-1:]
-        elif len(kept) <= MAX_SEGMENTS:
+        text = raw
+        if not raw.isalnum():  # most are
+            text = raw.partition(";")[0]
+            if "%" in text:
+                text = unquote(text)
+            if text in ("", "."):
+                continue
+            if text == "..":
+                del kept[-1:]
+                continue
+        if len(kept) <= MAX_SEGMENTS:
             kept.append(text if len(text) <= LONGEST_SHAPED else text[: LONGEST_SHAPED + 1])
     cut = len(kept) > MAX_SEGMENTS
-    template = map(segment, kept[: MAX_SEGMENTS - 1] if cut else kept)
+    template = [
+        # An integer is what most parameters are, and each is another one.
+        ID if text.isdigit() and text.isascii() and len(text) <= LONGEST_SHAPED else segment(text)
+        for text in (kept[: MAX_SEGMENTS - 1] if cut else kept)
+    ]
     return (*template, REST) if cut else tuple(template)
 
 

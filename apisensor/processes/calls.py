@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from apisensor.detect.call import call_of
 from apisensor.detect.detection import Detection
-from apisensor.detect.model import Finding
+from apisensor.detect.model import Call, Finding
 from apisensor.enrich.views import View, Views
 from apisensor.inventory.inventory import Inventory
 from apisensor.sections import Settings
@@ -48,16 +48,14 @@ class Calls:
         self._next_flush_ns = 0
         self._failed = 0
 
-    def route(self, transaction: Transaction) -> None:
-        """Gives the transaction its route template, where one is known."""
-        if transaction.side != "client":
-            self._inventory.learn(transaction)  # it will be counted, with or without a twin
-        else:
-            self._inventory.route(transaction)
+    def route(self, transactions: Iterable[Transaction]) -> None:
+        """Gives transactions their route template, where one is known."""
+        self._inventory.learn(transactions)
 
-    def offer(self, transaction: Transaction, now_ns: int) -> None:
-        """Takes a transaction that is finished: attributed, and shown."""
-        self._take(self._views.offer(transaction, now_ns))
+    def offer(self, transactions: Iterable[Transaction], now_ns: int) -> None:
+        """Takes transactions that are finished: attributed, and shown."""
+        offer = self._views.offer
+        self._take([view for t in transactions for view in offer(t, now_ns)])
 
     def tick(self, now_ns: int, unix_ns: int) -> None:
         """To be called several times a second; `unix_ns`: Unix time now."""
@@ -85,11 +83,21 @@ class Calls:
         }
 
     def _take(self, views: Iterable[View]) -> None:
+        """Counts them, or keeps them beside what counts; then shows the calls to the detectors."""
+        calls: list[Call] = []
         for view in views:
             try:
-                self._count(view) if view.counted else self._keep(view)
+                if view.counted:
+                    calls.append(self._count(view))
+                else:
+                    self._keep(view)
             except Exception:  # noqa: BLE001
                 # An error in the inventory or in detection costs this call its place there, not the sensor.
+                self._failed += 1
+        for call in calls:
+            try:
+                self._found(self._detection.observe(call))
+            except Exception:  # noqa: BLE001
                 self._failed += 1
 
     def _keep(self, view: View) -> None:
@@ -97,7 +105,7 @@ class Calls:
         if self._store is not None and view.twin is not None:
             self._store.put(view.transaction, self._inventory.place(view.twin), False)
 
-    def _count(self, view: View) -> None:
+    def _count(self, view: View) -> Call:
         t = view.transaction
         caller = view.twin.process.service if view.twin is not None and view.twin.process is not None else None
         endpoint = self._inventory.observe(t, caller)
@@ -105,7 +113,7 @@ class Calls:
             self._inventory.route(t)  # of a call that leaves the node, which has just shown that there is one
         if self._store is not None:
             self._store.put(t, endpoint, True)
-        self._found(self._detection.observe(call_of(t, endpoint, self._inventory.owner(t))))
+        return call_of(t, endpoint, self._inventory.owner(t))
 
     def _found(self, findings: Iterable[Finding]) -> None:
         for finding in findings:

@@ -180,8 +180,7 @@ class Core:
     def close(self) -> None:
         """Gives what is in hand to the sinks and waits a moment for them."""
         end = time.monotonic() + CLOSE_S
-        for transaction in self._waiting.drain():
-            self._sink(transaction)
+        self._sink(self._waiting.drain())
         self._calls.close()
         for sink in (self._store, self._exporter, self._metric_exporter, self._printer):
             if sink is not None:
@@ -197,13 +196,14 @@ class Core:
                 return
             packet = self._decode(received[0])
             account(self._page, worker, packet)
+            now_ns, ready = time.monotonic_ns(), []
             for transaction in packet.transactions:
                 if self._is_own(transaction):
                     self._page[CoreCount.OWN_CALLS] += 1
                     continue
                 transaction.wall_offset_ns = self._clock.offset_ns
-                for ready in self._waiting.offer(transaction, time.monotonic_ns()):
-                    self._sink(ready)
+                ready += self._waiting.offer(transaction, now_ns)
+            self._sink(ready)
 
     def _is_own(self, t: Transaction) -> bool:
         """A browser's or a program's view of a call to the sensor's own page. The kernel side knows the sensor's
@@ -219,8 +219,7 @@ class Core:
         while (received := link.receive()) is not None:
             message = decode_from_capture(received[0])
             if isinstance(message, ProcessSeen | ProcessGone):
-                for transaction in self._waiting.put(message):
-                    self._sink(transaction)
+                self._sink(self._waiting.put(message))
             elif isinstance(message, KernelReport):
                 self._node.kernel = message
                 if time.monotonic() - self._last_transaction < MARK_S:
@@ -238,21 +237,27 @@ class Core:
             if isinstance(message, Parts):
                 self._node.parts = message
 
-    def _sink(self, transaction: Transaction) -> None:
-        """Gives one finished transaction to everything that wants it."""
+    def _sink(self, transactions: list[Transaction]) -> None:
+        """Gives finished transactions to everything that wants them. One sink takes all of them before the next does:
+        so it stays in the processor's caches with its code."""
+        if not transactions:
+            return
         self._last_transaction = time.monotonic()
-        self._node.count(transaction)
-        self._calls.route(transaction)
+        self._calls.route(transactions)
         dropped = self._printer.dropped
-        self._printer.write(transaction)
+        for transaction in transactions:
+            self._node.count(transaction)
+            self._printer.write(transaction)
+            self._live.publish(transaction)
         self._page[CoreCount.NOT_PRINTED] += self._printer.dropped - dropped
-        self._live.publish(transaction)
         if self._exporter is not None:
-            self._exporter.offer(transaction)
-        self._metrics.observe(transaction)
-        self._calls.offer(transaction, time.monotonic_ns())
+            for transaction in transactions:
+                self._exporter.offer(transaction)
+        for transaction in transactions:
+            self._metrics.observe(transaction)
+        self._calls.offer(transactions, time.monotonic_ns())
         if not self._prints:
-            self._page[CoreCount.HANDLED] += 1
+            self._page[CoreCount.HANDLED] += len(transactions)
 
     def _found(self, finding: Finding) -> None:
         """Gives a finding that is new, or has grown, to who looks on."""
@@ -271,8 +276,7 @@ class Core:
     def _tick(self) -> None:
         now_ns = time.monotonic_ns()
         self._clock.look(now_ns)
-        for transaction in self._waiting.expired(now_ns):
-            self._sink(transaction)
+        self._sink(self._waiting.expired(now_ns))
         self._calls.tick(now_ns, now_ns + self._clock.offset_ns)
         if self._exporter is not None:
             self._exporter.tick(now_ns)

@@ -234,9 +234,9 @@ class _Replay:
         reason = transaction.incomplete_reason
         if reason is not None:
             self._incomplete[reason] = self._incomplete.get(reason, 0) + 1
-        self._calls.route(transaction)
+        self._calls.route((transaction,))
         self._on_transaction(transaction)
-        self._calls.offer(transaction, self._now_ns)
+        self._calls.offer((transaction,), self._now_ns)
 
     def _found(self, finding: Finding) -> None:
         self._findings.add(finding.id)

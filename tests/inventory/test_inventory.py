@@ -54,15 +54,32 @@ def test_ids_are_stable() -> None:
 def test_what_is_learnt_has_its_route_before_it_is_counted() -> None:
     inventory = Inventory(100, 30)
     t = served("/users/17")
-    inventory.learn(t)
-    inventory.route(t)
+    inventory.learn([t])
     assert t.route == "/users/{id}"
     assert inventory.flush().endpoints == []
     counted = inventory.observe(t)
     assert [(delta.id, delta.profile.count) for delta in inventory.flush().endpoints] == [(counted, 1)]
-    inventory.learn(scanned := served("/nothing/here", 404))
-    inventory.route(scanned)
+    inventory.learn([scanned := served("/nothing/here", 404)])
     assert scanned.route is None
+
+
+def test_a_place_learnt_within_a_batch_holds_for_all_of_it() -> None:
+    inventory = Inventory(100, 2)
+    batch = [served(f"/{name}") for name in "ghijk"]
+    inventory.learn(batch)
+    (id,) = {inventory.observe(t) for t in batch}
+    (delta,) = [delta for delta in inventory.flush().endpoints if delta.profile.count]
+    assert (delta.id, delta.key.route, delta.profile.count) == (id, "/{value}", 5)
+    assert {inventory.owner(t) for t in batch} == {"shop"}
+
+
+def test_what_is_gathered_before_a_place_is_learnt_goes_with_it() -> None:
+    inventory = Inventory(100, 2)
+    for name in "ghghg":
+        inventory.observe(served(f"/{name}", status=201))
+    inventory.observe(served("/i"))
+    (delta,) = inventory.flush().endpoints
+    assert (delta.profile.count, delta.profile.statuses) == (6, {"201": 5, "200": 1})
 
 
 def test_route_never_mints() -> None:

@@ -13,20 +13,22 @@ from hypothesis import strategies as st
 from apisensor.content.model import KINDS
 from apisensor.events.model import Address
 from apisensor.export import semantics
+from apisensor.inventory import profile
 from apisensor.inventory.callers import LATEST, MAX_CALLERS, UNPRUNED
 from apisensor.inventory.evidence import METHODS
+from apisensor.inventory.gathered import CALLS, SHAPES, Gathered
 from apisensor.inventory.model import OTHER, Profile
-from apisensor.inventory.profile import CREDENTIALS, GRPC_SERVER_ERRORS, LIMITS, add, merge
+from apisensor.inventory.profile import CREDENTIALS, GRPC_SERVER_ERRORS, LIMITS, merge
 from apisensor.transactions.model import Auth, Sensitive, Transaction
 from tests.export.records import WALL_OFFSET_NS, call, transactions
 from tests.inventory.calls import leaving
 
 
 def of(*calls: Transaction) -> Profile:
-    seen = Profile()
+    news = Gathered()
     for t in calls:
-        add(seen, t)
-    return seen
+        news.add(t)
+    return news.profile()
 
 
 def test_one_call() -> None:
@@ -121,13 +123,14 @@ def test_content_types_that_are_none_are_not_kept() -> None:
 
 
 def test_whatever_comes_stays_within_the_bounds() -> None:
-    seen = Profile()
+    news = Gathered()
     for n in range(500):
-        add(seen, call(
+        news.add(call(
             path="/a?" + "&".join(f"{n}-{m}=1" for m in range(50)), authority=f"h{n}", status=100 + n, grpc_status=n,
             protocol=f"p{n}", anomalies=[f"a{n}"], auth=Auth(f"s{n}", f"i{n}"), client=Address(f"10.0.{n}.1", 1),
             response_headers=[("content-type", f"a/{n}")], sensitive=[Sensitive(f"k{n}", "request.body", 1)],
         ))  # fmt: skip
+    seen = news.profile()
     for name, limit in LIMITS.items():
         counts = getattr(seen, name)
         assert len(counts) <= limit + 1, name
@@ -139,6 +142,33 @@ def test_whatever_comes_stays_within_the_bounds() -> None:
     merged = merge(Profile(), seen)
     assert len(merged.callers) == MAX_CALLERS + 1
     assert sum(c.count for c in merged.callers.values()) == 500
+
+
+@given(st.lists(transactions, max_size=20))
+def test_what_is_gathered_is_what_each_call_adds(calls: list[Transaction]) -> None:
+    at_once = Gathered()
+    for t in calls:
+        at_once.add(t)
+        at_once.profile()  # expands what it was given
+    seen = of(*calls)
+    assert msgspec.to_builtins(seen) == msgspec.to_builtins(at_once.profile())
+    assert seen.count == len(calls)
+
+
+@pytest.mark.parametrize(
+    ("differing", "most"), [([], CALLS), ([{"authority": f"h{n}"} for n in range(SHAPES)], SHAPES)]
+)
+def test_what_is_gathered_is_bounded(
+    differing: list[dict[str, Any]], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expanded: list[int] = []
+    monkeypatch.setattr(profile, "count", lambda _profile, _shape, calls: expanded.append(calls))
+    news = Gathered()
+    for n in range(most - 1):
+        news.add(call(**(differing[n] if differing else {})))
+    assert expanded == []
+    news.add(call(**(differing[-1] if differing else {})))
+    assert sum(expanded) == most
 
 
 def test_long_and_empty_keys_are_not_kept() -> None:
@@ -158,12 +188,13 @@ def test_heavy_and_recent_callers_stay() -> None:
 
 
 def test_who_called() -> None:
-    seen = Profile()
-    add(seen, call(auth=Auth("bearer", "alice"), start_ns=2, client=Address("10.0.0.2", 1)))
-    add(seen, call(auth=Auth("basic", "alice"), start_ns=1, client=Address("10.0.0.1", 1)))
-    add(seen, call(), caller_service="cart")
-    add(seen, call(client=None))
-    add(seen, leaving("/", service="pay"))
+    news = Gathered()
+    news.add(call(auth=Auth("bearer", "alice"), start_ns=2, client=Address("10.0.0.2", 1)))
+    news.add(call(auth=Auth("basic", "alice"), start_ns=1, client=Address("10.0.0.1", 1)))
+    news.add(call(), caller_service="cart")
+    news.add(call(client=None))
+    news.add(leaving("/", service="pay"))
+    seen = news.profile()
     alice = seen.callers["alice"]
     assert (alice.count, alice.address, alice.scheme) == (2, "10.0.0.2", "bearer")
     assert (alice.first_ns, alice.last_ns) == (1 + WALL_OFFSET_NS, 2 + WALL_OFFSET_NS)

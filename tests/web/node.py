@@ -130,8 +130,7 @@ def _key(index: int, suffix: str = "") -> EndpointKey:
 
 def _histogram(middle: float) -> Histogram:
     made = Histogram()
-    for number in range(34):
-        histogram.add(made, middle * (0.4 + number / 27) * (9 if number == 33 else 1))
+    histogram.add(made, [middle * (0.4 + number / 27) * (9 if number == 33 else 1) for number in range(34)])
     return made
 
 

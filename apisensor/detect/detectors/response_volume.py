@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from apisensor.detect.baseline import Baseline
 from apisensor.detect.detector import SECOND, CallRef, Detector, Evidence, Signal
 from apisensor.detect.model import Call
@@ -26,19 +28,17 @@ HIGH_AT = 10
 """Times the factor."""
 
 
-class _Taken:
-    """What one caller took in one window."""
+class _Taken(msgspec.Struct, gc=False, eq=False):
+    """What one caller took in one window. Most callers of a node are seen once in a while: what a first call does not
+    need is not made."""
 
-    __slots__ = ("bytes", "calls", "count", "endpoints", "reported", "window")
-
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.bytes = 0
-        self.count = 0
-        self.endpoints: dict[str, int] = {}
-        self.calls: list[CallRef] = []
-        self.reported = 0
-        """Bytes when a signal was last given; 0: none was."""
+    window: int
+    bytes: int = 0
+    count: int = 0
+    endpoints: dict[str, int] = {}
+    calls: list[CallRef] | None = None
+    reported: int = 0
+    """Bytes when a signal was last given; 0: none was."""
 
     def main(self) -> tuple[str | None, int]:
         """The endpoint that most came from, and how much."""
@@ -49,16 +49,14 @@ class _Taken:
         return name, endpoints[name]
 
 
-class _Caller:
+class _Caller(msgspec.Struct, gc=False, eq=False):
     """An identity or a client."""
 
-    __slots__ = ("before", "now", "usual")
-
-    def __init__(self, warm_up: int, window: int) -> None:
-        self.usual = Baseline(warm_up)
-        self.now = _Taken(window)
-        self.before: _Taken | None = None
-        """The window before, which late calls still join."""
+    now: _Taken
+    before: _Taken | None = None
+    """The window before, which late calls still join."""
+    usual: Baseline | None = None
+    """None: no window of it is over yet."""
 
 
 class ResponseVolume(Detector):
@@ -107,7 +105,7 @@ class ResponseVolume(Detector):
         """Adds the bytes to the caller's window; None: the call is older than the window before."""
         caller = self._callers.get(key)
         if caller is None:
-            caller = _Caller(self._warm_up, window)
+            caller = _Caller(_Taken(window))
             self._callers.put(key, caller)
         taken = caller.now
         if window > taken.window:
@@ -131,12 +129,17 @@ class ResponseVolume(Detector):
                 endpoints[endpoint] += size
             elif len(endpoints) < ENDPOINTS:
                 endpoints[endpoint] = size
-        if size >= self._large and len(taken.calls) < CALLS:
-            taken.calls.append(CallRef(call.time_ns, call.transaction, call.trace_id))
+        if size >= self._large:
+            if taken.calls is None:
+                taken.calls = []
+            if len(taken.calls) < CALLS:
+                taken.calls.append(CallRef(call.time_ns, call.transaction, call.trace_id))
         return caller, taken
 
     def _close(self, caller: _Caller, taken: _Taken) -> None:
         """A window is over: its sums join the baselines."""
+        if caller.usual is None:
+            caller.usual = Baseline(self._warm_up)
         caller.usual.add(taken.bytes)
         endpoint, size = taken.main()
         if endpoint is not None:
@@ -153,7 +156,7 @@ class ResponseVolume(Detector):
         endpoint, size = taken.main()
         of_endpoint = None if endpoint is None else self._endpoints.get(endpoint)
         baselines: list[tuple[str, Baseline, int]] = []
-        if len(caller.usual) >= self._warm_up:
+        if caller.usual is not None and len(caller.usual) >= self._warm_up:
             baselines.append(("own", caller.usual, taken.bytes))
         if of_endpoint is not None and len(of_endpoint) >= self._warm_up:
             baselines.append(("endpoint", of_endpoint, size))
@@ -172,8 +175,8 @@ class ResponseVolume(Detector):
             severity="high" if high else "medium",
             evidence=evidence,
             more=int(first),
-            first_ns=min((kept.time_ns for kept in taken.calls), default=None),
-            calls=(*taken.calls, CallRef(call.time_ns, call.transaction, call.trace_id)),
+            first_ns=min((kept.time_ns for kept in taken.calls or ()), default=None),
+            calls=(*(taken.calls or ()), CallRef(call.time_ns, call.transaction, call.trace_id)),
             identity=call.identity if key.startswith("identity:") else None,
         )
 
