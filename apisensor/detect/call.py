@@ -19,35 +19,35 @@ def call_of(t: Transaction, endpoint: str | None, owner: str) -> Call:
     """
     client, server = t.client, t.server
     auth = t.auth
-    return Call(
-        time_ns=t.start_ns + (t.duration_ns or 0) + t.wall_offset_ns,
-        transaction=t.id,
-        trace_id=t.trace_id,
-        side=t.side,
-        endpoint=endpoint,
-        service=owner,
-        method=t.method or "",
-        route=t.route,
-        path=None if t.path is None else t.path.partition("?")[0],
-        status=t.status,
-        grpc_status=t.grpc_status,
-        client=None if client is None else client.address or None,
-        server=None if server is None else server.text,
-        scheme=None if auth is None else auth.scheme,
-        identity=None if auth is None else auth.identity,
-        login_identity=t.login_identity,
-        request_bytes=t.request_body_size,
-        response_bytes=t.response_body_size,
-        encrypted=t.encrypted,
-        loopback=client is not None
+    return Call(  # by position, which takes half the time
+        t.start_ns + (t.duration_ns or 0) + t.wall_offset_ns,
+        t.id,
+        t.trace_id,
+        t.side,
+        endpoint,
+        owner,
+        t.method or "",
+        t.route,
+        None if t.path is None else t.path.partition("?")[0],
+        t.status,
+        t.grpc_status,
+        None if client is None else client.address or None,
+        None if server is None else server.text,
+        None if auth is None else auth.scheme,
+        None if auth is None else auth.identity,
+        t.login_identity,
+        t.request_body_size,
+        t.response_body_size,
+        t.encrypted,
+        client is not None
         and server is not None
         and (
             client.port is None
             or client.address == server.address
             or (_loopback(client.address) and _loopback(server.address))
         ),
-        sensitive=t.sensitive,
-        anomalies=t.anomalies,
+        t.sensitive,
+        t.anomalies,
     )
 
 

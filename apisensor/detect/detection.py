@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from apisensor.detect.detector import Detector
+from apisensor.detect.detector import Detector, Signal
 from apisensor.detect.detectors.auth_failures_client import AuthFailuresClient
 from apisensor.detect.detectors.auth_failures_identity import AuthFailuresIdentity
 from apisensor.detect.detectors.credentials_over_plaintext import CredentialsOverPlaintext
@@ -41,22 +41,29 @@ class Detection:
         if unknown:
             raise UnknownDetectorError(f"detect.off: {unknown[0]!r} is no detector; there are: {', '.join(DETECTORS)}")
         self._detectors = [detector(settings) for name, detector in DETECTORS.items() if name not in settings.off]
+        self._observing = [(detector, detector.observe) for detector in self._detectors]
         self._findings = Findings(settings.max_tracked)
         self._failures: Counter[str] = Counter()
 
     def observe(self, call: Call) -> list[Finding]:
         """Findings that are new, worse, or grew and were not told for a second. Copies: they do not change."""
         found: list[Finding] = []
-        for detector in self._detectors:
+        for detector, observe in self._observing:
             try:
-                for signal in detector.observe(call):
-                    finding = self._findings.take(detector, signal, call)
-                    if finding is not None:
-                        found.append(finding)
+                signals = observe(call)
+                if signals:
+                    self._take(detector, signals, call, found)
             except Exception:  # noqa: BLE001
                 # An error in one detector costs its signal, not the others'.
                 self._failures[detector.name] += 1
-        return found + self._findings.due(call.time_ns) if found else self._findings.due(call.time_ns)
+        due = self._findings.due(call.time_ns)
+        return found + due if found else due
+
+    def _take(self, detector: Detector, signals: Iterable[Signal], call: Call, found: list[Finding]) -> None:
+        for signal in signals:
+            finding = self._findings.take(detector, signal, call)
+            if finding is not None:
+                found.append(finding)
 
     def due(self, now_ns: int) -> list[Finding]:
         """Findings that grew and wait to be told, at this Unix time (ns). To be asked now and then: no further call

@@ -8,7 +8,6 @@ clock but the calls' time, which may run backwards: calls come from several work
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
@@ -78,7 +77,7 @@ class Detector(ABC):
     def __init__(self, settings: Detect) -> None: ...
 
     @abstractmethod
-    def observe(self, call: Call) -> Iterable[Signal]:
+    def observe(self, call: Call) -> tuple[Signal, ...]:
         """What the call shows; mostly nothing."""
 
     @abstractmethod

@@ -33,8 +33,9 @@ class Tracked(Generic[V]):
     def put(self, key: str, entry: V) -> V | None:
         """Adds or replaces an entry; the one that made room, if one had to."""
         entries = self._entries
+        if key in entries:
+            entries.move_to_end(key)
         entries[key] = entry
-        entries.move_to_end(key)
         if len(entries) <= self.limit:
             return None
         self.evicted += 1

@@ -81,6 +81,8 @@ class Views:
         self._late: deque[_Held] = deque()
         self._own_addresses: OrderedDict[str, None] = OrderedDict()
         self._own_servers: OrderedDict[Address, None] = OrderedDict()
+        self._latest_server: Address | None = None
+        """The last of them."""
         self.joined = 0
         """Calls of which both views were seen. A counter."""
         self.overflowed = 0
@@ -100,11 +102,15 @@ class Views:
             ready.append(View(t, True, None))
             return ready
         if side == "server":
-            _remember(self._own_servers, server)
+            if server != self._latest_server:
+                self._latest_server = server
+                _remember(self._own_servers, server)
         else:
             _remember(self._own_addresses, client.address)
-        places = _places(t, client, server)
+        wait_ns = self._wait(side, client, server)
         twins = self._waiting["client" if side == "server" else "server"]
+        # A twin with the same addresses would make it wait.
+        places = _places(t, client, server, by_address=wait_ns > 0 or bool(twins))
         if twins and (found := self._take(twins, places)) is not None:
             twin, gone = found
             self.joined += 1
@@ -113,12 +119,10 @@ class Views:
                 ready.append(View(mine, True, theirs))
             ready.append(View(theirs, False, mine))
             return ready
-        wait_ns = self._wait(side, client, server)
         if wait_ns:
             held = _Held(places, t, now_ns + wait_ns, False)
         else:
             ready.append(View(t, True, None))
-            # A twin with the same addresses would have made it wait.
             held = _Held(places[:1], t, now_ns + TWIN_NS, True)
         self._hold(held, side, late if wait_ns == SLOW_NS else soon)
         while len(soon) + len(late) > self._limit:
@@ -215,16 +219,17 @@ def _outline(t: Transaction) -> Transaction:
     return outline
 
 
-def _places(t: Transaction, client: Address, server: Address) -> tuple[_Place, ...]:
-    """Where both views of this call wait, each among those of its side: by sequence numbers, and by addresses."""
+def _places(t: Transaction, client: Address, server: Address, by_address: bool) -> tuple[_Place, ...]:
+    """Where both views of this call wait, each among those of its side: by sequence numbers, and by addresses if asked
+    for, or where numbers are not known."""
     stream, method, path = t.stream_id, t.method, t.path
-    by_address = ((client, server), stream, method, path)
     if t.conn_id is None or client.port is None:
-        return (by_address,)
+        return (((client, server), stream, method, path),)
     number = int(t.conn_id, 16)  # what this end sends from, and what it receives from
     if t.side == "client":  # whose end has counted its SYN
         number = (number & _SEQUENCE) << 32 | ((number >> 32) + 1 & _SEQUENCE)
-    return ((number, stream, method, path), by_address)
+    place = (number, stream, method, path)
+    return (place, ((client, server), stream, method, path)) if by_address else (place,)
 
 
 def is_loopback(address: str) -> bool:

@@ -17,12 +17,13 @@ from apisensor.inventory.gathered import Gathered
 from apisensor.inventory.model import OTHER, Alias, EndpointDelta, EndpointKey, InventoryDelta, Side, Unmatched
 from apisensor.inventory.owner import Owner, Place
 from apisensor.inventory.owners import Destinations, Served
-from apisensor.inventory.routes import bare
+from apisensor.inventory.routes import alike, bare
 from apisensor.inventory.tree import Node
 from apisensor.transactions.model import Transaction
 
 PATHS_KEPT = 16_384
-"""Paths whose template is remembered, of all owners; then it begins anew. 4 MB."""
+"""Paths whose template is remembered, of all owners, those that differ in integers being one; then it begins anew.
+4 MB."""
 LONGEST_PATH_KEPT = 256
 """Longer paths go through the tree each time."""
 ENDPOINTS_PER_OWNER = 5_000
@@ -182,13 +183,16 @@ class Inventory:
         return self._owners[side].get(name)
 
     def _node(self, owner: Owner, path: str) -> Node | None:
-        node = self._paths.get((owner, path))
+        if len(path) > LONGEST_PATH_KEPT:
+            return owner.find(path)
+        known = (owner, alike(path))
+        node = self._paths.get(known)
         if node is None or not node.endpoints:  # they may have moved to a route that is gRPC's
             node = owner.find(path)
-            if node is not None and len(path) <= LONGEST_PATH_KEPT:
+            if node is not None:
                 if len(self._paths) >= PATHS_KEPT:
                     self._paths.clear()
-                self._paths[owner, path] = node
+                self._paths[known] = node
         return node
 
     def _news(self, endpoint: Endpoint) -> Gathered:

@@ -17,8 +17,6 @@ from apisensor.inventory.words import WORDS
 MAX_SEGMENTS = 16
 """Segments of a template; what follows is {rest}. Kubernetes' longest path has eleven."""
 REST = "{rest}"
-ID = "{id}"
-"""A segment of decimal digits (`shapes`)."""
 TEXT = "{text}"
 """A segment too long for a word."""
 BINARY = "{binary}"
@@ -60,30 +58,31 @@ def bare(path: str) -> str:
     return path.partition("?")[0].partition("#")[0] if "?" in path or "#" in path else path
 
 
+def alike(path: str) -> str:
+    """What bare paths of one template share, as far as integers go, which are what most parameters are: 0 stands for
+    all of them. Itself where there are none."""
+    if not path.isascii():  # other digits are no integers
+        return path
+    return "/".join(["0" if part.isdigit() else part for part in path.split("/")])
+
+
 def segments(path: str) -> tuple[str, ...] | None:
     """Segments of the template of a bare path; () for the root, None for what is no path ("*", an authority)."""
     if path and path[0] != "/":
         return None
     kept: list[str] = []
     for raw in path.split("/"):
-        text = raw
-        if not raw.isalnum():  # most are
-            text = raw.partition(";")[0]
-            if "%" in text:
-                text = unquote(text)
-            if text in ("", "."):
-                continue
-            if text == "..":
-                del kept[-1:]
-                continue
-        if len(kept) <= MAX_SEGMENTS:
+        text = raw.partition(";")[0]
+        if "%" in text:
+            text = unquote(text)
+        if text in ("", "."):
+            continue
+        if text == "..":
+            del kept[-1:]
+        elif len(kept) <= MAX_SEGMENTS:
             kept.append(text if len(text) <= LONGEST_SHAPED else text[: LONGEST_SHAPED + 1])
     cut = len(kept) > MAX_SEGMENTS
-    template = [
-        # An integer is what most parameters are, and each is another one.
-        ID if text.isdigit() and text.isascii() and len(text) <= LONGEST_SHAPED else segment(text)
-        for text in (kept[: MAX_SEGMENTS - 1] if cut else kept)
-    ]
+    template = map(segment, kept[: MAX_SEGMENTS - 1] if cut else kept)
     return (*template, REST) if cut else tuple(template)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from apisensor.detect.detector import SECOND, Detector, Signal
 from apisensor.detect.failures import MANY_IDENTITIES, SEES, Memory
 from apisensor.detect.model import Call, Severity
@@ -36,7 +34,7 @@ class AuthFailuresClient(Detector):
         self._memory = Memory(settings)
         self._steps = tuple(factor * settings.auth_failures_client for factor in RISES_AT)
 
-    def observe(self, call: Call) -> Iterable[Signal]:
+    def observe(self, call: Call) -> tuple[Signal, ...]:
         if not refused(call):
             if accepted(call):
                 self._memory.client_accepted(call)

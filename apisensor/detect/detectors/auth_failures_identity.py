@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from apisensor.detect.detector import SECOND, Detector, Signal
 from apisensor.detect.failures import SEES, Memory
 from apisensor.detect.model import Call
@@ -30,7 +28,7 @@ class AuthFailuresIdentity(Detector):
         self._memory = Memory(settings)
         self._steps = tuple(factor * settings.auth_failures for factor in RISES_AT)
 
-    def observe(self, call: Call) -> Iterable[Signal]:
+    def observe(self, call: Call) -> tuple[Signal, ...]:
         if not refused(call):
             return ()
         subject = self._memory.identity_failed(call)

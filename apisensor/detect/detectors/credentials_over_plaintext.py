@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from apisensor.detect.detector import SECOND, Detector, Signal
 from apisensor.detect.model import SEVERITIES, Call, Severity
 from apisensor.detect.tracked import Tracked
@@ -50,7 +48,7 @@ class CredentialsOverPlaintext(Detector):
     def __init__(self, settings: Detect) -> None:
         self._endpoints: Tracked[_Seen] = Tracked(settings.max_tracked)
 
-    def observe(self, call: Call) -> Iterable[Signal]:
+    def observe(self, call: Call) -> tuple[Signal, ...]:
         if call.encrypted or (call.scheme is None and call.login_identity is None):
             return ()
         credential = "login" if call.login_identity is not None else call.scheme

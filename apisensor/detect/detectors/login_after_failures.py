@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from apisensor.detect.detector import SECOND, CallRef, Detector, Signal
 from apisensor.detect.failures import SEES, Memory, Subject, ref
 from apisensor.detect.model import Call
@@ -26,7 +24,7 @@ class LoginAfterFailures(Detector):
         self._settings = settings
         self._memory = Memory(settings)
 
-    def observe(self, call: Call) -> Iterable[Signal]:
+    def observe(self, call: Call) -> tuple[Signal, ...]:
         if not by_password(call):
             return ()
         if password_refused(call):

@@ -8,8 +8,6 @@ be: a new caller is measured by the endpoint's, a new endpoint objects to nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from apisensor.detect.baseline import Baseline
@@ -78,7 +76,7 @@ class ResponseVolume(Detector):
         self._callers: Tracked[_Caller] = Tracked(settings.max_tracked)
         self._endpoints: Tracked[Baseline] = Tracked(settings.max_tracked)
 
-    def observe(self, call: Call) -> Iterable[Signal]:
+    def observe(self, call: Call) -> tuple[Signal, ...]:
         size = call.response_bytes
         if not size:
             return ()
