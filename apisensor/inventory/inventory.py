@@ -108,15 +108,15 @@ class Inventory:
         """
         learnt = self._learnt.get(id(t))
         if learnt is not None and learnt[0] is t:
-            endpoint: Endpoint | None = learnt[1]
+            endpoint = learnt[1]
         else:
             side, name, refused = self._owner_of(t)
             self._destinations_refused += refused
-            endpoint = self._endpoint(t, side, name)
-            if endpoint is None:
+            found = self._endpoint(t, side, name)
+            if found is None:
                 self._count_unmatched(side, name, t)
-        if endpoint is None:
-            return None
+                return None
+            endpoint = found
         self._news(endpoint).add(t, caller_service)
         return endpoint.id
 
@@ -158,6 +158,7 @@ class Inventory:
         aliases = [Alias(old, self._resolved(new)) for old, new in self._aliases.items()]
         delta = InventoryDelta(endpoints, aliases, list(self._unmatched.values()))
         self._changed, self._aliases, self._unmatched = [], {}, {}
+        self._learnt.clear()  # who calls seldom keeps no transactions by it
         return delta
 
     def counters(self) -> dict[str, int]:
