@@ -157,6 +157,8 @@ def run_core(packets: Sequence[bytes], watch: Stopwatch, path: str) -> None:
         while len(rows.items) >= items:
             with watch.of("store"):
                 writer.write(rows.items[:ROWS], None, [])
+                while writer.index():
+                    pass
             del rows.items[:ROWS]
 
     for packet in packets:

@@ -117,6 +117,7 @@ class Connections:
             schema.check_version(connection)
             if schema.version_of(connection) == 0:
                 raise StoreError(f"no sensor has kept anything here yet: {self._path} is empty", "missing")
+            schema.check_current(connection)
         except BaseException:
             connection.close()
             raise

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from apisensor.inventory import histogram, profile
 from apisensor.inventory.model import Alias, EndpointDelta, EndpointKey, Side
-from apisensor.store import profiles, traffic
+from apisensor.store import profiles, segments, traffic
 from apisensor.store.documents import pack
 from apisensor.store.pending import Bucket, OwnerHour, Pending
 from apisensor.store.traffic import widths
@@ -16,6 +16,8 @@ from apisensor.store.traffic import widths
 MOVE_ROWS = 2_000
 """Transactions of merged endpoints that are given the new id in one commit, and at most one segment beyond; until all
 have it, readers look for both."""
+MOVE_ALIASES = 200
+"""Merged endpoints whose transactions are looked for at a time: a template's, mostly."""
 MAX_ALIASES = 500_000
 """Kept, the latest: each some 100 bytes. What was merged before them is known by its new id alone."""
 
@@ -142,23 +144,23 @@ class Endpoints:
                     self._bucket(step, time, target, Bucket(row[0], row[1], traffic.decode(row[2])))
 
     def move_transactions(self) -> bool:
-        """Gives transactions of one merged endpoint its new id, MOVE_ROWS at most. True: there is more to do."""
-        execute = self._connection.execute
-        row = execute("SELECT old, new FROM aliases WHERE moved = 0 LIMIT 1").fetchone()
-        if row is None:
-            return False
-        old, new = pack(row[0]), pack(row[1])
+        """Gives transactions of merged endpoints their new id, MOVE_ROWS at most. True: there may be more to do."""
+        connection = self._connection
+        waiting = connection.execute(f"SELECT old, new FROM aliases WHERE moved = 0 LIMIT {MOVE_ALIASES}").fetchall()
+        new_of = {pack(old): pack(new) for old, new in waiting}
         room = MOVE_ROWS
-        for (segment,) in execute("SELECT segment FROM segments ORDER BY segment").fetchall():
-            room -= execute(
-                "UPDATE transactions INDEXED BY transactions_endpoint SET endpoint = ? "
-                "WHERE segment = ? AND endpoint = ?",
-                (new, segment, old),
-            ).rowcount
+        for segment in list(segments.newest_first(connection)) if new_of else ():
+            rows = segments.having(connection, segment, "endpoint", list(new_of))
+            connection.executemany(
+                "UPDATE transactions SET endpoint = ? WHERE seq = ?", [(new_of[old], seq) for seq, old in rows]
+            )
+            if rows:
+                segments.forget(connection, segment.number)
+            room -= len(rows)
             if room <= 0:
                 return True
-        execute("UPDATE aliases SET moved = 1 WHERE old = ?", (row[0],))
-        return True
+        connection.executemany("UPDATE aliases SET moved = 1 WHERE old = ?", [(old,) for old, _ in waiting])
+        return bool(waiting)
 
     def _buckets(self, buckets: dict[tuple[str, int], Bucket]) -> None:
         wider: dict[tuple[str, int, int], Bucket] = {}

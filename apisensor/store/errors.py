@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Literal
 
-Cause = Literal["disk_full", "damaged", "not_allowed", "busy", "io_error", "newer", "missing"]
+Cause = Literal["disk_full", "damaged", "not_allowed", "busy", "io_error", "newer", "older", "missing"]
 
 _CAUSES: dict[str, Cause] = {
     "SQLITE_FULL": "disk_full",

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from apisensor.detect.model import SEVERITIES, STATES, Finding, State
+from apisensor.store import segments
 from apisensor.store.documents import pack
 from apisensor.store.errors import StoreError
 
@@ -147,16 +148,16 @@ class Findings:
             if execute("SELECT 1 FROM evidence WHERE id = ?", (packed,)).fetchone() is None:
                 self._copy(packed)
 
-    def _copy(self, packed: bytes | str | None) -> None:
+    def _copy(self, packed: bytes | str) -> None:
         """Holds a transaction that is in the store already; else waits for it."""
         # Who names a transaction has just seen it: the newest segments first.
-        row = self._connection.execute(
-            "SELECT t.time, t.service, t.identity, t.login, t.endpoint, d.body "
-            "FROM segments s CROSS JOIN transactions t INDEXED BY transactions_id ON t.segment = s.segment "
-            "AND t.id = ? JOIN documents d USING (seq) ORDER BY s.segment DESC LIMIT 1",
-            (packed,),
-        ).fetchone()
-        if row is not None:
+        seq = segments.newest_with_id(self._connection, packed)
+        if seq is not None:
+            row = self._connection.execute(
+                "SELECT time, service, identity, login, endpoint, body FROM transactions JOIN documents USING (seq) "
+                "WHERE seq = ?",
+                (seq,),
+            ).fetchone()
             self.hold([(packed, *row)])
             return
         self.awaited[packed] = None

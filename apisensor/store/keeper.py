@@ -45,6 +45,8 @@ LOOK_S = 10.0
 """Between looks whether the file is still where it was."""
 RETENTION_STEPS = 40
 """After one round: 20,000 transactions, far more than a round brings."""
+INDEX_STEPS = 4
+"""Segments indexed after one round, each some 25 ms: a round brings one at most, an older database all of them."""
 PURGE_S = 0.1
 """A purge gives way to other work after so long."""
 MAX_FINDINGS = 2_000
@@ -182,7 +184,7 @@ class Keeper:
         self._condition.works(self._now_ns())
 
     def tend(self) -> None:
-        """Retention, merged endpoints, purges: a bounded part of each."""
+        """Retention, merged endpoints, indexes, purges: a bounded part of each."""
         writer = self._writer
         if writer is None or self._condition.failing is not None:
             return
@@ -192,6 +194,9 @@ class Keeper:
                 break
         self._deleted += writer.retention.deleted - deleted
         writer.move_transactions()
+        for _ in range(INDEX_STEPS):
+            if not writer.index():
+                break
         self._purge()
         now = time.monotonic()
         if now >= self._look_at:

@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from apisensor.store import profiles
+from apisensor.store import profiles, segments
 from apisensor.store.commands import Done, Purge
 from apisensor.store.documents import pack
 from apisensor.store.errors import StoreError
 from apisensor.store.findings import Findings
 from apisensor.store.retention import delete_transactions
-from apisensor.store.schema import transaction
+from apisensor.store.schema import SEGMENT_BITS, transaction
 
 PROFILES = 500
 """Read in one step, when a caller is taken out of them."""
@@ -63,22 +63,26 @@ class _Purge:
             execute("PRAGMA secure_delete = FAST")
 
     def _transactions(self) -> Iterator[None]:
-        segments = self._connection.execute("SELECT segment, first_ns FROM segments ORDER BY segment").fetchall()
-        for segment, first_ns in segments:
+        known = self._connection.execute("SELECT segment, first_ns FROM segments ORDER BY segment").fetchall()
+        for segment, first_ns in known:
             with transaction(self._connection):
                 if self._by == "before":
                     before_ns = self._value * _SECONDS
                     if first_ns >= before_ns:
                         continue
-                    self._delete("segment = ? AND time < ?", segment, before_ns)
+                    self._delete(segment, "time < ?", before_ns)
                 else:
                     value = pack(self._value) if self._by == "identity" else self._value
                     for where in _OWN_TRANSACTIONS[self._by]:
-                        self._delete(f"segment = ? AND {where}", segment, value)
+                        self._delete(segment, where, value)
             yield
 
-    def _delete(self, where: str, *values: object) -> None:
-        self._done["transactions"] += delete_transactions(self._connection, where, values)
+    def _delete(self, segment: int, where: str, value: object) -> None:
+        first, end = segment << SEGMENT_BITS, (segment + 1) << SEGMENT_BITS
+        gone = delete_transactions(self._connection, f"seq >= ? AND seq < ? AND {where}", (first, end, value))
+        self._done["transactions"] += gone
+        if gone:
+            segments.forget(self._connection, segment)
 
     def _finding_rows(self) -> Iterator[None]:
         where, value = {

@@ -1,33 +1,32 @@
 """Pages of transactions, the newest first.
 
-Every index begins with the segment (schema.py), so a query goes through the segments from the newest, each by one
-index. Which one is decided by counting in the newest segments: that of the filter which leaves the fewest rows. The
-other filters are applied to those rows. So that no combination is slow, a page stops when it has looked at BUDGET rows:
-it may then be short, and its cursor goes on from there.
+A query goes through the segments from the newest. In each it takes the rows that the postings of all its filters leave
+(segments.py; all rows where there are none) and asks those. So that no combination is slow, a page stops when it has
+looked at BUDGET rows: it may then be short, and its cursor goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from apisensor.store import cursor
+from apisensor.store import cursor, segments
 from apisensor.store.connections import Reading
 from apisensor.store.documents import pack, unpack
 from apisensor.store.model import Document, Page, TransactionQuery, TransactionRow
 from apisensor.store.schema import SEGMENT_BITS
+from apisensor.store.segments import Segment
 from apisensor.store.terms import Term, endpoint_ids, terms_of
 from apisensor.transactions.json_form import rfc3339
 from apisensor.transactions.model import Auth, Operation, Process, Sensitive
 
 BUDGET = 200_000
-"""Rows that one page looks at, some 0.1 s; an index that leaves only what is asked for is not charged."""
-SAMPLE_SEGMENTS = 2
-"""Newest segments in which filters are compared: the newest alone may have a row or two."""
-SEGMENT_CHARGE = 10
-"""An empty segment costs as much as so many rows: a look into an index."""
+"""Rows that one page looks at, some 0.1 s; postings that leave only what is asked for are not charged."""
+SEGMENT_CHARGE = 100
+"""A segment in which nothing is found costs as much as so many rows: its postings are read."""
+POSTINGS_OF_A_ROW = 8
+"""Numbers that are taken out of postings in the time of one row."""
 _SECONDS = 1_000_000_000
 _KIND = "transactions"
 
@@ -84,82 +83,59 @@ def page(reading: Reading, query: TransactionQuery) -> Page[TransactionRow]:
 def _search(reading: Reading, query: TransactionQuery, before: int) -> tuple[list[int], tuple[int, int] | None]:
     """Up to limit + 1 numbers of rows; where it stopped early, the last segment it looked at and its first time."""
     terms = terms_of(reading, query)
-    span, times = _span(query)
-    segments = reading.connection.execute(
-        f"SELECT segment, first_ns, rows FROM segments WHERE segment <= ?{span} ORDER BY segment DESC",
-        (before >> SEGMENT_BITS, *times),
-    )
-    driver = _driver(reading, terms)
-    conditions = [t.condition for t in terms if t is not driver or not t.exact]
-    values = [v for t in terms if t is not driver or not t.exact for v in t.values]
+    where, times = _span(query)
+    conditions = [t.condition for t in terms]
+    values = [v for t in terms for v in t.values]
     if not query.all_views:
-        conditions.append("shown = 1")
+        conditions.append("t.shown = 1")
     for bound, sign in ((query.since, ">="), (query.until, "<")):
         if bound is not None:
-            conditions.append(f"time {sign} ?")
+            conditions.append(f"t.time {sign} ?")
             values.append(bound * _SECONDS)
+    rest = "".join(f" AND {condition}" for condition in conditions)
+    # `shown` alone leaves half of the rows at worst.
+    selective = bool(times) or not all(term.exact for term in terms)
     found: list[int] = []
     room = BUDGET
-    for segment, first_ns, rows in segments:
+    for segment in segments.newest_first(
+        reading.connection, f"segment <= ?{where}", ((before - 1) >> SEGMENT_BITS, *times)
+    ):
         room -= SEGMENT_CHARGE
-        # `shown` alone leaves half of the rows at worst.
-        if len(conditions) > 1 or query.all_views:
-            room -= rows if driver is None else _count(reading, driver, segment)
-        found += _within(reading, driver, conditions, values, segment, before, query.limit + 1 - len(found))
+        wanted = query.limit + 1 - len(found)
+        if segment.indexed and any(term.by_field for term in terms):
+            rows, read = _left(reading, terms, segment)
+            room -= read // POSTINGS_OF_A_ROW + (len(rows) if selective else 0)
+            source, bound_values = segments.among(sorted((n for n in rows if n < before), reverse=True))
+            found += _ask(reading, f"{source}{rest} LIMIT ?", (*bound_values, *values, wanted))
+        else:
+            room -= segment.rows if terms or selective else 0
+            source, ends = segments.all_of(segment)
+            sql = f"{source} AND t.seq < ?{rest} ORDER BY t.seq DESC LIMIT ?"
+            found += _ask(reading, sql, (*ends, before, *values, wanted))
         if len(found) > query.limit:
             break
         if room <= 0:
-            return found, (segment, first_ns)
+            return found, (segment.number, segment.first_ns)
     return found, None
 
 
-def _within(
-    reading: Reading,
-    driver: Term | None,
-    conditions: Sequence[str],
-    values: Sequence[Any],
-    segment: int,
-    before: int,
-    limit: int,
-) -> list[int]:
-    """Numbers of a segment's rows below `before`, falling."""
-    rest = "".join(f" AND {condition}" for condition in conditions)
-    execute = reading.connection.execute
-    if driver is None:
-        first, end = segment << SEGMENT_BITS, min(before, (segment + 1) << SEGMENT_BITS)
-        rows = execute(
-            f"SELECT seq FROM transactions WHERE seq >= ? AND seq < ?{rest} ORDER BY seq DESC LIMIT ?",
-            (first, end, *values, limit),
-        )
-        return [seq for (seq,) in rows]
-    found: set[int] = set()
-    for index, condition, value in driver.by_index:
-        rows = execute(
-            f"SELECT seq FROM transactions INDEXED BY {index} WHERE segment = ? AND {condition} AND seq < ?{rest} "
-            "ORDER BY seq DESC LIMIT ?",
-            (segment, value, before, *values, limit),
-        )
-        found.update(seq for (seq,) in rows)
-    return sorted(found, reverse=True)[:limit]
+def _ask(reading: Reading, sql: str, values: tuple[Any, ...]) -> list[int]:
+    return [seq for (seq,) in reading.connection.execute(f"SELECT t.seq FROM {sql}", values)]
 
 
-def _driver(reading: Reading, terms: list[Term]) -> Term | None:
-    """The filter with an index that leaves the fewest rows lately."""
-    newest = reading.connection.execute(f"SELECT segment FROM segments ORDER BY segment DESC LIMIT {SAMPLE_SEGMENTS}")
-    segments = [segment for (segment,) in newest]
-    indexed = [term for term in terms if term.by_index]
-    if len(indexed) < 2:
-        return indexed[0] if indexed else None
-    return min(indexed, key=lambda term: sum(_count(reading, term, segment) for segment in segments))
-
-
-def _count(reading: Reading, term: Term, segment: int) -> int:
-    return sum(
-        reading.connection.execute(
-            f"SELECT count(*) FROM transactions INDEXED BY {index} WHERE segment = ? AND {condition}", (segment, value)
-        ).fetchone()[0]
-        for index, condition, value in term.by_index
-    )
+def _left(reading: Reading, terms: list[Term], segment: Segment) -> tuple[set[int], int]:
+    """Rows that the postings of all terms leave, and how many numbers were taken out of postings for that."""
+    left: set[int] | None = None
+    read = 0
+    for term in terms:
+        if not term.by_field or left == set():
+            continue
+        rows: set[int] = set()
+        for field, values in term.by_field:
+            rows |= segments.candidates(reading.connection, segment, field, values)
+        read += len(rows)
+        left = rows if left is None else left & rows
+    return left or set(), read
 
 
 def _span(query: TransactionQuery) -> tuple[str, list[int]]:
@@ -224,9 +200,6 @@ def document(reading: Reading, transaction: str) -> Document | None:
     execute = reading.connection.execute
     row = execute("SELECT body FROM evidence WHERE id = ?", (packed,)).fetchone()
     if row is None:
-        row = execute(
-            "SELECT d.body FROM segments s CROSS JOIN transactions t INDEXED BY transactions_id "
-            "ON t.segment = s.segment AND t.id = ? JOIN documents d ON d.seq = t.seq ORDER BY s.segment DESC LIMIT 1",
-            (packed,),
-        ).fetchone()
+        seq = segments.newest_with_id(reading.connection, packed)
+        row = None if seq is None else execute("SELECT body FROM documents WHERE seq = ?", (seq,)).fetchone()
     return None if row is None else reading.documents.document(row[0])

@@ -170,5 +170,6 @@ def delete_transactions(connection: sqlite3.Connection, where: str, values: tupl
         "UPDATE segments SET rows = rows - ? WHERE segment = ?", [(count, segment) for segment, count in counts.items()]
     )
     for segment in counts:
-        connection.execute("DELETE FROM segments WHERE segment = ? AND rows <= 0", (segment,))
+        if connection.execute("DELETE FROM segments WHERE segment = ? AND rows <= 0", (segment,)).rowcount:
+            connection.execute("DELETE FROM postings WHERE segment = ?", (segment,))
     return len(gone)

@@ -2,9 +2,9 @@
 
 `PRAGMA user_version` is the number of steps that were taken. A step is never changed once it was released.
 
-Transactions are numbered as they are put (`seq`), and SEGMENT_ROWS of them form a segment. All indexes over them begin
-with the segment: what is written lately lies together, so that a commit touches few pages though ids, identities and
-trace ids are random, and what is old goes from one end. Readers go through the segments, the newest first.
+Transactions are numbered as they are put (`seq`), and 8,192 of them form a segment, which is indexed at once when it is
+full (segments.py): a commit writes rows and documents at the end of their tables and nothing else, though ids,
+identities and trace ids are random, and what is old goes from one end. Readers go through the segments, newest first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from apisensor.store.errors import StoreError
 
 SEGMENT_BITS = 13
-"""8,192 transactions: an index entry has some 25 bytes, so all indexes of a segment are some 2 MiB. With fewer, a
-search for something rare has more segments to ask; with more, a commit writes more pages."""
+"""8,192 transactions. With fewer, a search for something rare has more segments to ask; with more, the newest one,
+which is not indexed yet, takes longer to look through."""
 
 _FIRST = f"""
 CREATE TABLE transactions (
@@ -169,7 +169,24 @@ CREATE TABLE evidence (
 CREATE TABLE notes (time INTEGER NOT NULL, text TEXT NOT NULL);
 """
 
-STEPS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+-- Documents are msgpack from here on (documents.py); those that are JSON stay.
+DROP INDEX transactions_id;
+DROP INDEX transactions_trace;
+DROP INDEX transactions_endpoint;
+DROP INDEX transactions_service;
+DROP INDEX transactions_class;
+DROP INDEX transactions_method;
+DROP INDEX transactions_client;
+DROP INDEX transactions_identity;
+DROP INDEX transactions_login;
+CREATE TABLE postings (segment INTEGER NOT NULL, field TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (segment, field))
+    WITHOUT ROWID;
+ALTER TABLE segments ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0;  -- 1: it has postings
+CREATE INDEX segments_unindexed ON segments (segment) WHERE indexed = 0;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _SECOND)
 """Each is one or more statements; step i leads from version i to i + 1."""
 
 
@@ -200,6 +217,16 @@ def check_version(connection: sqlite3.Connection, known: int = len(STEPS)) -> No
             f"the store was written by a newer apisensor (version {version} of its tables, this one knows {known}): "
             "use that one, or move the store's files away",
             "newer",
+        )
+
+
+def check_current(connection: sqlite3.Connection) -> None:
+    """Raises StoreError where an older apisensor wrote the database and no newer one has had it since."""
+    if (version := version_of(connection)) < len(STEPS):
+        raise StoreError(
+            f"the store was written by an older apisensor (version {version} of its tables, this one reads "
+            f"{len(STEPS)}): the sensor brings it up to date when it starts",
+            "older",
         )
 
 

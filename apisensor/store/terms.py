@@ -1,4 +1,4 @@
-"""The filters of a query for transactions: which index leaves their rows, and how a row is asked."""
+"""The filters of a query for transactions: which postings leave their rows, and how a row is asked."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from apisensor.store.connections import Reading
 from apisensor.store.documents import pack
 from apisensor.store.errors import StoreError
 from apisensor.store.model import TransactionQuery
+from apisensor.store.postings import Value
 
 
 class Term(msgspec.Struct, frozen=True):
-    """One filter: by index, or row by row."""
+    """One filter. Rows are asked in any case: postings are not exact, and a segment may have none."""
 
-    by_index: list[tuple[str, str, Any]]
-    """Index, condition, value: the rows of all together are its rows. Empty: no index helps."""
+    by_field: list[tuple[str, list[Value]]]
+    """Fields with postings and their values: its rows are among those of all together. Empty: no postings help."""
     condition: str
     values: list[Any]
     exact: bool = True
-    """The index leaves exactly its rows."""
+    """The postings leave its rows and hardly any other."""
 
 
 def terms_of(reading: Reading, query: TransactionQuery) -> list[Term]:
@@ -33,37 +34,34 @@ def terms_of(reading: Reading, query: TransactionQuery) -> list[Term]:
         ("trace", pack(query.trace_id)),
     ):
         if value is not None:
-            terms.append(_equal([(name, value)]))
+            terms.append(_equal([name], [value]))
     if query.identity is not None:
-        identity = pack(query.identity)
-        terms.append(_equal([("identity", identity), ("login", identity)]))
+        terms.append(_equal(["identity", "login"], [pack(query.identity)]))
     if query.endpoint is not None:
-        ids = endpoint_ids(reading, query.endpoint)
-        terms.append(_equal([("endpoint", pack(i)) for i in ids]))
+        terms.append(_equal(["endpoint"], [pack(i) for i in endpoint_ids(reading, query.endpoint)]))
     if query.status is not None:
         terms.append(_status(query.status))
     if query.search:
-        terms.append(Term([], "path LIKE ? ESCAPE '\\'", [cursor.like(query.search)]))
+        terms.append(Term([], "t.path LIKE ? ESCAPE '\\'", [cursor.like(query.search)], exact=False))
     return terms
 
 
-def _equal(columns: list[tuple[str, Any]]) -> Term:
-    return Term(
-        [(f"transactions_{column}", f"{column} = ?", value) for column, value in columns],
-        "(" + " OR ".join(f"{column} = ?" for column, _ in columns) + ")",
-        [value for _, value in columns],
-    )
+def _equal(fields: list[str], values: list[Value]) -> Term:
+    """One of the fields has one of the values."""
+    among = f"({','.join('?' * len(values))})"
+    condition = "(" + " OR ".join(f"t.{field} IN {among}" for field in fields) + ")"
+    return Term([(field, values) for field in fields], condition, values * len(fields))
 
 
 def _status(status: str) -> Term:
     if status == "none":
-        return Term([("transactions_class", "class = ?", 0)], "class = ?", [0])
+        return _equal(["class"], [0])
     if len(status) == 3 and status[0].isdecimal() and status[0].isascii():
         kind = int(status[0])
         if status[1:].lower() == "xx":
-            return Term([("transactions_class", "class = ?", kind)], "class = ?", [kind])
+            return _equal(["class"], [kind])
         if status.isascii() and status.isdecimal():
-            return Term([("transactions_class", "class = ?", kind)], "status = ?", [int(status)], exact=False)
+            return Term([("class", [kind])], "t.status = ?", [int(status)], exact=False)
     raise StoreError(f'a status is "404", "5xx" or "none", not {status!r}')
 
 

@@ -9,18 +9,19 @@ from typing import Any
 
 import msgspec
 
+from apisensor.store import segments
 from apisensor.store.documents import Encoder, pack
 from apisensor.store.schema import SEGMENT_BITS
-from apisensor.transactions.json_form import public
 from apisensor.transactions.model import Transaction
 
 PATH_CHARACTERS = 200
 """Of a path, for search; the whole one is in the document."""
 
 _INSERT = f"INSERT INTO transactions VALUES ({','.join('?' * 15)})"
-_SEGMENT = """INSERT INTO segments VALUES (?, ?, ?, ?) ON CONFLICT (segment) DO UPDATE SET
-    first_ns = min(first_ns, excluded.first_ns), last_ns = max(last_ns, excluded.last_ns),
-    rows = rows + excluded.rows"""
+_SEGMENT = """INSERT INTO segments (segment, first_ns, last_ns, rows) VALUES (?, ?, ?, ?)
+    ON CONFLICT (segment) DO UPDATE SET first_ns = min(first_ns, excluded.first_ns),
+    last_ns = max(last_ns, excluded.last_ns), rows = rows + excluded.rows, indexed = 0"""
+"""Rows may come to a segment that was full: numbers are given again where a purge took the last ones."""
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +47,10 @@ class Transactions:
         # Never below a number that was given: the numbers are in cursors.
         self._seq: int = max(newest or 0, ended or 0)
 
+    def index(self) -> bool:
+        """Indexes one segment that is full; a transaction of its own. True: there may be more to do."""
+        return segments.index(self._connection, self._seq + 1)
+
     def add(
         self, items: Iterable[Stored], resolve: Callable[[str], str], awaited: Container[bytes | str | None]
     ) -> tuple[list[tuple[Any, ...]], int]:
@@ -63,7 +68,7 @@ class Transactions:
         for item in items:
             t = item.transaction
             try:
-                body = self._encoder.encode(public(t), seq + 1)
+                body = self._encoder.encode(t, seq + 1)
             except (UnicodeEncodeError, msgspec.MsgspecError, TypeError):
                 failed += 1
                 continue

@@ -75,6 +75,10 @@ class Writer:
         with transaction(self.connection):
             return self._endpoints.move_transactions()
 
+    def index(self) -> bool:
+        """One bounded step of indexing what is full. True: there may be more."""
+        return self._transactions.index()
+
     def set_state(self, command: SetState, now_ns: int) -> Done:
         """
         Raises:

@@ -197,7 +197,10 @@ class Tls(msgspec.Struct, frozen=True, gc=False):
 
 
 class Transaction(msgspec.Struct, gc=False, array_like=True):
-    """A request with its response: text, redacted, ready to leave the worker. json_form.py has its public JSON."""
+    """A request with its response: text, redacted, ready to leave the worker. json_form.py has its public JSON.
+
+    The store keeps it in this form (store/documents.py): a new field goes to the end and has a default.
+    """
 
     id: str
     """16 hexadecimal digits, unique on the node; equals span_id."""

@@ -107,9 +107,12 @@ def test_aliases_have_a_bound(write: Write, writer: Writer, monkeypatch: pytest.
 
 
 def test_moving_goes_step_by_step(write: Write, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apisensor.store.transactions.SEGMENT_BITS", 4)
+    for module in ("transactions", "segments"):
+        monkeypatch.setattr(f"apisensor.store.{module}.SEGMENT_BITS", 4)
     monkeypatch.setattr(endpoints, "MOVE_ROWS", 20)
     write([stored(n, number(1)) for n in range(200)], inventory(delta(1), delta(2)))
+    for _ in range(6):
+        writer.index()
     write(inventory=inventory(aliases=[Alias(number(1), number(2))]))
     steps = []
     while writer.move_transactions():

@@ -148,7 +148,7 @@ def test_a_mistake_in_the_store_costs_one_commit(path: str, monkeypatch: pytest.
     service.put(call(1), None, True)
     service.inventory(inventory(delta(1, profile(5)), aliases=[Alias(number(2), number(1))]))
     with monkeypatch.context() as patch:
-        patch.setattr("apisensor.store.transactions.public", lambda t: t.nothing)
+        patch.setattr("apisensor.store.transactions.pack", lambda text: text.nothing)
         service.start()
         until(lambda: bool(lost(service)))
     assert lost(service) == {"store.lost.internal": 1, "store.lost.inventory": 5, "store.lost.control": 1}
