@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import gzip
 import time
 from collections.abc import Iterator, MutableSequence, Sequence
 from typing import cast
 
 import msgspec
+from isal import igzip
 
 from apisensor.content.inspector import Inspector
 from apisensor.events.decode import decode
@@ -153,7 +153,7 @@ def run_core(packets: Sequence[bytes], watch: Stopwatch, path: str) -> None:
                 request = export_request(groups.items())
             del open_spans[:SPANS]
             with watch.of("compress"):
-                gzip.compress(request, GZIP_LEVEL, mtime=0)
+                igzip.compress(request, GZIP_LEVEL, mtime=0)
         while len(rows.items) >= items:
             with watch.of("store"):
                 writer.write(rows.items[:ROWS], None, [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -12,6 +11,7 @@ import requests
 import urllib3
 from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
+from isal import igzip
 
 from apisensor.export.answer import accepted
 from apisensor.export.otlp import Otlp
@@ -24,7 +24,8 @@ RESPONSE_BYTES = 65_536
 """Read of an answer; a receiver that says more is cut off."""
 
 GZIP_LEVEL = 1
-"""Spans and metrics repeat themselves so much that level 9 saves little over level 1, at several times the CPU."""
+"""Of ISA-L: a request is as small as with zlib's level 1, in a fifth of its time. Spans and metrics repeat themselves
+so much that higher ones save little."""
 
 
 def retry_after(value: str | None, unix_time: float) -> float | None:
@@ -81,7 +82,7 @@ class HttpSender:
             self._session.cert = (otlp.client_certificate, key) if key else otlp.client_certificate
 
     def send(self, request: bytes, timeout_s: float) -> Outcome:
-        body = gzip.compress(request, GZIP_LEVEL, mtime=0) if self._gzip else request
+        body = igzip.compress(request, GZIP_LEVEL, mtime=0) if self._gzip else request
         try:
             # verify goes with the call: in the session REQUESTS_CA_BUNDLE would override it.
             with self._session.post(
