@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
+import zstandard
 
 from apisensor.store import postings
 from apisensor.store.postings import Value
@@ -47,19 +48,25 @@ def newest_first(connection: sqlite3.Connection, where: str = "1", values: Itera
 
 
 def candidates(connection: sqlite3.Connection, segment: Segment, field: str, values: Iterable[Value]) -> set[int]:
-    """`seq` of rows that may have one of the values; the segment is indexed."""
-    body = connection.execute(
-        "SELECT body FROM postings WHERE segment = ? AND field = ?", (segment.number, field)
-    ).fetchone()[0]
-    return {segment.first + row for row in postings.find(body, values)}
+    """`seq` of rows that may have one of the values; the segment is indexed.
+
+    Raises:
+        zstandard.ZstdError: the postings are damaged.
+    """
+    cursor = connection.execute("SELECT body FROM postings WHERE segment = ? AND field = ?", (segment.number, field))
+    found = cursor.fetchone()
+    if found is None:
+        raise zstandard.ZstdError(f"postings of {field} in segment {segment.number} are missing")
+    first = segment.first
+    return {first + number for number in postings.find(found[0], values)}
 
 
-def among(rows: Iterable[int]) -> tuple[str, tuple[str]]:
+def among(rows: Iterable[int]) -> tuple[str, tuple[Any, ...]]:
     """FROM and WHERE of a statement over rows of these numbers, in the order in which they are given."""
     return "json_each(?) j CROSS JOIN transactions t ON t.seq = j.value WHERE 1", (str(list(rows)),)
 
 
-def all_of(segment: Segment) -> tuple[str, tuple[int, int]]:
+def all_of(segment: Segment) -> tuple[str, tuple[Any, ...]]:
     """The same, over all rows of a segment."""
     return "transactions t WHERE t.seq >= ? AND t.seq < ?", (segment.first, segment.end)
 
@@ -74,7 +81,7 @@ def having(
             return []
         source, bound = among(found)
     else:
-        source, bound = all_of(segment)  # type: ignore[assignment]
+        source, bound = all_of(segment)
     sql = f"SELECT t.seq, t.{field} FROM {source} AND t.{field} IN ({','.join('?' * len(values))})"
     return connection.execute(sql, (*bound, *values)).fetchall()
 
@@ -102,7 +109,7 @@ def index(connection: sqlite3.Connection, next_seq: int) -> bool:
         f"SELECT seq - ?, {', '.join(FIELDS)} FROM transactions WHERE seq >= ? AND seq < ? ORDER BY seq",
         (first, first, end),
     ).fetchall()
-    numbers, *columns = zip(*rows, strict=True)
+    numbers, *columns = zip(*rows, strict=True) if rows else [()] * (1 + len(FIELDS))
     bodies = [(number, field, postings.encode(c, numbers)) for field, c in zip(FIELDS, columns, strict=True)]
     with transaction(connection):
         connection.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?)", bodies)

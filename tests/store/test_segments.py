@@ -9,6 +9,7 @@ import pytest
 from apisensor.inventory.model import Alias
 from apisensor.sections import Store
 from apisensor.store.commands import Purge
+from apisensor.store.errors import StoreError
 from apisensor.store.keeper import Keeper
 from apisensor.store.model import TransactionQuery
 from apisensor.store.reader import StoreReader
@@ -134,3 +135,14 @@ def test_the_keeper_indexes_after_a_round(path: str) -> None:
     writer = Writer(path, Store())
     assert indexed(writer) == [(n, 1, ALL) for n in range(3)]
     writer.close()
+
+
+@pytest.mark.parametrize("damage", ["DELETE FROM postings", "UPDATE postings SET body = x'00'"])
+def test_damaged_postings_are_said(write: Write, writer: Writer, reader: StoreReader, damage: str) -> None:
+    write([stored(n) for n in range(1, 2 * SIZE)])
+    index(writer)
+    writer.connection.execute(damage)
+    with pytest.raises(StoreError, match="cannot be read") as raised:
+        reader.transactions(TransactionQuery(method="GET"))
+    assert raised.value.cause == "damaged"
+    assert len(ids(reader)) == 2 * SIZE - 1
