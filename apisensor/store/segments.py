@@ -20,6 +20,9 @@ from apisensor.store.schema import SEGMENT_BITS, transaction
 FIELDS = ("id", "trace", "endpoint", "service", "class", "method", "client", "identity", "login")
 """Columns of `transactions` that have postings."""
 
+FETCHED = 256
+"""Rows taken at a time: thousands of tuples at once would start a collection of Python's (processes/garbage.py)."""
+
 _NEXT = "SELECT segment FROM segments WHERE indexed = 0 AND segment < ? ORDER BY segment DESC LIMIT 1"
 
 
@@ -108,8 +111,12 @@ def index(connection: sqlite3.Connection, next_seq: int) -> bool:
     rows = connection.execute(
         f"SELECT seq - ?, {', '.join(FIELDS)} FROM transactions WHERE seq >= ? AND seq < ? ORDER BY seq",
         (first, first, end),
-    ).fetchall()
-    numbers, *columns = zip(*rows, strict=True) if rows else [()] * (1 + len(FIELDS))
+    )
+    table: list[list[Any]] = [[] for _ in range(1 + len(FIELDS))]
+    while some := rows.fetchmany(FETCHED):
+        for column, values in zip(table, zip(*some, strict=True), strict=True):
+            column.extend(values)
+    numbers, *columns = table
     bodies = [(number, field, postings.encode(c, numbers)) for field, c in zip(FIELDS, columns, strict=True)]
     with transaction(connection):
         connection.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?)", bodies)
