@@ -25,7 +25,7 @@ LEVEL = 1
 """With a dictionary, zstandard's default of 3 takes a third more time for a fiftieth of the size."""
 DICTIONARY_BYTES = 16 * 1024
 SAMPLES = 600
-"""For one training, some 50 times the dictionary's size: less is refused by the trainer where documents are small."""
+"""For one training, some 25 times the dictionary's size: less is refused by the trainer where documents are small."""
 FIRST_TRAINING = 1_000
 TRAINING_FACTOR = 30
 """A dictionary is trained after 1,000 transactions, 30,000, 900,000 ...: early, and again when more was seen; the

@@ -34,9 +34,8 @@ from apisensor.store.writer import Writer
 T = TypeVar("T")
 
 COMMIT_BYTES = 2 * 1024 * 1024
-"""Of transactions in one commit, as the queue counts them: some 700. Ids and identities lie anywhere in their indexes,
-so a commit writes nearly all of those pages, however few rows it has. It takes some ten milliseconds, and the
-smallest store has room for one."""
+"""Of transactions in one commit, as the queue counts them: some 700: what a commit costs beside its rows is little for
+each of them. It takes some ten milliseconds, and the smallest store has room for one."""
 INVENTORY_S = 2.0
 """Deltas of the same endpoint are merged for so long: each write costs some 0.1 ms."""
 RETRY_S = 2.0

@@ -15,7 +15,7 @@ FILE_MODE = 0o640
 BUSY_S = 2.0
 """A reader may hold up a checkpoint for so long; another writer there should not be."""
 CACHE_KIB = 4 * 1024
-"""What a commit touches of the indexes, and the busiest endpoints. Four times as much saves nothing that bench.store
+"""The busiest endpoints, and the ends of tables where commits write. Four times as much saves nothing that bench.store
 could tell: what is not here is in the kernel's cache."""
 PAGE_BYTES = 4096
 NO_ROOM_BYTES = 128 * 1024

@@ -24,8 +24,8 @@ WAL_SHARE = 8
 """One eighth of the limit, and WAL_MOST at most."""
 WAL_MOST = 32 * MIB
 FULL = 0.92
-"""Of the database's share: what one commit adds fits into the rest (COMMIT_BYTES of service.py, compressed and with
-its indexes, is below a twentieth of the smallest store)."""
+"""Of the database's share: what one commit adds fits into the rest (COMMIT_BYTES of keeper.py, compressed, and the
+postings of a segment are each below a twentieth of the smallest store)."""
 VACUUM_PAGES = 256
 """Pages given back to the file system in one step, where the file is above its limit."""
 
