@@ -126,6 +126,8 @@ def test_what_attackers_wrote_is_text(chromium: Browser, served: Page) -> None:
     page.goto(f"{served.url}/transactions/{node.hashed('transaction 2')}")
     tour.settled(page)
     expect(page.get_by_text("/pay\\u202egnp.exe\\u200b\\x1b[2J\\x07").first).to_be_visible()
+    expect(page.get_by_text("graphql query").first).to_be_visible()
+    expect(page.get_by_text("request: 3")).to_be_visible()
     page.context.close()
     refused = [problem for problem in report.problems if "status of 40" not in problem]
     assert refused == []
