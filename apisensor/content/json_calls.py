@@ -17,6 +17,7 @@ from apisensor.content import graphql
 from apisensor.content.bodies import Body, Speaks
 from apisensor.content.identifiers import NAME_BYTES, OPERATIONS, identifier
 from apisensor.content.model import Spoken
+from apisensor.protocols.message import value_of
 from apisensor.transactions.model import Exchange, Header
 
 T = TypeVar("T")
@@ -178,9 +179,13 @@ def _json_rpc(call: _Call, answers: _Answers, mcp: bool) -> list[Spoken]:
 
 
 def _speaks_mcp(exchange: Exchange) -> bool:
-    """Both ends of the transport send fields of its own, apart from the first request, whose answer has them."""
-    response = exchange.response
-    return _has_field(exchange.request.headers) or (response is not None and _has_field(response.headers))
+    """Both ends of the transport send fields of its own. Not so with the first request, nor where client or server know
+    no sessions and no versions; but each request of a client accepts both kinds of answer, which no other protocol does."""
+    request, response = exchange.request, exchange.response
+    if _has_field(request.headers) or (response is not None and _has_field(response.headers)):
+        return True
+    accepted = (value_of(request.headers, b"accept") or b"").lower()
+    return b"application/json" in accepted and b"text/event-stream" in accepted
 
 
 def _has_field(headers: list[Header] | None) -> bool:

@@ -178,6 +178,11 @@ def test_mcp() -> None:
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "get_weather", "arguments": {"q": 1}}}
     assert posted(call, None, MCP) == [Operation("mcp", "call", "tools/call", "get_weather")]
     assert posted(call) == [Operation("json-rpc", "call", "tools/call")]
+    # Servers without sessions, and clients of the revision before versions were sent: what is left is in Accept.
+    for accepted in (b"application/json, text/event-stream", b"Text/Event-Stream,application/json;q=0.5"):
+        assert posted(call, None, (b"Accept", accepted)) == [Operation("mcp", "call", "tools/call", "get_weather")]
+    for accepted in (b"application/json", b"text/event-stream", b"*/*"):
+        assert posted(call, None, (b"Accept", accepted)) == [Operation("json-rpc", "call", "tools/call")]
     read = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": "file:///home/joe/taxes.pdf"}}
     assert posted(read, None, MCP) == [Operation("mcp", "call", "resources/read", "file")]
     assert posted({"jsonrpc": "2.0", "method": "notifications/initialized"}, None, MCP) == [

@@ -219,7 +219,7 @@ def call(index: int, now: int) -> Transaction:
         ],
         "auth": None if auth == "none" else Auth(auth, hashed(f"identity {number} 0", 32)),
         "sensitive": [Sensitive(kind, "response.body", 1) for kind in sensitive],
-        "operations": [Operation("graphql", "query", HOSTILE[index % len(HOSTILE)], fields=[HOSTILE[0]], error="error")],
+        "operations": [Operation("graphql", "query", HOSTILE[index % len(HOSTILE)], fields=[HOSTILE[0]], error="no")],
         "messages": Messages(Passed("grpc", 3, 210, 90), Passed("grpc", None, reason="ring_full")),
         "grpc_status": 7 if route.startswith("/payments.") else None,
         "response_trailers": [("grpc-status", "7"), ("grpc-message", HOSTILE[index % len(HOSTILE)])],
