@@ -114,6 +114,11 @@ class BodyForm:
         text, anomaly = decoded(body, self.codings, whole)
         return text, whole and anomaly is None, anomaly
 
+    def may_be_json(self, content: bytes) -> bool:
+        """Whether content of this type is JSON for all that the type says: clients that name none, or the one their
+        library has by default, send it as text or as a form."""
+        return content[:1] in _BEGIN_JSON and self.scan is FORM and (self.speaks is None or self.speaks == Speaks.FORM)
+
     def look(self, content: bytes, whole: bool, anomaly: str | None, of_request: bool) -> BodyInsight:
         """What a body holds; the arguments are what `content` gave."""
         assert self.scan is not None
@@ -128,6 +133,8 @@ class BodyForm:
         return BodyInsight(Counter(kind for _, _, kind in merged(found) if kind), user, anomaly, calls)
 
 
+_BEGIN_JSON: Final = (b"{", b"[")
+
 NOTHING: Final = BodyInsight({})
 """What nearly every body says."""
 TEXT_BODY: Final = BodyForm(FORM)
@@ -139,7 +146,8 @@ _GRPC_BODY: Final = BodyForm(MARKUP, speaks=Speaks.GRPC)
 NAMED_BODY: Final = BodyForm(JSON, speaks=Speaks.GRPC)
 """The same where a description gave them names."""
 _SPEAKING: Final = {speaks: BodyForm(FORM, speaks=speaks) for speaks in set(_SPEAKS.values()) - {Speaks.FORM}}
-_SPEAKING[Speaks.JSON] = BodyForm(JSON, speaks=Speaks.JSON)
+JSON_BODY: Final = BodyForm(JSON, speaks=Speaks.JSON)
+_SPEAKING[Speaks.JSON] = JSON_BODY
 _NO_TEXT: Final = BodyForm(None)
 
 

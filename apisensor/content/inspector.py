@@ -70,6 +70,8 @@ class Inspector:
             speaks = request_body.speaks
             if request_body.codings:
                 text, whole, anomaly = request_body.content(text, whole)
+            if speaks is not _JSON and request_body.may_be_json(text):
+                request_body, speaks = bodies.JSON_BODY, _JSON
             if speaks is _GRPC:
                 asked_in = self._messages.of_request(text, request)
                 whole = whole and asked_in.named and asked_in.whole

@@ -180,7 +180,7 @@ def _json_rpc(call: _Call, answers: _Answers, mcp: bool) -> list[Spoken]:
 
 def _speaks_mcp(exchange: Exchange) -> bool:
     """Both ends of the transport send fields of its own. Not so with the first request, nor where client or server know
-    no sessions and no versions; but each request of a client accepts both kinds of answer, which no other protocol does."""
+    no sessions and no versions; but each request accepts both kinds of answer, as none of another protocol does."""
     request, response = exchange.request, exchange.response
     if _has_field(request.headers) or (response is not None and _has_field(response.headers)):
         return True

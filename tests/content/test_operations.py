@@ -156,6 +156,28 @@ def test_json_rpc() -> None:
     assert posted(call) == [Operation("json-rpc", "notification", "eth_getBalance")]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [(b"Content-Type", b"text/plain;charset=UTF-8")],
+        [FORM],  # what `curl --data` and urllib say of anything
+        [(b"Content-Type", b"application/vnd.api+json")],
+        [FORM, (b"Content-Encoding", b"gzip")],
+    ],
+)
+def test_json_that_its_sender_calls_something_else(headers: list[Header]) -> None:
+    body = b'[{"jsonrpc": "2.0", "id": 1, "method": "login", "params": {"password": "hunter2!"}}]'
+    coded = gzip.compress(body) if len(headers) == 2 else body
+    raw = exchange(headers, [JSON], body=coded, response_body=b'[{"jsonrpc": "2.0", "id": 1, "error": {"code": -1}}]')
+    found = transaction(raw)
+    assert found.operations == [Operation("json-rpc", "call", "login", error="-1")]
+    assert [(one.kind, one.place) for one in found.sensitive] == [("password", "request.body")]
+    graphql_body = b'{"query": "mutation M { a }"}'
+    coded = gzip.compress(graphql_body) if len(headers) == 2 else graphql_body
+    assert spoken(exchange(headers, [JSON], body=coded)) == [graphql("mutation", "M", "a")]
+
+
 def test_json_rpc_batch() -> None:
     batch = [
         {"jsonrpc": "2.0", "method": "a", "id": "1"},
