@@ -11,6 +11,7 @@ HOST_DIFFERS: Final = "host-differs-from-target"
 BARE_LINE_FEED: Final = "bare-line-feed"
 FOLDED_FIELD: Final = "folded-field"
 SPACE_BEFORE_COLON: Final = "space-before-colon"
+MALFORMED_FIELD: Final = "malformed-field"
 TAB_BEHIND_CODING: Final = "tab-behind-coding"
 SPACE_BEHIND_CHUNK_SIZE: Final = "space-behind-chunk-size"
 NON_ASCII_TARGET: Final = "non-ascii-target"
@@ -39,6 +40,8 @@ ANOMALIES: Final = {
     "value is shown in one line",
     SPACE_BEFORE_COLON: "blanks stand between a field's name and its colon (RFC 9112 section 5.1): some parsers read "
     "the field, some do not, which is how requests are smuggled",
+    MALFORMED_FIELD: "a field line has no colon, or its name or value has characters that they may not have (RFC 9110 "
+    "sections 5.1 and 5.5): some servers leave such a line out, some read it, some refuse the message",
     TAB_BEHIND_CODING: "a tab stands behind the value of Transfer-Encoding: it does not count (RFC 9112 section 5.1), "
     "but some parsers take it for another coding, which is how requests are smuggled",
     SPACE_BEHIND_CHUNK_SIZE: "blanks stand behind the size of a chunk that has no extension (RFC 9112 section 7.1): "

@@ -19,6 +19,11 @@ _BLANKS = b" \t"
 _NOT_ASCII = bytes(range(0x80, 0x100))
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 """What a method may consist of (RFC 9110 section 5.6.2)."""
+_TEXT = b"\t" + bytes(set(range(0x20, 0x100)) - {0x7F})
+"""The same of a field's value (section 5.5)."""
+_FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+_STAND_IN_FIELD = b"X", b":", b""
+"""What the parser is given for a field line that is none."""
 _METHODS = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
 """Methods that every parser knows."""
 _STAND_IN = b"POST"
@@ -36,12 +41,16 @@ class Repaired(NamedTuple):
     """The request target as sent, where it had to be changed; else empty."""
     lengths: list[tuple[int, Field]]
     """Content-Length lines that had to be changed, as sent, each with its place among the lines."""
+    malformed: list[tuple[int, Field]]
+    """Lines that another stands in for, likewise."""
     anomalies: list[str]
 
     def as_sent(self, fields: list[Field]) -> None:
         """Make the lines that the parser told those that were sent."""
         for number, (place, field) in enumerate(self.lengths):
             fields[place : place + (number == 0)] = [field]  # the first one is there, the others were left out
+        for place, field in self.malformed:
+            fields[place] = field
 
 
 def repaired(data: bytes, *, request: bool) -> Repaired | None:
@@ -55,11 +64,13 @@ def repaired(data: bytes, *, request: bool) -> Repaired | None:
     lines = head.split(b"\n")
     if bare or any(line[-1:] != b"\r" for line in (lines if complete else lines[:-1])):
         found.append(anomalies.BARE_LINE_FEED)
+    open_line = not complete and lines[-1][-1:] != b"\r"
     lines = [line.removesuffix(b"\r") for line in lines]
     start, method, target = _start_line(lines[0], len(lines) > 1 or complete) if request else (lines[0], b"", b"")
     if not target.isascii():
         found.append(anomalies.NON_ASCII_TARGET)
     fields: list[bytes] = [start]
+    malformed: list[tuple[int, Field]] = []
     for line in lines[1:]:
         if line[:1] and line[:1] in _BLANKS:
             if len(fields) == 1:
@@ -74,6 +85,12 @@ def repaired(data: bytes, *, request: bool) -> Repaired | None:
         if name.lower() == b"transfer-encoding" and value.rstrip(b" ")[-1:] == b"\t":
             value = value.rstrip(_BLANKS)
             _note(found, anomalies.TAB_BEHIND_CODING)
+        if _malformed(name, colon, value, may_go_on=open_line and line is lines[-1]):
+            if b"\r" in line or name.lower() in _FRAMING:
+                return None  # nobody can tell where the line ends, or the message
+            malformed.append((len(fields) - 1, (name, value.strip(_BLANKS))))
+            name, colon, value = _STAND_IN_FIELD
+            _note(found, anomalies.MALFORMED_FIELD)
         fields.append(name + colon + value)
     lengths = _unite_lengths(fields, complete=complete)
     if lengths:
@@ -81,8 +98,8 @@ def repaired(data: bytes, *, request: bool) -> Repaired | None:
     if not found and not method and not target:
         return None
     if rest is None:
-        return Repaired(b"", b"", b"", [], found) if len(data) < LONGEST else None
-    return Repaired(b"\r\n".join(fields) + b"\r\n\r\n" + rest, method, target, lengths, found)
+        return Repaired(b"", b"", b"", [], [], found) if len(data) < LONGEST else None
+    return Repaired(b"\r\n".join(fields) + b"\r\n\r\n" + rest, method, target, lengths, malformed, found)
 
 
 def _divided(data: bytes) -> tuple[bytes, bytes | None, bool]:
@@ -119,6 +136,13 @@ def _start_line(line: bytes, complete: bool) -> tuple[bytes, bytes, bytes]:
 def well_formed(target: bytes, method: bytes) -> bool:
     """Whether a request target has a form of RFC 9112 section 3.2: a path, a URI, * or, of CONNECT, a host."""
     return target[:1] == b"/" or target == b"*" or b"://" in target or method == b"CONNECT"
+
+
+def _malformed(name: bytes, colon: bytes, value: bytes, *, may_go_on: bool) -> bool:
+    """Whether a field line is none (RFC 9112 section 5): no name, no colon, or other characters than they may have."""
+    if not colon and (may_go_on or not name):
+        return bool(name.translate(None, _TOKEN))
+    return not name or not colon or bool(name.translate(None, _TOKEN) or value.translate(None, _TEXT))
 
 
 def _unite_lengths(fields: list[bytes], *, complete: bool) -> list[tuple[int, Field]]:

@@ -148,6 +148,51 @@ CASES: dict[str, tuple[bytes, bytes, list[str], Told]] = {
         ["space-before-colon", "space-behind-chunk-size"],
         Told(method=b"POST", request=((b"Host", b"h"), (b"Transfer-Encoding", b"chunked")), body=b"a\r\n"),
     ),
+    "a line without a colon": (
+        b"GET /p HTTP/1.1\r\nHost: h\r\nX\r\nY: z\r\n\r\n",
+        OK,
+        ["malformed-field"],
+        Told(request=((b"Host", b"h"), (b"X", b""), (b"Y", b"z"))),
+    ),
+    "a line without a name": (
+        b"GET /p HTTP/1.1\r\n: x\r\nHost: h\r\n\r\n",
+        OK,
+        ["malformed-field"],
+        Told(request=((b"", b"x"), (b"Host", b"h"))),
+    ),
+    "names of other characters, among lengths that agree": (
+        b"GET /p HTTP/1.1\r\nContent-Length: 1\r\nX Y : a\r\nContent-Length: 1\r\n(z): b\r\nHost: h\r\n\r\n!",
+        OK,
+        ["space-before-colon", "malformed-field", "repeated-content-length"],
+        Told(
+            request=(
+                (b"Content-Length", b"1"),
+                (b"X Y", b"a"),
+                (b"Content-Length", b"1"),
+                (b"(z)", b"b"),
+                (b"Host", b"h"),
+            ),
+            body=b"!",
+        ),
+    ),
+    "a control character in a value": (
+        b"GET /p HTTP/1.1\r\nHost: h\r\nX: a\x01\x7fb\0 \r\n\r\n",
+        OK,
+        ["malformed-field"],
+        Told(request=((b"Host", b"h"), (b"X", b"a\x01\x7fb\0"))),
+    ),
+    "a length in disguise is none": (
+        b"GET /p HTTP/1.1\r\nContent-Length\x0b: 30\r\nHost: h\r\n\r\n",
+        OK,
+        ["malformed-field"],
+        Told(request=((b"Content-Length\x0b", b"30"), (b"Host", b"h"))),
+    ),
+    "a malformed line in a response": (
+        PLAIN,
+        b"HTTP/1.1 200 OK\r\nX Y: z\r\nContent-Length: 2\r\n\r\nok",
+        ["malformed-field"],
+        Told(response=((b"X Y", b"z"), (b"Content-Length", b"2"))),
+    ),
     "a method that llhttp does not know": (
         b"BASELINE-CONTROL /p HTTP/1.1\r\nHost: h\r\n\r\n",
         OK,
@@ -332,8 +377,10 @@ def test_lengths_that_differ_are_refused_whatever_else_is_odd() -> None:
 def test_what_cannot_be_put_right_is_refused_still() -> None:
     for head in (
         b"GET /p HTTP/1.1\r\n folded\r\n\r\n",
-        b"GET /p HTTP/1.1\nno field\n\n",
-        b"GET /p HTTP/1.1\r\nX : y\r\nno field\r\n\r\n",
+        b"GET /p HTTP/1.1\nX: a\rb\n\n",
+        b"GET /p HTTP/1.1\r\nX : y\r\na\rb\r\n\r\n",
+        b"GET /p HTTP/1.1\r\nContent-Length: \x0b3\r\n\r\n",
+        b"GET /p HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
     ):
         sensor = seen([(SEND, head), (RECEIVE, b"HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n")])
         assert [one.incomplete_reason for one in sensor.out] == [None, "parse_error", None]

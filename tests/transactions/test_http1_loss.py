@@ -355,7 +355,7 @@ def test_a_refused_message_costs_itself() -> None:
     sensor = Sensor()
     sensor.open()
     sensor.calls(http1_calls(TRUTHS[:1]))
-    sensor.call(SEND, b"GET /bad HTTP/1.1\r\nHost: h\r\nbad header\r\n\r\n")
+    sensor.call(SEND, b"GET /bad HTTP/1.1\r\nHost: h\r\nbad: a\rb\r\n\r\n")
     sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     sensor.calls(http1_calls(TRUTHS[5:]))
     assert [found.incomplete_reason for found in sensor.out] == [None, "parse_error", None, None]
@@ -370,7 +370,7 @@ def test_too_many_refused_messages_end_the_flow() -> None:
     sensor.open()
     for _ in range(5):
         sensor.calls(http1_calls(TRUTHS[:1]))  # in step again
-        sensor.call(SEND, b"GET /bad HTTP/1.1\r\nbad header\r\n\r\n")
+        sensor.call(SEND, b"GET /bad HTTP/1.1\r\nbad: a\rb\r\n\r\n")
         sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     assert sensor.count(Count.FLOWS_REJECTED) == 1
     assert [found.incomplete_reason for found in sensor.out] == [None, "parse_error"] * 3
@@ -498,7 +498,7 @@ def test_smuggling_is_evidence_even_out_of_step() -> None:
 def test_a_refused_message_at_the_beginning_of_a_connection_is_evidence() -> None:
     sensor = Sensor()
     sensor.open(from_start=True)
-    sensor.call(SEND, b"GET /bad HTTP/1.1\r\nbad header\r\n\r\n")
+    sensor.call(SEND, b"GET /bad HTTP/1.1\r\nbad: a\rb\r\n\r\n")
     sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     (found,) = sensor.out
     assert (found.request.target, found.incomplete_reason) == (b"/bad", "parse_error")
