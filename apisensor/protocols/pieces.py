@@ -3,10 +3,12 @@ much memory as it holds: so many small ones are joined."""
 
 from __future__ import annotations
 
-MOST = 256
+from typing import Final
+
+MOST: Final = 256
 """Pieces of one list: some 11 KB beyond their bytes. To join them copies what is there, which a limit bounds: 64 KiB
 two at a time are copied 64 times over, in a millisecond."""
-PIECE = 45
+PIECE: Final = 45
 """Bytes of memory that a piece takes beyond its own: an object, its place in a list."""
 
 
