@@ -13,7 +13,7 @@ from apisensor.live.pauses import Kind, Pause, Resume, Rule
 from apisensor.sections import Settings
 
 _OPTIONS: dict[Kind, tuple[str, str]] = {
-    "port": ("PORT", "A TCP port, at either end."),
+    "port": ("PORT", "A TCP port, at either end; the client's port of a connection is that connection alone."),
     "process": ("PID", "A process, and the children that it starts from now on."),
     "container": ("ID", "A container: its id, or at least 8 digits of its beginning."),
     "namespace": ("INODE", "A network namespace: the number in readlink /proc/PID/ns/net."),

@@ -124,7 +124,7 @@ SCENARIOS = [
     Scenario("gnutls-new-50", "native", "native", library="gnutls", way="pointer", concurrency=50, keep=False),
     # OpenSSL linked in, with its symbols; GnuTLS's own client.
     Scenario("static-native", "native", "static", way="set-fd"),
-    Scenario("gnutls-cli-threads", "threads", "gnutls-cli", count=300),
+    Scenario("gnutls-cli-threads", "threads", "gnutls-cli"),
     # libcurl on GnuTLS, with transport functions of its own.
     Scenario("gnucurl-nginx", "nginx", "gnucurl"),
     Scenario("gnucurl-nginx-50", "nginx", "gnucurl", concurrency=50, workers=2),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,10 @@ class Room:
         """Of both ends."""
         return {self.client.pid, *self.nginx.pids}
 
+    def is_of(self, transaction: dict[str, Any], prefix: str) -> bool:
+        """The client's view of a call to such a path."""
+        return transaction["side"] == "client" and str(transaction["path"]).startswith(f"/{prefix}/")
+
     def calls(self, prefix: str, count: int = CALLS) -> None:
         for _ in range(count):
             self._number += 1
@@ -59,12 +65,12 @@ class Room:
         return [note for note in self.sensor.status()["notes"] if "paused" in note]
 
 
-def test_a_port_a_process_and_a_namespace(tmp_path: Path) -> None:
+def test_a_port_a_process_a_namespace_and_one_connection(tmp_path: Path) -> None:
     certificate = certificates.make(tmp_path / "certificate")
     nginx = Nginx(tmp_path / "nginx", certificate)
     client = Client(CLIENT, nginx, certificate, tmp_path, None)
     try:
-        with Sensor() as sensor:
+        with Sensor() as sensor, ExitStack() as stack:
             sensor.attached([client.pid])
             room = Room(sensor, client, nginx)
             both = room.pids
@@ -85,6 +91,16 @@ def test_a_port_a_process_and_a_namespace(tmp_path: Path) -> None:
                 assert room.notes() == [f"paused, nothing of it is captured: {kind} {value}"]
                 assert sensor.command("resume", *rule) == f"{kind} {value} is captured again\n"
                 room.until_seen(f"resumed-{kind}", both)
+            # A client's port is one connection's.
+            (port,) = {t["client"]["port"] for t in sensor.transactions if room.is_of(t, "before")}
+            other = Room(sensor, Client(CLIENT, nginx, certificate, tmp_path, None), nginx)
+            stack.callback(other.client.peer.stop)
+            sensor.command("pause", "--port", str(port))
+            room.calls("paused-connection")
+            other.until_seen("other", {other.client.pid, *nginx.pids})
+            assert room.views("paused-connection") == set()
+            sensor.command("resume", "--port", str(port))
+            room.until_seen("resumed-connection", both)
             # Of what was under way meanwhile nothing is said that is not so.
             found = told(sensor, both, "/resumed-")
             assert {t["incomplete_reason"] for t in found} <= {None, "detached"}
