@@ -12,6 +12,27 @@
  * splice from a socket comes by tcp_splice_read. Their bytes are counted. Of TLS in the kernel (kTLS) nothing passes
  * here: such a socket has other functions. Argument positions and offsets come from the running kernel's BTF. */
 
+/* Arguments and then the result of the function that returns: copied, as the verifier would give them types. */
+static __always_inline u64 argument(struct bpf_raw_tracepoint_args *ctx, const int position) {
+    u64 value = 0;
+    bpf_probe_read_kernel(&value, sizeof(value), &ctx->args[position]);
+    return value;
+}
+
+static __always_inline int leave_pages(u64 sk, u8 direction, s64 returned) {
+    struct transfer transfer = {.cause = CAUSE_NOT_IN_USER_MEMORY};
+    return returned > 0 ? on_socket(sk, direction, returned, &transfer) : 0;
+}
+
+/* (socket, position, pipe, length, flags). Of splice from a unix socket nothing else tells, in the back end "sock"
+ * neither. */
+#ifdef UNIX_STREAM_SPLICE_READ_RESULT
+int fexit_unix_stream_splice_read(struct bpf_raw_tracepoint_args *ctx) {
+    u64 sk = kernel_pointer(argument(ctx, 0) + SOCKET_SOCK);
+    return leave_pages(sk, DIRECTION_RECEIVE, argument(ctx, UNIX_STREAM_SPLICE_READ_RESULT));
+}
+#endif
+
 #ifdef BACK_END_KPROBE
 
 /* Keeps where the call's bytes lie, before any is copied; nothing where that is not user memory. */
@@ -37,13 +58,6 @@ int kprobe_unix_stream_sendmsg(struct pt_regs *ctx) {
 }
 int kprobe_unix_stream_recvmsg(struct pt_regs *ctx) {
     return enter_message(PT_REGS_PARM2(ctx));
-}
-
-/* Arguments and then the result of the function that returns: copied, as the verifier would give them types. */
-static __always_inline u64 argument(struct bpf_raw_tracepoint_args *ctx, const int position) {
-    u64 value = 0;
-    bpf_probe_read_kernel(&value, sizeof(value), &ctx->args[position]);
-    return value;
 }
 
 #define KERNEL_STACK 16384 /* THREAD_SIZE; the registers of the thread's own code lie at its top */
@@ -95,11 +109,6 @@ int fexit_unix_stream_recvmsg(struct bpf_raw_tracepoint_args *ctx) {
                          argument(ctx, UNIX_STREAM_RECVMSG_FLAGS));
 }
 #endif
-
-static __always_inline int leave_pages(u64 sk, u8 direction, s64 returned) {
-    struct transfer transfer = {.cause = CAUSE_NOT_IN_USER_MEMORY};
-    return returned > 0 ? on_socket(sk, direction, returned, &transfer) : 0;
-}
 
 /* (sock, page, offset, size, flags); until kernel 6.4 */
 #ifdef TCP_SENDPAGE_RESULT

@@ -16,15 +16,18 @@ TRACEPOINTS = (
     "sched_process_exec",
     "sched_process_exit",
 )
+SPLICE_FROM_UNIX = "fexit:unix_stream_splice_read"
+"""Where the kernel has trampolines: no tracepoint tells of it."""
 BACK_ENDS = {
     "sock": (
         *("tracepoint:sock_send_length", "tracepoint:sock_recv_length", "tracepoint:tcp_rcv_space_adjust"),
         *io_uring.PROGRAMS,
+        SPLICE_FROM_UNIX,
     ),
     "kprobe": (
         *("kprobe:tcp_sendmsg", "kprobe:tcp_recvmsg", "kprobe:unix_stream_sendmsg", "kprobe:unix_stream_recvmsg"),
         *("fexit:tcp_sendmsg", "fexit:tcp_recvmsg", "fexit:tcp_sendpage", "fexit:tcp_splice_read"),
-        *("fexit:unix_stream_sendmsg", "fexit:unix_stream_recvmsg"),
+        *("fexit:unix_stream_sendmsg", "fexit:unix_stream_recvmsg", SPLICE_FROM_UNIX),
     ),
     "syscall": ("tracepoint:sys_exit",),
 }
@@ -65,6 +68,13 @@ def programs_in_kernel(back_end: str, btf: Btf) -> dict[str, int]:
         if function is not None and label not in left_out:
             found[label] = function[0] if kind == "fexit" else 0
     return found
+
+
+def loadable(programs: dict[str, int], btf: Btf) -> dict[str, int]:
+    """Those of them that the kernel lets attach: "sock" does without trampolines where there are none."""
+    if not any(label.startswith("fexit:") for label in programs) or has_fexit(btf):
+        return programs
+    return {label: function for label, function in programs.items() if not label.startswith("fexit:")}
 
 
 def function_of(label: str) -> str:

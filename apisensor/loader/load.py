@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from apisensor.loader import cache, compiler, kernel
-from apisensor.loader.back_ends import choose_back_end, function_of, programs_in_kernel
+from apisensor.loader.back_ends import choose_back_end, function_of, loadable, programs_in_kernel
 from apisensor.loader.btf import Btf
 from apisensor.loader.errors import CacheError, LoaderError
 from apisensor.loader.programs import Compiled, relocate
@@ -35,7 +35,7 @@ def load(parameters: dict[str, Any], directory: str) -> tuple[dict[str, Any], li
         raise LoaderError(f"this processor ({platform.machine()}) is not supported yet: only x86-64 is")
     btf = Btf()
     back_end = choose_back_end(parameters["back_end"], btf)
-    in_kernel = programs_in_kernel(back_end, btf)
+    in_kernel = loadable(programs_in_kernel(back_end, btf), btf)
     source = source_of(parameters["macros"], directory, back_end, btf)
     made, map_descriptors, owner, said = compiled(source, parameters.get("cache"))
     maps = {one.name: descriptor for one, descriptor in zip(made.maps, map_descriptors, strict=True)}

@@ -73,11 +73,16 @@ def kernel_function_macros(btf: Btf) -> dict[str, int]:
     for program in BACK_ENDS["kprobe"]:
         name = program.partition(":")[2]
         function = btf.function(name)
-        if function is not None:
-            macros[f"{name.upper()}_RESULT"] = len(function[1])
-            if name.endswith("_recvmsg"):
-                macros[f"{name.upper()}_FLAGS"] = function[1].index("flags")
+        if function is not None and name.endswith("_recvmsg"):
+            macros[f"{name.upper()}_FLAGS"] = function[1].index("flags")
     return macros
+
+
+def result_macros(back_end: str, btf: Btf) -> dict[str, int]:
+    """Where a BPF trampoline has the result: behind the arguments of the function."""
+    names = [program.partition(":")[2] for program in BACK_ENDS[back_end] if program.startswith("fexit:")]
+    found = {name: btf.function(name) for name in names}
+    return {f"{name.upper()}_RESULT": len(function[1]) for name, function in found.items() if function is not None}
 
 
 BPF_F_NO_PREALLOC = 1

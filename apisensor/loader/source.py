@@ -7,7 +7,7 @@ from typing import NamedTuple
 from apisensor.loader.back_ends import function_of, programs_in_kernel
 from apisensor.loader.btf import Btf
 from apisensor.loader.io_uring import io_uring_macros
-from apisensor.loader.macros import OFFSETS, entry_flags, kernel_function_macros, unix_macros
+from apisensor.loader.macros import OFFSETS, entry_flags, kernel_function_macros, result_macros, unix_macros
 
 UPROBES = (
     *(f"openssl_{role}" for role in ("read", "write", "read_counted", "write_counted", "write_flags_counted")),
@@ -77,6 +77,7 @@ def source_of(macros: dict[str, int], directory: str, back_end: str, btf: Btf) -
         flags += [f"-D{macro}={value}" for macro, value in io_uring_macros(btf).items()]
     if back_end == "kprobe":
         flags += [f"-D{macro}={value}" for macro, value in kernel_function_macros(btf).items()]
+    flags += [f"-D{macro}={value}" for macro, value in result_macros(back_end, btf).items()]
     functions = [*(function_of(label) for label in programs_in_kernel(back_end, btf)), *UPROBES]
     return Source(flatten(directory), flags, functions)
 

@@ -44,7 +44,7 @@ CORE = [
     *("curl-nginx", "curl-nginx-plain", "curl-nginx-sendfile", "curl-nginx-h2"),
     *("requests-threads-50", "requests-threads-plain-50", "aiohttp-50"),
     *("node-plain-50", "go-50", "gnutls", "unix-vectors-fork"),
-    *("sockets-several", "sockets-splice", "sockets-uring"),
+    *("sockets-several", "sockets-splice", "sockets-uring", "unix-splice"),
 ]
 """Not Node.js with TLS: to find OpenSSL in its 100 MB takes an emulated processor longer than the finder may."""
 KERNEL_TLS = Scenario("curl-nginx-ktls", "nginx", "curl", sendfile=True, ktls=True)

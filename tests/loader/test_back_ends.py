@@ -11,7 +11,7 @@ from apisensor.loader.back_ends import choose_back_end
 from apisensor.loader.btf import Btf
 from apisensor.loader.errors import LoaderError
 from apisensor.loader.io_uring import io_uring_macros
-from apisensor.loader.macros import kernel_function_macros
+from apisensor.loader.macros import kernel_function_macros, result_macros
 
 
 class Types(Btf):
@@ -77,17 +77,33 @@ def test_layouts_of_other_kernels() -> None:
         "ITERATOR_IS_VECTORS": 4,
         "ITERATOR_TYPE_MASK": 0xFE,
         "TASK_STACK": 32,
+        "TCP_RECVMSG_FLAGS": 4,
+    }
+    assert result_macros("kprobe", OLD) == {
         "TCP_SENDMSG_RESULT": 3,
         "TCP_RECVMSG_RESULT": 6,
-        "TCP_RECVMSG_FLAGS": 4,
         "TCP_SENDPAGE_RESULT": 5,
         "TCP_SPLICE_READ_RESULT": 5,
     }
     macros = kernel_function_macros(NEW)
     assert (macros["ITERATOR_IS_VECTORS"], macros["ITERATOR_TYPE_MASK"], macros["ITERATOR_VECTORS"]) == (1, 0xFF, 16)
     assert (macros["ITERATOR_IS_BUFFER"], macros["ITERATOR_BUFFER"], macros["HAVE_TASK_PT_REGS"]) == (0, 16, 1)
-    assert (macros["TCP_RECVMSG_RESULT"], macros["TCP_RECVMSG_FLAGS"]) == (5, 3)
-    assert "TCP_SENDPAGE_RESULT" not in macros
+    assert macros["TCP_RECVMSG_FLAGS"] == 3
+    assert result_macros("kprobe", NEW)["TCP_RECVMSG_RESULT"] == 5
+    assert "TCP_SENDPAGE_RESULT" not in result_macros("kprobe", NEW)
+
+
+@pytest.mark.parametrize("trampolines", [True, False])
+def test_splice_from_a_unix_socket_is_seen_where_the_kernel_has_trampolines(
+    trampolines: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The back end "sock" needs them for nothing else."""
+    monkeypatch.setattr(back_ends, "has_fexit", lambda _: trampolines)
+    types = Types(NEW.fields, {**NEW.functions, "unix_stream_splice_read": SPLICE}, NEW.enumerations, NEW.tracepoints)
+    programs = back_ends.loadable(back_ends.programs_in_kernel("sock", types), types)
+    assert (back_ends.SPLICE_FROM_UNIX in programs) == trampolines
+    assert "tracepoint:sock_recv_length" in programs
+    assert result_macros("sock", types) == {"UNIX_STREAM_SPLICE_READ_RESULT": 5}
 
 
 REQUESTS = {
@@ -131,8 +147,9 @@ def test_unix_sockets_are_observed_where_they_are_no_module() -> None:
     assert sum("unix" in label for label in back_ends.programs_in_kernel("kprobe", types)) == 4
     assert not any("unix" in label for label in back_ends.programs_in_kernel("kprobe", NEW))
     macros = kernel_function_macros(types)
-    assert macros["UNIX_STREAM_SENDMSG_RESULT"] == 3
-    assert (macros["UNIX_STREAM_RECVMSG_RESULT"], macros["UNIX_STREAM_RECVMSG_FLAGS"]) == (4, 3)
+    results = result_macros("kprobe", types)
+    assert results["UNIX_STREAM_SENDMSG_RESULT"] == 3
+    assert (results["UNIX_STREAM_RECVMSG_RESULT"], macros["UNIX_STREAM_RECVMSG_FLAGS"]) == (4, 3)
 
 
 @pytest.mark.parametrize(

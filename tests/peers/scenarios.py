@@ -164,6 +164,9 @@ URING_SCENARIOS = [
 ]
 """io_uring, of which all is captured where the kernel lets it."""
 
+SPLICED_FROM_UNIX = _sockets("unix-splice", "splice", address="unix", count=300)
+"""Seen by `syscall`, and by the other back ends where the kernel has BPF trampolines."""
+
 UNSEEN_SCENARIOS = [
     _sockets("sockets-uring-at-times", "uring-at-times", count=400),
     _sockets("sockets-uring-splice", "uring-splice", count=400),
@@ -203,7 +206,7 @@ CONTAINER_SCENARIOS = [
 BY_NAME = {
     scenario.name: scenario
     for scenario in (
-        *(*SCENARIOS, *URING_SCENARIOS, *UNSEEN_SCENARIOS),
+        *(*SCENARIOS, *URING_SCENARIOS, SPLICED_FROM_UNIX, *UNSEEN_SCENARIOS),
         *(*SIZE_SCENARIOS, *PROXY_SCENARIOS, *CONTAINER_SCENARIOS),
     )
 }
