@@ -200,7 +200,8 @@ def call(index: int, now: int) -> Transaction:
         "protocol": "grpc" if grpc else "http/1.1",
         "grpc_status": (0, 7, 14)[index % 3] if grpc and status == 200 else None,
         "operations": _operations(route),
-        "messages": Messages(Passed("grpc", 1, 240, 240, 0), Passed("grpc", 12, 5_310, 900, 0)) if grpc else None,
+        "messages": _messages(route),
+        "response_trailers": [("grpc-status", "7"), ("grpc-message", route)] if route in HOSTILE else [],
         "side": side,
         "method": method,
         "authority": owner if side == "client" else f"{owner}.example.com",
@@ -219,10 +220,6 @@ def call(index: int, now: int) -> Transaction:
         ],
         "auth": None if auth == "none" else Auth(auth, hashed(f"identity {number} 0", 32)),
         "sensitive": [Sensitive(kind, "response.body", 1) for kind in sensitive],
-        "operations": [Operation("graphql", "query", HOSTILE[index % len(HOSTILE)], fields=[HOSTILE[0]], error="no")],
-        "messages": Messages(Passed("grpc", 3, 210, 90), Passed("grpc", None, reason="ring_full")),
-        "grpc_status": 7 if route.startswith("/payments.") else None,
-        "response_trailers": [("grpc-status", "7"), ("grpc-message", HOSTILE[index % len(HOSTILE)])],
         "client": Address(f"10.0.{number}.4", 40_000 + index),
         "server": Address("10.0.0.7", 443),
         "incomplete_reason": None if complete else "response_not_seen",
@@ -248,7 +245,17 @@ def _operations(route: str) -> list[Operation]:
         return [Operation("graphql", kind="query", name="ProductPage", fields=fields, error="FORBIDDEN")]
     if route.startswith("/payments."):
         return [Operation("grpc", kind="server_streaming", name=route[1:], fields=["amount", "card"])]
+    if route in HOSTILE:
+        return [Operation("graphql", kind="query", name=route, fields=[route], error=route)]
     return []
+
+
+def _messages(route: str) -> Messages | None:
+    if route.startswith("/payments."):
+        return Messages(Passed("grpc", 1, 240, 240, 0), Passed("grpc", 12, 5_310, 900, 0))
+    if route in HOSTILE:
+        return Messages(Passed("grpc", 3, 210, 90), Passed("grpc", None, reason="ring_full"))
+    return None
 
 
 def findings(now: int) -> list[Finding]:

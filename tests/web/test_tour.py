@@ -103,9 +103,11 @@ def test_what_attackers_wrote_is_text(chromium: Browser, served: Page) -> None:
     """Markup, attributes, bidirectional and control characters, in every place that shows what came from traffic."""
     report = Report()
     page = tour.opened(chromium, served.url, TOKEN, report)
-    places = [
-        f"/inventory/{node.endpoint_id(len(node.ENDPOINTS) - 1 - number)}" for number in range(len(node.HOSTILE))
-    ] + [
+    hostile = range(len(node.ENDPOINTS) - len(node.HOSTILE), len(node.ENDPOINTS))
+    calls = [next(n for n in range(node.CALLS) if node.endpoint_of(n) == endpoint) for endpoint in hostile]
+    places = [f"/inventory/{node.endpoint_id(endpoint)}" for endpoint in hostile]
+    places += [f"/transactions/{node.hashed(f'transaction {call}')}" for call in calls]
+    places += [
         "/inventory?owner=catalog",
         "/inventory?search=%3Cscript%3Edocument.title%3D%27owned%27%3C%2Fscript%3E",
         "/transactions?search=script",
@@ -123,11 +125,12 @@ def test_what_attackers_wrote_is_text(chromium: Browser, served: Page) -> None:
         text = page.locator("body").inner_text()
         assert not [c for c in text if c in "\u202e\u200b\x1b\x07"], place
         assert page.title() not in ("owned", "1")
-    page.goto(f"{served.url}/transactions/{node.hashed('transaction 2')}")
+    page.goto(f"{served.url}/transactions/{node.hashed(f'transaction {calls[2]}')}")
     tour.settled(page)
-    expect(page.get_by_text("/pay\\u202egnp.exe\\u200b\\x1b[2J\\x07").first).to_be_visible()
-    expect(page.get_by_text("graphql query").first).to_be_visible()
-    expect(page.get_by_text("request: 3")).to_be_visible()
+    shown = "/pay\\u202egnp.exe\\u200b\\x1b[2J\\x07"
+    expect(page.get_by_text(shown).first).to_be_visible()
+    expect(page.get_by_role("row", name=f"graphql query {shown} {shown} {shown}")).to_be_visible()
+    expect(page.get_by_role("row", name="to the server grpc 3")).to_be_visible()
     page.context.close()
     refused = [problem for problem in report.problems if "status of 40" not in problem]
     assert refused == []
