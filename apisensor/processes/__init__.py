@@ -5,7 +5,7 @@
     capture     asking (the finder)
     finder
     worker      finishing
-    core        calls, commands, pausing, node_status
+    core        calls, commands, delivered, pausing, node_status
     recorder    in core's place while a recording is written
     web
     replay      the stages of worker and core in one process over a file; replay_summary
