@@ -170,7 +170,7 @@ class Messages(msgspec.Struct, frozen=True, gc=False):
     response: Passed | None
 
 
-class Process(msgspec.Struct, frozen=True, gc=False):
+class Process(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """The observed process, as attribution found it. None: could not be known."""
 
     pid: int

@@ -329,6 +329,7 @@ def test_memory_stays_bounded_whatever_comes() -> None:
     tracemalloc.stop()
     assert grown < 16_000_000
     assert len(inventory._paths) <= PATHS_KEPT
+    assert len(inventory._served._ends) <= ADDRESSES
 
 
 def test_long_paths_are_not_remembered() -> None:
@@ -339,6 +340,12 @@ def test_long_paths_are_not_remembered() -> None:
 
 def test_a_full_memory_of_paths_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATHS_KEPT", 4)
-    inventory = fed([served(f"/users/{n}") for n in range(100)])
-    assert len(inventory._paths) <= 4
-    assert routes(inventory) == {"GET /users/{id}"}
+    inventory = fed([served(f"/users/abc{n:04}") for n in range(100)])
+    assert 0 < len(inventory._paths) <= 4
+    assert routes(inventory) == {"GET /users/{hash}"}
+
+
+def test_paths_that_differ_in_integers_are_remembered_as_one() -> None:
+    inventory = fed([served(f"/users/{n}/orders/{n * 7}?page={n}") for n in range(100)])
+    assert len(inventory._paths) == 1
+    assert routes(inventory) == {"GET /users/{id}/orders/{id}"}

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apisensor.inventory.inventory import LONGEST_PATH_KEPT
 from apisensor.inventory.routes import (
     BINARY,
     LEARNT,
     MAX_SEGMENTS,
     REST,
     TEXT,
+    alike,
     bare,
     is_parameter,
     is_rpc,
@@ -20,6 +22,17 @@ from apisensor.inventory.routes import (
     template_segments,
 )
 from apisensor.inventory.shapes import LONGEST_LITERAL, SHAPES
+
+
+@given(st.text("017-.;%a{}/\u0663\u00b2", max_size=LONGEST_PATH_KEPT))
+def test_paths_that_are_alike_have_one_template(path: str) -> None:
+    assert segments(alike("/" + path)) == segments("/" + path)
+
+
+def test_what_is_alike_differs_in_integers() -> None:
+    assert alike("/users/17/orders/0042") == alike("/users/3/orders/5") == "/users/0/orders/0"
+    assert alike("/users/-17/v1/x5") == "/users/-17/v1/x5"
+    assert alike("/users/17/\u0663") == "/users/17/\u0663"
 
 
 def template(path: str) -> str | None:
