@@ -143,26 +143,25 @@ class Findings:
         for packed in pinned - wanted:
             execute("DELETE FROM pins WHERE finding = ? AND id = ?", (n, packed))
             self._release(packed)
-        for packed in wanted - pinned:
-            execute("INSERT INTO pins VALUES (?, ?)", (n, packed))
-            if execute("SELECT 1 FROM evidence WHERE id = ?", (packed,)).fetchone() is None:
-                self._copy(packed)
+        new = wanted - pinned
+        self._connection.executemany("INSERT INTO pins VALUES (?, ?)", [(n, packed) for packed in new])
+        self._copy([p for p in new if execute("SELECT 1 FROM evidence WHERE id = ?", (p,)).fetchone() is None])
 
-    def _copy(self, packed: bytes | str) -> None:
-        """Holds a transaction that is in the store already; else waits for it."""
-        # Who names a transaction has just seen it: the newest segments first.
-        seq = segments.newest_with_id(self._connection, packed)
-        if seq is not None:
-            row = self._connection.execute(
-                "SELECT time, service, identity, login, endpoint, body FROM transactions JOIN documents USING (seq) "
-                "WHERE seq = ?",
-                (seq,),
-            ).fetchone()
-            self.hold([(packed, *row)])
-            return
-        self.awaited[packed] = None
-        if len(self.awaited) > MAX_AWAITED:
-            del self.awaited[next(iter(self.awaited))]
+    def _copy(self, ids: list[bytes | str]) -> None:
+        """Holds those transactions that are in the store already, and waits for the others."""
+        there = segments.with_ids(self._connection, ids)
+        for packed in ids:
+            if packed in there:
+                row = self._connection.execute(
+                    "SELECT time, service, identity, login, endpoint, body FROM transactions "
+                    "JOIN documents USING (seq) WHERE seq = ?",
+                    (there[packed],),
+                ).fetchone()
+                self.hold([(packed, *row)])
+                continue
+            self.awaited[packed] = None
+            if len(self.awaited) > MAX_AWAITED:
+                del self.awaited[next(iter(self.awaited))]
 
     def hold(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Transactions that findings name, as rows of `evidence`."""

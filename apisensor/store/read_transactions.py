@@ -200,6 +200,6 @@ def document(reading: Reading, transaction: str) -> Document | None:
     execute = reading.connection.execute
     row = execute("SELECT body FROM evidence WHERE id = ?", (packed,)).fetchone()
     if row is None:
-        seq = segments.newest_with_id(reading.connection, packed)
-        row = None if seq is None else execute("SELECT body FROM documents WHERE seq = ?", (seq,)).fetchone()
+        seq = segments.with_ids(reading.connection, [packed]).get(packed)
+        row = execute("SELECT body FROM documents WHERE seq = ?", (seq,)).fetchone()
     return None if row is None else reading.documents.document(row[0])

@@ -89,12 +89,16 @@ def having(
     return connection.execute(sql, (*bound, *values)).fetchall()
 
 
-def newest_with_id(connection: sqlite3.Connection, packed: bytes | str) -> int | None:
-    """`seq` of the transaction with this packed id."""
-    for segment in newest_first(connection):
-        if found := having(connection, segment, "id", [packed]):
-            return max(seq for seq, _ in found)
-    return None
+def with_ids(connection: sqlite3.Connection, packed: Iterable[Value]) -> dict[Value, int]:
+    """Packed ids: `seq` of their transactions, as far as they are there. The newest segments first."""
+    wanted, found = set(packed), dict[Value, int]()
+    for segment in newest_first(connection) if wanted else ():
+        for seq, value in having(connection, segment, "id", list(wanted)):
+            found[value] = max(seq, found.get(value, 0))
+        wanted -= found.keys()
+        if not wanted:
+            break
+    return found
 
 
 def index(connection: sqlite3.Connection, next_seq: int) -> bool:
