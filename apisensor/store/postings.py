@@ -45,8 +45,8 @@ def encode(values: Sequence[Value | None], rows: Sequence[int]) -> bytes:
     return _compress(array("I", rising).tobytes() + array("H", ordered).tobytes())
 
 
-def find(body: bytes, values: Iterable[Value]) -> set[int]:
-    """Numbers of the rows that may have one of the values.
+def find(body: bytes, values: Iterable[Value]) -> list[memoryview]:
+    """For each of the values, numbers of the rows that may have it.
 
     Raises:
         zstandard.ZstdError: the body is damaged.
@@ -55,8 +55,8 @@ def find(body: bytes, values: Iterable[Value]) -> set[int]:
     content = memoryview(zstandard.ZstdDecompressor().decompress(body, max_output_size=LARGEST))
     rows_at = len(content) // (MARK_BYTES + ROW_BYTES) * MARK_BYTES
     marks, rows = content[:rows_at].cast("I"), content[rows_at:].cast("H")
-    found: set[int] = set()
+    found = []
     for wanted in map(mark, values):
         first = bisect_left(marks, wanted)
-        found.update(rows[first : bisect_right(marks, wanted, first)])
+        found.append(rows[first : bisect_right(marks, wanted, first)])
     return found

@@ -25,7 +25,7 @@ BUDGET = 200_000
 """Rows that one page looks at, some 0.1 s; postings that leave only what is asked for are not charged."""
 SEGMENT_CHARGE = 100
 """A segment in which nothing is found costs as much as so many rows: its postings are read."""
-POSTINGS_OF_A_ROW = 8
+POSTINGS_OF_A_ROW = 2
 """Numbers that are taken out of postings in the time of one row."""
 _SECONDS = 1_000_000_000
 _KIND = "transactions"
@@ -102,16 +102,17 @@ def _search(reading: Reading, query: TransactionQuery, before: int) -> tuple[lis
     ):
         room -= SEGMENT_CHARGE
         wanted = query.limit + 1 - len(found)
-        if segment.indexed and any(term.by_field for term in terms):
-            rows, read = _left(reading, terms, segment)
-            room -= read // POSTINGS_OF_A_ROW + (len(rows) if selective else 0)
-            source, bound_values = segments.among(sorted((n for n in rows if n < before), reverse=True))
-            found += _ask(reading, f"{source}{rest} LIMIT ?", (*bound_values, *values, wanted))
-        else:
+        rows, read = _left(reading, terms, segment) if segment.indexed else (None, 0)
+        room -= read // POSTINGS_OF_A_ROW
+        if rows is None:
             room -= segment.rows if terms or selective else 0
-            source, ends = segments.all_of(segment)
+            source, bounds = segments.all_of(segment)
             sql = f"{source} AND t.seq < ?{rest} ORDER BY t.seq DESC LIMIT ?"
-            found += _ask(reading, sql, (*ends, before, *values, wanted))
+            found += _ask(reading, sql, (*bounds, before, *values, wanted))
+        elif rows:
+            room -= segments.LOOKED_UP * len(rows) if selective else 0
+            source, bounds = segments.among(sorted((n for n in rows if n < before), reverse=True))
+            found += _ask(reading, f"{source}{rest} LIMIT ?", (*bounds, *values, wanted))
         if len(found) > query.limit:
             break
         if room <= 0:
@@ -123,19 +124,24 @@ def _ask(reading: Reading, sql: str, values: tuple[Any, ...]) -> list[int]:
     return [seq for (seq,) in reading.connection.execute(f"SELECT t.seq FROM {sql}", values)]
 
 
-def _left(reading: Reading, terms: list[Term], segment: Segment) -> tuple[set[int], int]:
-    """Rows that the postings of all terms leave, and how many numbers were taken out of postings for that."""
+def _left(reading: Reading, terms: list[Term], segment: Segment) -> tuple[set[int] | None, int]:
+    """Rows that the postings of all terms leave, and how many numbers were taken out of postings for that.
+
+    None: no term leaves so few that they are worth looking up.
+    """
     left: set[int] | None = None
     read = 0
     for term in terms:
         if not term.by_field or left == set():
             continue
+        parts = [segments.candidates(reading.connection, segment, *by, segment.worth) for by in term.by_field]
         rows: set[int] = set()
-        for field, values in term.by_field:
-            rows |= segments.candidates(reading.connection, segment, field, values)
-        read += len(rows)
-        left = rows if left is None else left & rows
-    return left or set(), read
+        for part in parts:
+            rows |= part or set()
+        if None not in parts:
+            read += len(rows)
+            left = rows if left is None else left & rows
+    return left, read
 
 
 def _span(query: TransactionQuery) -> tuple[str, list[int]]:

@@ -20,6 +20,8 @@ from apisensor.store.schema import SEGMENT_BITS, transaction
 FIELDS = ("id", "trace", "endpoint", "service", "class", "method", "client", "identity", "login")
 """Columns of `transactions` that have postings."""
 
+LOOKED_UP = 3
+"""A row that is looked up by its number takes as long as three that are gone through, and more where they are few."""
 FETCHED = 256
 """Rows taken at a time: thousands of tuples at once would start a collection of Python's (processes/garbage.py)."""
 
@@ -43,6 +45,11 @@ class Segment(msgspec.Struct, frozen=True):
     def end(self) -> int:
         return (self.number + 1) << SEGMENT_BITS
 
+    @property
+    def worth(self) -> int:
+        """So many rows are looked up; where it were more, it is quicker to go through all of them."""
+        return self.rows // LOOKED_UP
+
 
 def newest_first(connection: sqlite3.Connection, where: str = "1", values: Iterable[Any] = ()) -> Iterator[Segment]:
     sql = f"SELECT segment, first_ns, rows, indexed FROM segments WHERE {where} ORDER BY segment DESC"
@@ -50,8 +57,10 @@ def newest_first(connection: sqlite3.Connection, where: str = "1", values: Itera
         yield Segment(number, first_ns, rows, bool(indexed))
 
 
-def candidates(connection: sqlite3.Connection, segment: Segment, field: str, values: Iterable[Value]) -> set[int]:
-    """`seq` of rows that may have one of the values; the segment is indexed.
+def candidates(
+    connection: sqlite3.Connection, segment: Segment, field: str, values: Iterable[Value], most: int
+) -> set[int] | None:
+    """`seq` of rows that may have one of the values; the segment is indexed. None: there are more than `most`.
 
     Raises:
         zstandard.ZstdError: the postings are damaged.
@@ -60,8 +69,9 @@ def candidates(connection: sqlite3.Connection, segment: Segment, field: str, val
     found = cursor.fetchone()
     if found is None:
         raise zstandard.ZstdError(f"postings of {field} in segment {segment.number} are missing")
+    rows = postings.find(found[0], values)
     first = segment.first
-    return {first + number for number in postings.find(found[0], values)}
+    return None if sum(map(len, rows)) > most else {first + row for some in rows for row in some}
 
 
 def among(rows: Iterable[int]) -> tuple[str, tuple[Any, ...]]:
@@ -78,13 +88,10 @@ def having(
     connection: sqlite3.Connection, segment: Segment, field: str, values: list[Value]
 ) -> list[tuple[int, Value]]:
     """`seq` and value of the segment's rows with one of the values."""
-    if segment.indexed:
-        found = candidates(connection, segment, field, values)
-        if not found:
-            return []
-        source, bound = among(found)
-    else:
-        source, bound = all_of(segment)
+    found = candidates(connection, segment, field, values, segment.worth) if segment.indexed else None
+    if found == set():
+        return []
+    source, bound = all_of(segment) if found is None else among(found)
     sql = f"SELECT t.seq, t.{field} FROM {source} AND t.{field} IN ({','.join('?' * len(values))})"
     return connection.execute(sql, (*bound, *values)).fetchall()
 
