@@ -112,6 +112,24 @@ def test_transactions_by_any_two_filters(asked: list[str], writer: Writer, reade
 
 
 @pytest.mark.usefixtures("filled")
+def test_rows_are_looked_up_where_few_are_left_and_gone_through_where_many_are(
+    asked: list[str], reader: StoreReader
+) -> None:
+    def ways(**fields: Any) -> list[str]:
+        asked.clear()
+        reader.transactions(TransactionQuery(**fields, limit=500))
+        pages = [sql for sql in asked if sql.startswith("SELECT t.seq")]
+        return ["looked up" if "json_each" in sql else "all" for sql in pages]
+
+    # The newest segment has no postings.
+    assert ways(client="192.0.2.7") == ["all", "looked up", "looked up"]
+    assert ways(method="GET") == ["all", "all", "all"]
+    assert ways(method="GET", client="192.0.2.7") == ["all", "looked up", "looked up"]
+    assert ways(trace_id=f"{7:032x}", search="users") == ["all", "looked up"]
+    assert ways(client="192.0.2.199", trace_id=f"{7:032x}") == ["all"]
+
+
+@pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("few", [-1, 500])
 def test_endpoints_by_any_filters_in_any_order(
     asked: list[str], writer: Writer, reader: StoreReader, monkeypatch: pytest.MonkeyPatch, few: int

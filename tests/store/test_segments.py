@@ -120,8 +120,15 @@ def test_postings_go_with_their_segment(write: Write, writer: Writer) -> None:
 def test_a_finding_holds_what_lies_in_any_segment(write: Write, writer: Writer, reader: StoreReader) -> None:
     write([stored(n) for n in range(1, 3 * SIZE + 3)])
     index(writer)
-    named = [number(n) for n in (2, SIZE + 3, 3 * SIZE + 1)]
+    named = [number(n) for n in (2, 3, SIZE + 3, 3 * SIZE + 1, 777)]
+    asked: list[str] = []
+    writer.connection.set_trace_callback(asked.append)
     write(findings=(finding(transactions=named),))
+    writer.connection.set_trace_callback(None)
+    assert [row.id for row in reader.finding_transactions(finding().id)] == named[:-1]
+    # All together: each segment is asked once.
+    assert len([sql for sql in asked if "FROM postings" in sql]) == 3
+    write([stored(777)])
     assert [row.id for row in reader.finding_transactions(finding().id)] == named
 
 
