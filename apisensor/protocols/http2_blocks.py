@@ -70,7 +70,15 @@ class BlockReader(State):
                 self._block = None
                 self._dead = "limit"
                 self._forget()
+                self._tell_limit()
         self._close_block(flags)
+
+    def _tell_limit(self) -> None:
+        """The block will not be read: said at once, for there may be no end of it."""
+        if not self._promise:
+            end, begun = self._block_end, self._block_ns
+            self.streams.headed(self.direction, self._block_stream, None, end, begun, "limit")
+            self._promise = True
 
     def _open_block(self, stream: int, fragment: bytes, end: bool) -> None:
         self._block = [fragment]
@@ -115,6 +123,8 @@ class BlockReader(State):
         self._block_stream = stream
         self._dead = reason
         self._forget()
+        if reason == "limit":
+            self._tell_limit()
         self._close_block(flags)
 
     def _forget(self) -> None:

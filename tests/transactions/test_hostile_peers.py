@@ -93,6 +93,10 @@ PEERS: dict[str, tuple[Callable[[int], list[Step]], set[str]]] = {
         ),
         set(),
     ),
+    "CONTINUATION without end": (
+        repeated(START2 + frame(1, 1, 1, REQUEST), SEND, frame(9, 0, 1, b"\0\x01a\x7f\x81\x06" + b"b" * 900)),
+        {"header-bytes-limit"},
+    ),
     "CONTINUATION, empty": (repeated(START2 + frame(1, 1, 1, REQUEST), SEND, frame(9, 0, 1)), set()),
     "table size updates": (
         numbered(START2, SEND, lambda k: frame(1, 5, 2 * k + 1, b"\x20\x3f\xe1\x1f\x82\x84\x87")),

@@ -429,6 +429,24 @@ def test_what_is_open_at_the_close_says_why() -> None:
         assert sensor.balanced()
 
 
+@pytest.mark.parametrize("by", ["end", "close"])
+def test_of_pipelined_ones_those_without_a_response_say_so(by: str) -> None:
+    """And not what cut the one before them."""
+    sensor = Sensor()
+    sensor.open(from_start=True)
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n")
+    sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+    if by == "end":
+        sensor.feed(End(sensor.tick(), 7, sensor.flow, RECEIVE))
+    sensor.close()
+    told = [(found.request.target, found.response is not None, found.incomplete_reason) for found in sensor.out]
+    assert told == [
+        (b"/a", True, "response_not_finished"),
+        (b"/b", False, "response_not_seen"),
+        (b"/c", False, "response_not_seen"),
+    ]
+
+
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", bytes.fromhex("000006 04 00 00000000 000300000064")])
 def test_an_answer_that_is_no_response_is_a_parse_error_and_no_loss(answer: bytes) -> None:
     # nghttpd, say, answers a request of HTTP/1 with a frame and hangs up.

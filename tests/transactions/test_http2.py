@@ -544,6 +544,15 @@ def test_a_continuation_flood_is_bounded() -> None:
     assert sensor.balanced()
 
 
+@pytest.mark.parametrize("end", [True, False])
+def test_a_block_in_one_frame_beyond_the_limit_is_named_with_and_without_an_end(end: bool) -> None:
+    sensor = Sensor(Limits(header_bytes=1_000))
+    sensor.open()
+    sensor.call(SEND, PREFACE + frame(1, 4 * end, 1, b"\x82\x84\x87" + bytes(2_000)))
+    sensor.close()
+    assert [(found.incomplete_reason, found.anomalies) for found in sensor.out] == [("limit", ["header-bytes-limit"])]
+
+
 def test_an_hpack_bomb_is_bounded_and_the_connection_goes_on() -> None:
     entry = b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000
     bomb = entry + b"\xbe" * 10_000
