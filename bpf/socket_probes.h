@@ -130,6 +130,10 @@ static __always_inline int on_socket(u64 sk, u8 direction, s64 returned, struct 
         if (unseen.again && !total)
             return 0;
     }
+#if MAX_UNIX_CONNECTIONS
+    else if (direction == DIRECTION_RECEIVE)
+        find_unseen_unix(sk, c, total, &unseen);
+#endif
     /* Which TLS session such a connection carries must be known all the same: its plaintext passes elsewhere. */
     u32 never = c->flags & CONNECTION_NEVER;
     if (never)

@@ -1,5 +1,6 @@
 """What bpf/ has to know of the running kernel: macro by macro, from its BTF."""
 
+import contextlib
 import secrets
 import sys
 
@@ -102,6 +103,8 @@ def unix_macros(btf: Btf, connections: int) -> dict[str, object]:
     """What bpf/unix.h has to know; 0 connections where the setting says so, or where the kernel's BTF lacks a field."""
     try:
         offsets = {macro: btf.offset(*field) for macro, field in UNIX_OFFSETS.items()} if connections else {}
+        with contextlib.suppress(LoaderError):  # kernel 6.17 and later
+            offsets["UNIX_QUEUED"] = btf.offset("unix_sock", "inq_len")
     except LoaderError as error:
         print(f"apisensor: unix sockets are not captured: {error}", file=sys.stderr)
         connections = 0
