@@ -25,7 +25,7 @@ class KeptStructs(ELFStructs):
     """pyelftools' descriptions of what lies in a file, which it makes anew for each: that takes half of the time of a
     small one. They depend on these properties of its header alone, and nothing changes them."""
 
-    _MOST = 1000
+    _MOST = 100
     _kept: ClassVar[dict[Hashable, dict[str, Any]]] = {}
 
     def _once(self, key: Hashable, make: Callable[[], None]) -> None:

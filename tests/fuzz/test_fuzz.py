@@ -11,7 +11,7 @@ from tests.fuzz.mutation import mutations
 from tests.fuzz.seeds import CORPUS, inputs
 from tests.fuzz.targets import TARGETS
 
-RUNS = {"redaction": 1_000, "elf": 1_000}
+RUNS = {"redaction": 1_000}
 """Executions of each target here, which takes seconds; 5,000 of those that are not named."""
 
 GROWTH = 500_000
