@@ -167,8 +167,8 @@ record_packages() { # record_packages FILE BEFORE: adds what is installed now an
 
 # --- virtual environments
 
-how_modules_run() { # how_modules_run VENV: "compiled", or why not
-    "$1/bin/python" -I -c 'from apisensor import compiled; print(compiled.told())'
+compiled_modules() { # compiled_modules VENV: whether they are there, and of these very sources
+    "$1/bin/python" -I "$PROJECT/deploy/compile.py" --is-current 2>/dev/null
 }
 
 # compile_modules VENV: has mypyc make machine code of the modules on the path of every record (pyproject.toml lists them).
