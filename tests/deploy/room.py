@@ -48,6 +48,9 @@ echo entered
 exec cat >/dev/null
 """
 
+SECONDS = 580
+"""That a command may take. An installation with its compilation is two minutes of a processor that others use, too."""
+
 UNSHARE = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -99,7 +102,7 @@ class Room:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=280,
+            timeout=SECONDS,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from apisensor.cli.doctor.node_checks import CAPABILITIES
 from apisensor.settings import load_settings
-from tests.deploy.room import Room
+from tests.deploy.room import SECONDS, Room
 from tests.versioned import PROJECT
 
 PACKAGE_RECORDS = re.compile(
@@ -25,6 +27,7 @@ def without_package(room: Room) -> dict[str, str]:
     return room.changes()
 
 
+@pytest.mark.timeout(2 * SECONDS)
 def test_installed_twice_then_uninstalled(room: Room) -> None:
     before = without_package(room)
 
@@ -75,6 +78,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[st
     return {path: (before.get(path), after.get(path)) for path in sorted(paths) if not PACKAGE_RECORDS.search(path)}
 
 
+@pytest.mark.timeout(2 * SECONDS)
 def test_installation_interrupted_is_continued(room: Room) -> None:
     # What a power failure in the middle leaves: an environment without pip, a package without its last files.
     room.run("python3", "-m", "venv", "--without-pip", "/opt/apisensor/venv")
