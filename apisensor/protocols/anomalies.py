@@ -7,6 +7,7 @@ from typing import Final
 CONTENT_LENGTH_WITH_TRANSFER_ENCODING: Final = "content-length-with-transfer-encoding"
 REPEATED_CONTENT_LENGTH: Final = "repeated-content-length"
 REPEATED_HOST: Final = "repeated-host"
+MISSING_HOST: Final = "missing-host"
 HOST_DIFFERS: Final = "host-differs-from-target"
 BARE_LINE_FEED: Final = "bare-line-feed"
 FOLDED_FIELD: Final = "folded-field"
@@ -31,6 +32,8 @@ ANOMALIES: Final = {
     CONTENT_LENGTH_WITH_TRANSFER_ENCODING: "a message has both Content-Length and Transfer-Encoding (RFC 9112 section "
     "6.3): two parsers may see two different messages, which is how requests are smuggled",
     REPEATED_CONTENT_LENGTH: "a message has more than one Content-Length field line (RFC 9110 section 8.6)",
+    MISSING_HOST: "a request of HTTP/1.1 has no Host field, which it must have (RFC 9112 section 3.2): some servers "
+    "refuse it, some answer as the first of their hosts",
     REPEATED_HOST: "a request has more than one Host field line (RFC 9112 section 3.2); the first is its authority",
     HOST_DIFFERS: "Host names another host than the request target does, which counts (RFC 9112 section 3.2.2): who "
     "goes by Host sees a request to somebody else",

@@ -118,6 +118,8 @@ class RequestReader(WaitingReader):
                 else:
                     upgrade = True
         message.authority = authority
+        if authority is None and message.version == "http/1.1":
+            message.anomalies.append(anomalies.MISSING_HOST)
         if url[:1] == b"/" and method != b"CONNECT":
             message.target = url
         else:

@@ -251,7 +251,7 @@ def test_heads_are_bounded() -> None:
 def test_too_many_fields_in_one_chunk_are_cut() -> None:
     sensor = Sensor(Limits(header_count=50))
     sensor.open()
-    sensor.call(SEND, b"GET /a HTTP/1.1\r\n" + b"X: y\r\n" * 60 + b"\r\n")
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n" + b"X: y\r\n" * 60 + b"\r\n")
     sensor.call(RECEIVE, CALLS[1][1])
     (found,) = sensor.out
     assert found.request.headers is not None
@@ -276,13 +276,13 @@ def test_bodies_kept_by_one_flow_are_bounded() -> None:
     sensor = Sensor(Limits(body_capture=1000, flow_bytes=10_000))
     sensor.open()
     for _ in range(50):
-        sensor.call(SEND, b"POST /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)
+        sensor.call(SEND, b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)
     for _ in range(50):
         sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert {found.request.body_size for found in sensor.out} == {1000}
     assert sum(len(found.request.body) for found in sensor.out) == 10_000
     assert {tuple(found.anomalies) for found in sensor.out} == {(), ("flow-buffer-limit",)}
-    sensor.call(SEND, b"POST /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)
+    sensor.call(SEND, b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000)
     sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert len(sensor.out[-1].request.body) == 1000
 

@@ -36,8 +36,8 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 REQUEST = bytes.fromhex("828487")
 START2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
-GET = b"GET / HTTP/1.1\r\n\r\n"
-CHUNKED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def repeated(first: bytes, direction: Direction, data: bytes, call: bool = False) -> Callable[[int], list[Step]]:
@@ -109,7 +109,10 @@ PEERS: dict[str, tuple[Callable[[int], list[Step]], set[str]]] = {
     "DATA, empty": (repeated(START2 + frame(1, 4, 1, REQUEST), SEND, frame(0, 0, 1)), set()),
     "DATA of one byte": (repeated(START2 + frame(1, 4, 1, REQUEST), SEND, frame(0, 0, 1, b"x")), set()),
     "a window of gaps": (holed(GET, lambda _: b"GET / HT"), set()),
-    "a window of gaps in a body": (holed(b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", lambda _: GET), set()),
+    "a window of gaps in a body": (
+        holed(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n", lambda _: GET),
+        set(),
+    ),
     "quotes of messages": (lambda n: [(SEND, 7, True), *[(SEND, b"GET / HTTP/1.1\r\nA: b\r\n" * 3, True)] * n], set()),
 }
 """What the peer does n times, and the anomalies that name what stopped it; none where nothing has to be stopped."""

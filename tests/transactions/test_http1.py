@@ -203,7 +203,7 @@ def test_absolute_form() -> None:
     first, second = (found.request for found in sensor.out)
     assert (first.scheme, first.authority, first.target) == (b"http", b"example.org:81", b"/?a=b")
     assert (second.scheme, second.authority, second.target) == (b"https", b"u@h", b"/p")
-    assert [found.anomalies for found in sensor.out] == [[], ["host-differs-from-target"]]
+    assert [found.anomalies for found in sensor.out] == [["missing-host"], ["host-differs-from-target"]]
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_a_declined_upgrade_goes_on(chunked: bool) -> None:
 
 def test_both_length_and_coding_is_an_anomaly_and_the_coding_holds() -> None:
     sensor = exchange(
-        b"POST /a HTTP/1.1\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     )
     assert claims(sensor)[0].request_body == b"abc"

@@ -216,7 +216,6 @@ CASES: dict[str, tuple[list[Call], list[Said]]] = {
         [(SEND, b"\n\r\n\n" + GET), (RECEIVE, OK), (SEND, b"\n" + GET), (RECEIVE, OK)],
         [GOT, GOT],
     ),
-    "no Host": ([(SEND, b"GET /a HTTP/1.1\r\n\r\n"), (RECEIVE, OK)], [GOT]),
     "absolute form": ([(SEND, b"GET http://h/a HTTP/1.1\r\nHost: h\r\n\r\n"), (RECEIVE, OK)], [GOT]),
     "asterisk form": (
         [(SEND, b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n"), (RECEIVE, OK)],
@@ -256,11 +255,10 @@ REFUSED_BY_H11 = frozenset(
     (
         "a coding before chunked",
         "chunked in two lines",
-        "no Host",
         "a coding that is not chunked lasts until the connection ends",
     )
 )
-"""h11 knows no coding but chunked, and no request without Host."""
+"""h11 knows no coding but chunked."""
 
 
 @pytest.mark.parametrize("case", sorted(CASES.keys() - REFUSED_BY_H11))

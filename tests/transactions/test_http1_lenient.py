@@ -119,10 +119,10 @@ CASES: dict[str, tuple[bytes, bytes, list[str], Told]] = {
         Told(request=((b"Host", b"h"), (b"Transfer-Encoding", b"chunked")), body=b"a"),
     ),
     "a blank behind the size of a chunk": (
-        b"GET /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\t\r\n\r\n",
+        b"GET /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1 \r\na\r\n0\t\r\n\r\n",
         OK,
         ["space-behind-chunk-size"],
-        Told(authority=None, request=((b"Transfer-Encoding", b"chunked"),), body=b"a"),
+        Told(request=((b"Host", b"h"), (b"Transfer-Encoding", b"chunked")), body=b"a"),
     ),
     "a blank behind the size of a chunk in a response": (
         PLAIN,
@@ -147,6 +147,18 @@ CASES: dict[str, tuple[bytes, bytes, list[str], Told]] = {
         OK,
         ["space-before-colon", "space-behind-chunk-size"],
         Told(method=b"POST", request=((b"Host", b"h"), (b"Transfer-Encoding", b"chunked")), body=b"a\r\n"),
+    ),
+    "no Host": (
+        b"GET /p HTTP/1.1\r\nX: y\r\n\r\n",
+        OK,
+        ["missing-host"],
+        Told(authority=None, request=((b"X", b"y"),)),
+    ),
+    "no Host, of HTTP/1.0, which has none": (
+        b"GET /p HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        OK,
+        [],
+        Told(authority=None, request=((b"Connection", b"keep-alive"),)),
     ),
     "a line without a colon": (
         b"GET /p HTTP/1.1\r\nHost: h\r\nX\r\nY: z\r\n\r\n",

@@ -146,7 +146,7 @@ def test_a_hole_in_a_sized_body_costs_its_bytes_and_nothing_else(cause: Cause | 
 def test_a_body_in_many_pieces_of_which_some_were_not_captured(cause: Cause) -> None:
     sensor = Sensor()
     sensor.open()
-    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
     sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
     sensor.gap(RECEIVE, 20, cause)
     sensor.call(RECEIVE, b"x" * 10)
@@ -164,7 +164,7 @@ def test_a_body_in_many_pieces_of_which_some_were_not_captured(cause: Cause) -> 
 def test_a_body_that_ends_with_its_connection_and_was_not_captured(cause: Cause) -> None:
     sensor = Sensor()
     sensor.open()
-    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
     sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\n\r\nabc")
     sensor.gap(RECEIVE, 20, cause)
     sensor.close()
@@ -190,7 +190,7 @@ def test_what_was_not_captured_is_a_loss_where_it_may_have_held_framing(
 ) -> None:
     sensor = Sensor()
     sensor.open()
-    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
     sensor.call(RECEIVE, response)
     sensor.gap(RECEIVE, length, cause)
     (found,) = sensor.out
@@ -208,7 +208,7 @@ def test_a_hole_in_a_chunk_costs_its_bytes_only(lost: int, head: int) -> None:
     for cause in (Cause.RING_FULL, *NOT_CAPTURED):
         sensor = Sensor()
         sensor.open()
-        sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+        sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
         for piece in (CHUNKED[:head], CHUNKED[head:]):
             if piece:
                 sensor.call(RECEIVE, piece, call_start=piece is not CHUNKED[head:])
@@ -228,7 +228,7 @@ def test_a_hole_in_a_chunk_costs_its_bytes_only(lost: int, head: int) -> None:
 def test_what_was_not_captured_does_not_excuse_a_loss() -> None:
     sensor = Sensor()
     sensor.open()
-    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
     sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n")
     sensor.gap(RECEIVE, 20, Cause.NOT_IN_USER_MEMORY)
     sensor.gap(RECEIVE, 5, Cause.RING_FULL)
@@ -322,7 +322,7 @@ def test_large_bodies_are_counted_and_declined() -> None:
     limits = Limits(body_capture=1000, skip_beyond=10_000)
     sensor = Sensor(limits)
     sensor.open()
-    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
     sensor.call(RECEIVE, head + b"x" * 5000)
     assert sensor.skips == [(1, RECEIVE, len(head) + size)]
@@ -341,7 +341,7 @@ def test_large_bodies_that_come_all_the_same() -> None:
     limits = Limits(body_capture=1000, skip_beyond=10_000)
     sensor = Sensor(limits)
     sensor.open()
-    sensor.call(SEND, b"PUT /a HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+    sensor.call(SEND, b"PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n")
     for _ in range(10):
         sensor.call(SEND, b"y" * 10_000, call_start=False)
     sensor.call(RECEIVE, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -487,7 +487,7 @@ def test_a_client_that_pipelines_from_the_first_byte_on_is_believed() -> None:
 def test_smuggling_is_evidence_even_out_of_step() -> None:
     sensor = Sensor()
     sensor.open()
-    sensor.call(SEND, b"POST /a HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello")
+    sensor.call(SEND, b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello")
     sensor.call(RECEIVE, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     (found,) = sensor.out
     assert (found.request.target, found.anomalies) == (b"/a", ["repeated-content-length"])
@@ -547,7 +547,7 @@ def test_a_pipelined_request_in_doubt_is_not_paired() -> None:
     sensor = Sensor()
     sensor.open()
     answer = b"HTTP/1.1 %d OK\r\nContent-Length: 0\r\n\r\n"
-    sensor.call(SEND, b"GET /a HTTP/1.1\r\n\r\n")
+    sensor.call(SEND, b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
     sensor.gap(SEND, 20)
     sensor.call(SEND, b"GET /c HTTP/1.1\r\nHo")
     sensor.call(RECEIVE, answer % 200)
