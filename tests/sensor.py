@@ -310,6 +310,22 @@ class Sensor:
             raise SensorError(f"{error}\n{self.log()}") from None
         return document
 
+    def parts(self) -> dict[str, int]:
+        """Name and process of each part, once all of them run: one may have been ended by its limits, as the finder is
+        on a machine that is far too busy for it, and be started again just now.
+
+        Raises:
+            SensorTimeoutError: one does not.
+        """
+        found: dict[str, int | None] = {}
+
+        def all_run() -> bool:
+            found.update((part["name"], part["pid"]) for part in self.status()["parts"])
+            return None not in found.values()
+
+        self._until(all_run, ATTACH_SECONDS, "has not started all parts")
+        return {name: pid for name, pid in found.items() if pid is not None}
+
     def pids(self) -> set[int]:
         """Of all parts."""
         return {part["pid"] for part in self.status()["parts"] if part["pid"] is not None}

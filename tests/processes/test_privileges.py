@@ -26,7 +26,7 @@ pytestmark = pytest.mark.kernel
 def parts() -> Iterator[dict[str, dict[str, str]]]:
     """Name of each part: its /proc/PID/status."""
     with Sensor() as sensor:
-        yield {part["name"]: _status(part["pid"]) for part in sensor.status()["parts"]}
+        yield {name: _status(pid) for name, pid in sensor.parts().items()}
 
 
 def _status(pid: int) -> dict[str, str]:
@@ -76,8 +76,8 @@ def test_capture_has_exactly_the_named_capabilities(parts: dict[str, dict[str, s
 
 def test_nothing_of_bcc_stays_in_memory() -> None:
     with Sensor() as sensor:
-        for part in sensor.status()["parts"]:
-            maps = Path(f"/proc/{part['pid']}/maps").read_text()
+        for pid in sensor.parts().values():
+            maps = Path(f"/proc/{pid}/maps").read_text()
             assert "libbcc" not in maps
             assert "LLVM" not in maps
 

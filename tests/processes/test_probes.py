@@ -113,14 +113,14 @@ def test_whatever_part_is_killed_the_probes_stay_and_with_run_they_go(copies: li
     libssl = copies[-1]
     with Witnesses(tmp_path, 2, copies) as witnesses, Sensor() as sensor:
         attached(sensor, witnesses, libssl)
-        parts = {part["name"]: part["pid"] for part in sensor.status()["parts"]}
+        parts = sensor.parts()
         for name, pid in parts.items():
             if name == "run":
                 continue
             os.kill(pid, signal.SIGKILL)
             _wait_for_another(sensor, name, pid)
             attached(sensor, witnesses, libssl)
-        alive = [part["pid"] for part in sensor.status()["parts"]]
+        alive = sensor.parts().values()
         os.kill(sensor.pid, signal.SIGKILL)
         only(set(), witnesses, libssl, own=sensor.pid)
         wait_until(

@@ -16,8 +16,8 @@ _NORMAL, _GIVING_WAY = {os.SCHED_OTHER}, {os.SCHED_BATCH}
 def test_parts_through_which_records_stream_give_way_with_all_their_threads() -> None:
     with Sensor() as sensor:
         policies = {
-            part["name"]: {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{part['pid']}/task")}
-            for part in sensor.status()["parts"]
+            name: {os.sched_getscheduler(int(thread)) for thread in os.listdir(f"/proc/{pid}/task")}
+            for name, pid in sensor.parts().items()
         }
     assert policies == {
         **dict.fromkeys(("core", "worker-0"), _GIVING_WAY),

@@ -71,7 +71,7 @@ def _drive_and_kill(run: Run, kill: Callable[[], None]) -> list[Call]:
 def test_a_killed_part_is_restarted_and_all_is_accounted_for(name: str, tmp_path: Path) -> None:
     # A ring that holds what passes while a worker starts again: this is about processes, not about a full ring.
     with Sensor(settings=[f"capture.ring_bytes={64 << 20}"]) as sensor:
-        pids = [_pid(sensor, name)]
+        pids = [sensor.parts()[name]]
 
         def kill(_round: int) -> None:
             with contextlib.suppress(ProcessLookupError):
