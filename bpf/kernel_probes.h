@@ -24,6 +24,14 @@ static __always_inline int leave_pages(u64 sk, u8 direction, s64 returned) {
     return returned > 0 ? on_socket(sk, direction, returned, &transfer) : 0;
 }
 
+/* (socket, page, offset, size, flags): sendfile and splice to a unix socket, until kernel 6.4; then as sendmsg. */
+#ifdef UNIX_STREAM_SENDPAGE_RESULT
+int fexit_unix_stream_sendpage(struct bpf_raw_tracepoint_args *ctx) {
+    u64 sk = kernel_pointer(argument(ctx, 0) + SOCKET_SOCK);
+    return leave_pages(sk, DIRECTION_SEND, argument(ctx, UNIX_STREAM_SENDPAGE_RESULT));
+}
+#endif
+
 /* (socket, position, pipe, length, flags). Of splice from a unix socket nothing else tells, in the back end "sock"
  * neither. */
 #ifdef UNIX_STREAM_SPLICE_READ_RESULT

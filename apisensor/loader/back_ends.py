@@ -16,18 +16,18 @@ TRACEPOINTS = (
     "sched_process_exec",
     "sched_process_exit",
 )
-SPLICE_FROM_UNIX = "fexit:unix_stream_splice_read"
-"""Where the kernel has trampolines: no tracepoint tells of it."""
+SPLICE_FROM_UNIX, SPLICE_TO_UNIX = "fexit:unix_stream_splice_read", "fexit:unix_stream_sendpage"
+"""Where the kernel has trampolines: no tracepoint tells of them. From 6.5 on the second is told as any other send."""
 BACK_ENDS = {
     "sock": (
         *("tracepoint:sock_send_length", "tracepoint:sock_recv_length", "tracepoint:tcp_rcv_space_adjust"),
         *io_uring.PROGRAMS,
-        SPLICE_FROM_UNIX,
+        *(SPLICE_FROM_UNIX, SPLICE_TO_UNIX),
     ),
     "kprobe": (
         *("kprobe:tcp_sendmsg", "kprobe:tcp_recvmsg", "kprobe:unix_stream_sendmsg", "kprobe:unix_stream_recvmsg"),
         *("fexit:tcp_sendmsg", "fexit:tcp_recvmsg", "fexit:tcp_sendpage", "fexit:tcp_splice_read"),
-        *("fexit:unix_stream_sendmsg", "fexit:unix_stream_recvmsg", SPLICE_FROM_UNIX),
+        *("fexit:unix_stream_sendmsg", "fexit:unix_stream_recvmsg", SPLICE_FROM_UNIX, SPLICE_TO_UNIX),
     ),
     "syscall": ("tracepoint:sys_exit",),
 }
