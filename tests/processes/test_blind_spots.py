@@ -242,5 +242,6 @@ def test_java_that_makes_calls(sensor: Sensor, certificate: Certificate, tmp_pat
     assert os.path.basename(seen["executable"]) == "java"
     # The page for a person lists blind processes first; a note takes several lines.
     assert " blind " in listed[1], listed[:6]
-    (line,) = [line for line in listed if line.split()[:1] == [str(seen["pid"])]]
+    line, note = [line for line in listed if line.split()[:1] == [str(seen["pid"])]]
     assert " blind " in line
+    assert "blind spot: Java (JSSE)" in note
