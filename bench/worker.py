@@ -11,9 +11,9 @@ machines.
 from __future__ import annotations
 
 import argparse
-import functools
 import gc
 import ipaddress
+import os
 import statistics
 import sys
 import tempfile
@@ -24,8 +24,7 @@ from apisensor.compiled import told
 from apisensor.events.decode import ENDPOINTS, FLAG_CALL_START, FLAG_TLS, KIND_BIND, KIND_CHUNK, RECORD
 from apisensor.events.model import Address, Bind, Chunk, Event
 from apisensor.processes.garbage import settle
-from apisensor.protocols import http2_state
-from apisensor.protocols.hpack_codec import HeaderDecoder
+from apisensor.protocols import hpack_codec
 from bench.bare import messages, run_bare
 from bench.stages import IN_WORKER, Spent, microseconds, run
 from bench.standard_recording import events
@@ -35,6 +34,9 @@ TO_OTLP = (*IN_WORKER, "receive", "export")
 WITH_STORE = (*TO_OTLP, "compress", "store")
 ALL = (*WITH_STORE, "count")
 """With the inventory, the detectors and the metrics: every stage that a transaction passes."""
+
+_WITHOUT_JH2 = "import sys; sys.modules['jh2._hazmat'] = None; from bench.worker import main; main()"
+"""As where the compiled HPACK is not installed."""
 
 
 def _raw(address: Address) -> bytes:
@@ -69,7 +71,8 @@ def measure(count: int, protocol: Any, rounds: int) -> Iterator[str]:
     gc.unfreeze()
     gc.set_threshold(*thresholds)
     worker = statistics.median(microseconds(runs, IN_WORKER, count))
-    yield f"{protocol}, {count:,} transactions, {rounds} rounds, Python {sys.version.split()[0]}; modules: {told()}"
+    hpack = "compiled" if hpack_codec.COMPILED else "in Python"
+    yield f"{protocol}, {count:,} transactions, {rounds} rounds, Python {sys.version.split()[0]}; modules: {told()}; HPACK: {hpack}"
     yield f"worker: {1e6 / worker:,.0f} transactions/s on one core, {worker:.1f} us of CPU each"
     for stage in runs[0]:
         place = "" if stage in IN_WORKER else "   (in core)"
@@ -93,8 +96,8 @@ def main() -> None:
     parser.add_argument("--hpack", choices=["compiled", "python"], default="compiled")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    if options.hpack == "python":  # as where jh2 is not installed
-        setattr(http2_state, "HeaderDecoder", functools.partial(HeaderDecoder, compiled=False))  # noqa: B010
+    if options.hpack == "python" and hpack_codec.COMPILED:
+        os.execv(sys.executable, [sys.executable, "-c", _WITHOUT_JH2, *sys.argv[1:]])
     for line in measure(options.transactions, options.protocol, options.rounds):
         print(line, flush=True)
 
