@@ -72,7 +72,8 @@ def measure(count: int, protocol: Any, rounds: int) -> Iterator[str]:
     gc.set_threshold(*thresholds)
     worker = statistics.median(microseconds(runs, IN_WORKER, count))
     hpack = "compiled" if hpack_codec.COMPILED else "in Python"
-    yield f"{protocol}, {count:,} transactions, {rounds} rounds, Python {sys.version.split()[0]}; modules: {told()}; HPACK: {hpack}"
+    yield f"{protocol}, {count:,} transactions, {rounds} rounds, Python {sys.version.split()[0]}"
+    yield f"modules: {told()}; HPACK: {hpack}"
     yield f"worker: {1e6 / worker:,.0f} transactions/s on one core, {worker:.1f} us of CPU each"
     for stage in runs[0]:
         place = "" if stage in IN_WORKER else "   (in core)"
