@@ -11,7 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    sys.exit("atheris is not installed: .venv/bin/pip install atheris")
 
 os.environ["APISENSOR_PLAIN"] = "1"  # what is compiled has no bytecode to instrument
 
