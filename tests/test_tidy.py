@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,27 @@ def test_files_that_are_named_are_there() -> None:
                 if not any(path == name or path.endswith(f"/{name}") for path in there):
                     missing.add(f"{page}: {name}")
     assert not missing
+
+
+def test_private_names_are_used() -> None:
+    """What a module keeps for itself it uses: a linter looks for that only within functions."""
+    unused = set()
+    for page in versioned_files():
+        if page.suffix != ".py" or page.stem.endswith("_pb2"):  # which protoc writes
+            continue
+        text = (PROJECT / page).read_text()
+        for name in _given(ast.parse(text)):
+            if re.match("_[^_]", name) and len(re.findall(rf"\b{name}\b", text)) == 1:
+                unused.add(f"{page}: {name}")
+    assert not unused
+
+
+def _given(module: ast.Module) -> Iterator[str]:
+    """Names of a module's own; not of what is decorated, as pytest finds a fixture by itself, nor several at a time,
+    as an enumeration may go on without its first."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.decorator_list:
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))

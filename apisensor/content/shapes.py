@@ -112,7 +112,6 @@ Locator = Callable[[bytes, Zone], Iterator[Span]]
 
 _REGEX: Final = {shape: compiled(pattern) for shape, pattern in _PATTERNS.items()}
 _PART: Final = compiled(names.PART_AND_VALUE)
-_PATH_SECRET: Final = compiled(r"/([^/]*)$")
 _USER_AND_PASSWORD: Final = compiled(r"^([A-Za-z0-9._@+-]{1,64}):(.{3,})")
 _ID: Final = compiled(r"^(?:[0-9]{1,20}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|//.*)$")
 """What follows the colon of a Relay global id ("User:42") or of a URL, and is no password."""

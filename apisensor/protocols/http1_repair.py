@@ -16,7 +16,6 @@ LONGEST = 16 * 1024
 """Bytes of a head that is put right. Servers refuse longer ones; it is joined again with each piece that comes."""
 
 _BLANKS = b" \t"
-_NOT_ASCII = bytes(range(0x80, 0x100))
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 """What a method may consist of (RFC 9110 section 5.6.2)."""
 _TEXT = b"\t" + bytes(set(range(0x20, 0x100)) - {0x7F})

@@ -15,7 +15,6 @@ from apisensor.replay.limits import MAX_PACKET
 from apisensor.replay.pcap import Packet
 from apisensor.replay.source import ByteSource
 
-_SECTION_HEADER = 0x0A0D0D0A
 _INTERFACE_DESCRIPTION = 1
 _OBSOLETE_PACKET = 2
 _SIMPLE_PACKET = 3

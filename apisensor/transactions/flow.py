@@ -28,7 +28,6 @@ _EMITTED: Final = int(Count.EXCHANGES_EMITTED)
 _INCOMPLETE: Final = int(Count.EXCHANGES_INCOMPLETE)
 _UNREAD: Final = int(Count.UNREAD_BYTES)
 _LIMIT_HITS: Final = int(Count.LIMIT_HITS)
-_REJECTED: Final = int(Count.FLOWS_REJECTED)
 _PARSE_ERRORS: Final = int(Count.PARSE_ERRORS)
 _SHED_BODIES: Final = int(Count.SHED_BODIES)
 

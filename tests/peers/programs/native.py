@@ -17,7 +17,7 @@ import msgspec
 
 from tests.peers.programs import sockets, ways
 
-_void, _int, _size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+_void, _size = ctypes.c_void_p, ctypes.c_size_t
 EARLY_BYTES = 16_384
 STEP = 100_000
 """Bytes that are offered at once where less may be taken."""
