@@ -32,12 +32,14 @@ USERS = 4096
 class _Life:
     """One program in one process."""
 
-    __slots__ = ("gone_ns", "process", "time_ns", "tls")
+    __slots__ = ("gone_ns", "library_told", "process", "time_ns", "tls")
 
-    def __init__(self, time_ns: int, process: Process, tls: Tls | None) -> None:
+    def __init__(self, time_ns: int, process: Process, tls: Tls | None, library_told: bool) -> None:
         self.time_ns = time_ns
         self.process = process
         self.tls = tls
+        self.library_told = library_told
+        """Capture has told of a library that plaintext comes from, or was waited for in vain."""
         self.gone_ns: int | None = None
 
 
@@ -72,18 +74,36 @@ class ProcessTable:
         """Fills `process`, and `tls` where the bytes came from a TLS library.
 
         Returns:
-            False: the process is not known (yet), nothing was filled. True also for packets, which have no process.
+            False: the process, or which library it uses, is not known (yet), nothing was filled. True also for
+            packets, which have no process.
         """
         if transaction.pid == 0:
             return True
         life = self._life_at(transaction.pid, transaction.start_ns)
+        if life is None or (transaction.encrypted and not life.library_told):
+            return False
+        self._fill(transaction, life)
+        return True
+
+    def attach_known(self, transaction: Transaction) -> bool:
+        """The same for a transaction that has waited long enough, with or without the library. No later one of the
+        process waits for it.
+
+        Returns:
+            False: the process is not known, nothing was filled.
+        """
+        life = self._life_at(transaction.pid, transaction.start_ns)
         if life is None:
             return False
+        life.library_told = True
+        self._fill(transaction, life)
+        return True
+
+    def _fill(self, transaction: Transaction, life: _Life) -> None:
         self._lives.move_to_end(transaction.pid)
         transaction.process = life.process
         if transaction.encrypted:
             transaction.tls = life.tls
-        return True
 
     def latest(self, pid: int) -> Process | None:
         """The process that has this pid now, or had it last."""
@@ -92,12 +112,13 @@ class ProcessTable:
 
     def _begin(self, seen: ProcessSeen) -> None:
         self._forget_gone(seen.time_ns)
-        life = _Life(seen.time_ns, self._process(seen), _tls(seen.libraries))
+        life = _Life(seen.time_ns, self._process(seen), _tls(seen.libraries), bool(seen.libraries))
         lives = self._lives.setdefault(seen.pid, [])
         self._lives.move_to_end(seen.pid)
         known = next((index for index, other in enumerate(lives) if other.time_ns == seen.time_ns), None)
         if known is not None:
             life.gone_ns = lives[known].gone_ns
+            life.library_told |= lives[known].library_told
             lives[known] = life
             return
         lives.append(life)

@@ -1,4 +1,5 @@
-"""Transactions whose process is not known yet. Records and transactions reach core by different ways."""
+"""Transactions whose process, or its TLS library, is not known yet. Records and transactions reach core by different
+ways."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ WAITING = 10_000
 
 
 class Waiting:
-    """Holds transactions until their process is known, a bounded time and a bounded number.
+    """Holds transactions until their process and its library are known, a bounded time and a bounded number.
 
     What leaves without its process has `Process(pid)` and nothing else; `unattributed` counts it.
     """
@@ -90,6 +91,7 @@ class Waiting:
         numbers.remove(number)
         if not numbers:
             del self._by_pid[transaction.pid]
-        transaction.process = Process(transaction.pid)
-        self.unattributed += 1
+        if not self._table.attach_known(transaction):
+            transaction.process = Process(transaction.pid)
+            self.unattributed += 1
         return transaction

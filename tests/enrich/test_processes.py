@@ -54,7 +54,7 @@ def test_everything_is_filled() -> None:
 def test_little_is_known() -> None:
     table = ProcessTable()
     table.put(ProcessSeen(7, S, uid=4_000_000_000))
-    t = transaction(7, 2 * S)
+    t = transaction(7, 2 * S, tls=False)
     assert table.attach(t)
     assert t.process == Process(7, user="4000000000")
     assert t.tls is None
@@ -90,7 +90,6 @@ def test_plaintext_has_no_library() -> None:
 @pytest.mark.parametrize(
     ("libraries", "tls"),
     [
-        ([], None),
         ([("openssl", "3.0.15"), ("openssl", "3.0.15")], Tls("openssl", "3.0.15")),
         ([("openssl", "3.0.15"), ("openssl", "1.1.1w")], Tls("openssl", None)),
         ([("openssl", None)], Tls("openssl", None)),

@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apisensor.enrich.model import ProcessGone
+from apisensor.enrich.model import ProcessGone, TlsLibrary
 from apisensor.enrich.processes import ProcessTable
 from apisensor.enrich.waiting import Waiting
-from apisensor.transactions.model import Process
+from apisensor.transactions.model import Process, Tls
 from tests.enrich.records import seen, transaction
 
 S = 1_000_000_000
@@ -50,6 +50,32 @@ def test_does_not_wait_longer_than_it_may() -> None:
     assert (len(waiting), waiting.unattributed, waiting.overflowed) == (1, 2, 0)
     assert waiting.drain() == [third]
     assert (len(waiting), waiting.unattributed) == (0, 3)
+
+
+def test_waits_for_the_library_that_its_bytes_came_from() -> None:
+    """The first call through a library can be over before capture has told that the process uses it."""
+    waiting = Waiting(ProcessTable())
+    assert waiting.put(seen(7, S, libraries=[])) == []
+    first, plain = transaction(7, 2 * S), transaction(7, 2 * S, tls=False)
+    assert waiting.offer(first, 2 * S) == []
+    assert waiting.offer(plain, 2 * S) == [plain]
+    assert waiting.put(seen(7, S, libraries=[TlsLibrary("/lib/libssl.so.3", "openssl")])) == [first]
+    assert first.tls == Tls("openssl")
+    assert (len(waiting), waiting.unattributed) == (0, 0)
+
+
+def test_waits_for_a_library_once() -> None:
+    waiting = Waiting(ProcessTable(), wait_ns=S)
+    assert waiting.put(seen(7, S, libraries=[])) == []
+    first, second, third = (transaction(7, 2 * S) for _ in range(3))
+    assert waiting.offer(first, 2 * S) == []
+    assert waiting.offer(second, 3 * S) == [first, second]
+    assert first.process is not None
+    assert first.process == second.process
+    assert (first.tls, waiting.unattributed) == (None, 0)
+    # Whatever else becomes known of the process.
+    assert waiting.put(seen(7, S, libraries=[], uid=1)) == []
+    assert waiting.offer(third, 3 * S) == [third]
 
 
 def test_bound() -> None:
