@@ -15,7 +15,7 @@ import contextlib
 import gc
 import time
 from collections.abc import Iterator, MutableSequence, Sequence
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from isal import igzip
@@ -80,20 +80,24 @@ class _Sent:
         return True
 
 
-class _Rows:
+class Rows:
     """A store that keeps what core's thread hands over, and knows nothing from before."""
 
     def __init__(self) -> None:
         self.items: list[Stored] = []
 
-    def endpoints(self) -> tuple[()]:
-        return ()
+    def endpoints(self) -> list[Any]:
+        return []
 
-    aliases = walled = rpc = findings = endpoints
+    def walled(self) -> frozenset[str]:
+        return frozenset()
+
+    aliases = findings = endpoints
+    rpc = walled
 
     def start(self) -> None: ...
-    def finding(self, _finding: object) -> None: ...
-    def inventory(self, _delta: object) -> None: ...
+    def finding(self, finding: object) -> None: ...
+    def inventory(self, delta: object) -> None: ...
 
     def put(self, t: Transaction, endpoint: str | None, counted: bool) -> None:
         self.items.append(Stored(t, endpoint, counted))
@@ -135,7 +139,7 @@ def run_worker(records: Sequence[bytes], expected: int, watch: Stopwatch) -> lis
 def run_core(packets: Sequence[bytes], watch: Stopwatch, path: str) -> None:
     """One pass of a new core over a worker's packets. `path`: of a database that is not there yet."""
     receive = msgspec.msgpack.Decoder(Packet).decode
-    rows = _Rows()
+    rows = Rows()
     settings = Settings()
     calls = Calls(settings, store=cast(StoreService, rows), on_finding=lambda _: None)
     metrics = CallMetrics(settings.metrics.max_series, started_ns=UNIX_NS)

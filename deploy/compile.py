@@ -36,7 +36,8 @@ RECIPE = "recipe"
 def modules() -> list[str]:
     """Paths of the modules to compile, in the project."""
     table = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["apisensor"]["compiled"]
-    return [f"apisensor/{stage}/{name}.py" for stage, names in table.items() for name in names.split()]
+    names = [f"{stage}.{name}" for stage, several in table.items() for name in several.split()]
+    return [f"apisensor/{name.replace('.', '/')}.py" for name in names]
 
 
 def imported(path: str) -> Iterator[str]:

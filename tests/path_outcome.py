@@ -1,4 +1,5 @@
-"""What the path from record to span makes of much that is odd: `python -m tests.path_outcome`, a line for each input.
+"""What the path from record to span and inventory makes of much that is odd: `python -m tests.path_outcome`, a line for
+each input.
 
 Compiled and plain modules must say the same, to the byte (test_compiled.py). Inputs are the standard recording, and
 the fuzzers' seeds, corpus and mutations of them.
@@ -8,19 +9,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import cast
+
+import msgspec
 
 from apisensor import compiled
 from apisensor.content.inspector import Inspector
+from apisensor.enrich.model import ProcessSeen, TlsLibrary
+from apisensor.enrich.processes import ProcessTable
+from apisensor.enrich.waiting import Waiting
 from apisensor.events.decode import decode
 from apisensor.events.model import Event
 from apisensor.export.resource import ResourceEncoder, export_request
 from apisensor.export.span import SpanEncoder
+from apisensor.metrics.calls import CallMetrics
+from apisensor.processes.calls import Calls
 from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
+from apisensor.sections import Detect, Settings
+from apisensor.store.service import StoreService
 from apisensor.streams.limits import Limits
 from apisensor.transactions.analyzer import Analyzer, Count
 from apisensor.transactions.json_form import json_line
-from apisensor.transactions.model import Exchange, Header
+from apisensor.transactions.model import Exchange, Header, Transaction
+from bench.stages import Rows
 from bench.standard_recording import events as standard_events
 from bench.worker import ring_record
 from tests.content.exchanges import exchange
@@ -35,6 +47,24 @@ MUTATIONS = 1_500
 """Of the inputs of each fuzzed target."""
 
 
+SETTINGS = Settings(detect=Detect(auth_failures=2, auth_failures_client=2, exfiltration_min_bytes=1))
+"""Detectors that find something in a few calls."""
+
+
+class Kept(Rows):
+    """A store: what it is given, as bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deltas: list[bytes] = []
+
+    def finding(self, finding: object) -> None:
+        self.deltas.append(msgspec.json.encode(finding))
+
+    def inventory(self, delta: object) -> None:
+        self.deltas.append(msgspec.json.encode(delta))
+
+
 class Path:
     """All stages, and a digest of what came out at each."""
 
@@ -46,6 +76,11 @@ class Path:
         self.resource = ResourceEncoder({"host.name": "one"}).encode
         self.digest = hashlib.sha256()
         self.found = 0
+        self.waiting = Waiting(ProcessTable())
+        self.pids: set[int] = set()
+        self.store = Kept()
+        self.calls = Calls(SETTINGS, store=cast(StoreService, self.store), on_finding=lambda _: None)
+        self.metrics = CallMetrics(100, started_ns=0)
 
     def take(self, exchanges: list[Exchange]) -> None:
         for one in exchanges:
@@ -54,10 +89,32 @@ class Path:
             span = self.span(transaction)
             self.digest.update(json_line(transaction))
             self.digest.update(export_request([(self.resource(None), [span])]))
+            self.count(transaction)
+
+    def count(self, transaction: Transaction) -> None:
+        pid, now_ns = transaction.pid, transaction.start_ns + (transaction.duration_ns or 0)
+        known = self.waiting.offer(transaction, now_ns)
+        if pid not in self.pids:
+            self.pids.add(pid)
+            libraries = [TlsLibrary("/lib/libssl.so.3", "openssl")]
+            known += self.waiting.put(ProcessSeen(pid, 0, executable=f"/bin/p{pid}", libraries=libraries))
+        self.calls.route(known)
+        for one in known:
+            self.metrics.observe(one)
+        self.calls.offer(known, now_ns)
+        self.calls.tick(now_ns, now_ns)
 
     def outcome(self) -> str:
         counts = [self.analyzer.counts[count] for count in Count]
         self.digest.update(repr(counts).encode())
+        self.calls.close()
+        for row in self.store.items:
+            self.digest.update(repr((row.transaction.id, row.endpoint, row.counted)).encode())
+        for delta in self.store.deltas:
+            self.digest.update(delta)
+        for series in self.metrics.series():
+            self.digest.update(msgspec.json.encode(series))
+        self.digest.update(repr(self.calls.counters()).encode())
         return f"{self.found} {self.digest.hexdigest()}"
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from apisensor.detect.detector import Detector, Signal
+from apisensor.detect.detector import Detector
 from apisensor.detect.detectors.auth_failures_client import AuthFailuresClient
 from apisensor.detect.detectors.auth_failures_identity import AuthFailuresIdentity
 from apisensor.detect.detectors.credentials_over_plaintext import CredentialsOverPlaintext
 from apisensor.detect.detectors.login_after_failures import LoginAfterFailures
 from apisensor.detect.detectors.response_volume import ResponseVolume
 from apisensor.detect.findings import Findings
-from apisensor.detect.model import Call, Finding
+from apisensor.detect.model import Call, Finding, Signal
 from apisensor.sections import Detect
 
 DETECTORS: dict[str, type[Detector]] = {

@@ -10,48 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import msgspec
-
-from apisensor.detect.model import Call, Severity
+from apisensor.detect.model import Call, Severity, Signal
 from apisensor.detect.tracked import Tracked
 from apisensor.sections import Detect
 
 SECOND = 1_000_000_000
-Evidence = dict[str, str | int | float | list[str]]
-
-
-class CallRef(msgspec.Struct, frozen=True, gc=False):
-    """A call that belongs to a finding."""
-
-    time_ns: int
-    transaction: str
-    trace_id: str
-
-
-class Signal(msgspec.Struct, gc=False, kw_only=True):
-    """A detector saw what it looks for: the beginning of a finding, or more of one."""
-
-    key: str
-    """What it is about; signals of one rule with the same key are one finding."""
-    severity: Severity
-    evidence: Evidence
-    """As it is now; takes the place of what the finding had."""
-    title: str | None = None
-    """Where it says more than the detector's own."""
-    seen: int = 1
-    """Occurrences so far, where this is the beginning of a finding."""
-    more: int = 1
-    """Occurrences since the last signal with this key."""
-    first_ns: int | None = None
-    """Unix time of the first of them; None: of this call."""
-    last_ns: int | None = None
-    """Of the latest, which may have come before this call; None: of this call."""
-    calls: tuple[CallRef, ...] = ()
-    """The calls that led to it, where this is the beginning of a finding."""
-    steps: tuple[int, ...] = ()
-    """Occurrences at which the severity rises by one."""
-    identity: str | None = None
-    """Whom it is about, where the call does not say."""
 
 
 class Detector(ABC):
@@ -73,8 +36,8 @@ class Detector(ABC):
     quiet_ns: ClassVar[int]
     """A finding that did not happen again for so long is over: the next signal begins a new one."""
 
-    @abstractmethod
-    def __init__(self, settings: Detect) -> None: ...
+    def __init__(self, settings: Detect) -> None:
+        self._settings = settings
 
     @abstractmethod
     def observe(self, call: Call) -> tuple[Signal, ...]:

@@ -6,10 +6,7 @@ fills. The hashes are keyed, so that nobody outside can choose what is sampled.
 
 from __future__ import annotations
 
-import msgspec
-
-from apisensor.detect.detector import CallRef
-from apisensor.detect.model import Call
+from apisensor.detect.model import Call, CallRef
 from apisensor.detect.outcomes import place, who
 from apisensor.detect.tracked import Tracked
 from apisensor.detect.windows import STEPS, Window, step_of
@@ -88,16 +85,19 @@ class Tries:
         self.step = 0
 
 
-class Shape(msgspec.Struct, frozen=True, gc=False):
+class Shape:
     """What a client's failures look like."""
 
-    pattern: str
-    """One of PATTERNS."""
-    failures: int
-    identities: int
-    """Estimate, exact up to SAMPLE."""
-    tries: float
-    """Failures of each."""
+    __slots__ = ("failures", "identities", "pattern", "tries")
+
+    def __init__(self, pattern: str, failures: int, identities: int, tries: float) -> None:
+        self.pattern = pattern
+        """One of PATTERNS."""
+        self.failures = failures
+        self.identities = identities
+        """Estimate, exact up to SAMPLE."""
+        self.tries = tries
+        """Failures of each."""
 
 
 PATTERNS = {

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from apisensor.detect.detector import SECOND, CallRef, Detector, Signal
-from apisensor.detect.model import SEVERITIES, Call, Finding, Severity
+from apisensor.detect.detector import SECOND, Detector
+from apisensor.detect.model import SEVERITIES, Call, CallRef, Finding, Severity, Signal
 from apisensor.detect.tracked import Tracked
 
 FIRST_CALLS = 10

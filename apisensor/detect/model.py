@@ -1,4 +1,4 @@
-"""What detectors are given, and what they make: `Call` in, `Finding` out."""
+"""What detectors are given, and what is made of it: `Call` in, `Signal` out, `Finding` told."""
 
 from __future__ import annotations
 
@@ -56,6 +56,43 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     anomalies: list[str]
 
 
+Evidence = dict[str, str | int | float | list[str]]
+
+
+class CallRef(msgspec.Struct, frozen=True, gc=False):
+    """A call that belongs to a finding."""
+
+    time_ns: int
+    transaction: str
+    trace_id: str
+
+
+class Signal(msgspec.Struct, gc=False, kw_only=True):
+    """A detector saw what it looks for: the beginning of a finding, or more of one."""
+
+    key: str
+    """What it is about; signals of one rule with the same key are one finding."""
+    severity: Severity
+    evidence: Evidence
+    """As it is now; takes the place of what the finding had."""
+    title: str | None = None
+    """Where it says more than the detector's own."""
+    seen: int = 1
+    """Occurrences so far, where this is the beginning of a finding."""
+    more: int = 1
+    """Occurrences since the last signal with this key."""
+    first_ns: int | None = None
+    """Unix time of the first of them; None: of this call."""
+    last_ns: int | None = None
+    """Of the latest, which may have come before this call; None: of this call."""
+    calls: tuple[CallRef, ...] = ()
+    """The calls that led to it, where this is the beginning of a finding."""
+    steps: tuple[int, ...] = ()
+    """Occurrences at which the severity rises by one."""
+    identity: str | None = None
+    """Whom it is about, where the call does not say."""
+
+
 class Finding(msgspec.Struct, gc=False, kw_only=True):
     """Something that is wrong, as far as it is known now. The same object grows while it goes on."""
 
@@ -70,7 +107,7 @@ class Finding(msgspec.Struct, gc=False, kw_only=True):
     """OWASP API Security Top 10 2023 id ("API2:2023") where one fits."""
     key: str
     """What it is about, within its rule: findings with the same rule and key are one."""
-    evidence: dict[str, str | int | float | list[str]]
+    evidence: Evidence
     """Names and numbers that show it; redacted."""
     transactions: list[str]
     """Ids: the first ones and the latest (detect/findings.py bounds them)."""

@@ -1,8 +1,13 @@
-"""What the capture process reports about processes. Raw command lines pass here and are not kept (`processes`)."""
+"""What capture reports about processes, and what becomes of the views of a call.
+
+Raw command lines pass here and are not kept (`processes`).
+"""
 
 from __future__ import annotations
 
 import msgspec
+
+from apisensor.transactions.model import Transaction
 
 
 class TlsLibrary(msgspec.Struct, frozen=True, gc=False):
@@ -49,3 +54,13 @@ class ProcessGone(msgspec.Struct, frozen=True, gc=False, tag="process_gone"):
 
 ProcessEvent = ProcessSeen | ProcessGone
 """What travels from capture to core, tagged (msgspec msgpack)."""
+
+
+class View(msgspec.Struct, frozen=True, gc=False):
+    """A view whose turn it is."""
+
+    transaction: Transaction
+    counted: bool
+    """False: a client's view of a call of which the server's view counts."""
+    twin: Transaction | None
+    """The other view of the call, where it was seen."""

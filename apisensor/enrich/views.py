@@ -26,8 +26,7 @@ from collections.abc import Iterable
 from copy import copy
 from typing import Any, TypeVar
 
-import msgspec
-
+from apisensor.enrich.model import View
 from apisensor.events.model import Address
 from apisensor.transactions.model import Transaction
 
@@ -48,25 +47,18 @@ _Place = tuple[_Connection, int | None, str | None, str | None]
 _Item = TypeVar("_Item")
 
 
-class View(msgspec.Struct, frozen=True, gc=False):
-    """A view whose turn it is."""
-
-    transaction: Transaction
-    counted: bool
-    """False: a client's view of a call of which the server's view counts."""
-    twin: Transaction | None
-    """The other view of the call, where it was seen."""
-
-
-class _Held(msgspec.Struct, gc=False, eq=False):
+class _Held:
     """A view that waits; or `gone`, a server's view that went on alone and whose twin may still come."""
 
-    places: tuple[_Place, ...]
-    """Under which it waits among the views of its side."""
-    transaction: Transaction | None
-    """None: its twin has come, and only its place in line is left (to search for it there would cost more)."""
-    until_ns: int
-    gone: bool
+    __slots__ = ("gone", "places", "transaction", "until_ns")
+
+    def __init__(self, places: tuple[_Place, ...], transaction: Transaction, until_ns: int, gone: bool) -> None:
+        self.places = places
+        """Under which it waits among the views of its side."""
+        self.transaction: Transaction | None = transaction
+        """None: its twin has come, and only its place in line is left (to search for it there would cost more)."""
+        self.until_ns = until_ns
+        self.gone = gone
 
 
 class Views:

@@ -159,12 +159,12 @@ def _succeeded(protocol: str, status: int | None, grpc_status: int | None) -> bo
 
 
 def _count_sensitive(profile: Profile, sensitive: Sensitives, calls: int) -> None:
-    received: set[str] = set()
-    sent: set[str] = set()
+    received: dict[str, None] = {}
+    sent: dict[str, None] = {}
     for kind, place in sensitive:
         message, _, part = place.partition(".")
         if part != "header" or kind not in CREDENTIALS:
-            (received if message == "request" else sent).add(kind)
+            (received if message == "request" else sent)[kind] = None
     for kind in received:
         bump(profile.sensitive_in, kind, LIMITS["sensitive_in"], calls)
     for kind in sent:

@@ -13,12 +13,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
-import msgspec
-
 from apisensor.export.resource import UNKNOWN_SERVICE, service_name
 from apisensor.export.semantics import KNOWN_METHODS
 from apisensor.metrics.conventions import CALL_METRICS, OVERFLOW, measured, text
-from apisensor.metrics.model import Attributes, Metric
+from apisensor.metrics.model import Attributes, Metric, Series
 from apisensor.transactions.model import Transaction
 
 OVERFLOW_SERIES = 64
@@ -31,29 +29,6 @@ SWEEP_NS = 60 * 10**9
 """Between looks for idle series: each look passes over all of them."""
 SHAPES_PER_SERIES = 4
 """Shapes remembered for each series allowed: unknown methods and the like give several shapes one series."""
-
-
-class Series(msgspec.Struct, gc=False):
-    """A histogram; a counter is one with a single bucket."""
-
-    metric: Metric
-    service: str
-    """service.name of the resource."""
-    attributes: Attributes
-    start_ns: int
-    """Unix time since which it counts."""
-    counts: list[int]
-    """Of calls, by bucket; the last is above every bound."""
-    sum_ns: int = 0
-    min_ns: int = 1 << 63
-    """Above any duration while there is none."""
-    max_ns: int = 0
-    last_ns: int = 0
-    """Event clock of the end of its latest call."""
-
-    @property
-    def count(self) -> int:
-        return sum(self.counts)
 
 
 class CallMetrics:

@@ -26,6 +26,29 @@ class Metric(msgspec.Struct, frozen=True):
     """Of a histogram: upper bounds of its buckets but the last, inclusive (OTLP: (lower, upper])."""
 
 
+class Series(msgspec.Struct, gc=False):
+    """A histogram; a counter is one with a single bucket."""
+
+    metric: Metric
+    service: str
+    """service.name of the resource."""
+    attributes: Attributes
+    start_ns: int
+    """Unix time since which it counts."""
+    counts: list[int]
+    """Of calls, by bucket; the last is above every bound."""
+    sum_ns: int = 0
+    min_ns: int = 1 << 63
+    """Above any duration while there is none."""
+    max_ns: int = 0
+    last_ns: int = 0
+    """Event clock of the end of its latest call."""
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+
 class Value(msgspec.Struct, frozen=True):
     """One number of a counter or gauge."""
 

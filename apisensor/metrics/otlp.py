@@ -26,9 +26,8 @@ from apisensor.export.delivery import Batch
 from apisensor.export.exporter import REQUEST_BYTES
 from apisensor.export.resource import VERSION, described
 from apisensor.export.semantics import SCHEMA_URL
-from apisensor.metrics.calls import Series
 from apisensor.metrics.configuration import Temporality
-from apisensor.metrics.model import NS_PER_UNIT, Attributes, Metric, Value
+from apisensor.metrics.model import NS_PER_UNIT, Attributes, Metric, Series, Value
 
 SENSOR = "apisensor"
 """service.name of the sensor's own metrics, and name of the instrumentation scope."""

@@ -15,9 +15,9 @@ from prometheus_client.openmetrics import exposition as openmetrics_format
 from prometheus_client.registry import Collector
 
 from apisensor.live.status import Status
-from apisensor.metrics.calls import CallMetrics, Series
+from apisensor.metrics.calls import CallMetrics
 from apisensor.metrics.health import health
-from apisensor.metrics.model import NS_PER_UNIT, Attributes, Metric, Value
+from apisensor.metrics.model import NS_PER_UNIT, Attributes, Metric, Series, Value
 from apisensor.metrics.naming import family, label, unit_of
 
 CONTENT_TYPE = text_format.CONTENT_TYPE_PLAIN_0_0_4

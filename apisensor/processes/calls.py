@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from apisensor.detect.call import call_of
 from apisensor.detect.detection import Detection
 from apisensor.detect.model import Call, Finding
-from apisensor.enrich.views import View, Views
+from apisensor.enrich.model import View
+from apisensor.enrich.views import Views
 from apisensor.inventory.inventory import Inventory
 from apisensor.sections import Settings
 from apisensor.store.service import StoreService

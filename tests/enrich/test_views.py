@@ -9,7 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apisensor.enrich.views import SLOW_NS, TWIN_NS, View, Views
+from apisensor.enrich.model import View
+from apisensor.enrich.views import SLOW_NS, TWIN_NS, Views
 from apisensor.events.model import Address
 from apisensor.transactions.model import Transaction
 from tests.live.transactions import transaction

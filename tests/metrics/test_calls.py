@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apisensor.metrics.calls import IDLE_NS, OVERFLOW_SERIES, SWEEP_NS, CallMetrics, Series
+from apisensor.metrics.calls import IDLE_NS, OVERFLOW_SERIES, SWEEP_NS, CallMetrics
 from apisensor.metrics.conventions import HTTP_BOUNDS_NS, OVERFLOW, RPC_BOUNDS_NS
+from apisensor.metrics.model import Series
 from apisensor.transactions.model import Process
 from tests.export.records import call, transactions
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from apisensor.detect.detector import SECOND, Detector, Signal
+from apisensor.detect.detector import SECOND, Detector
 from apisensor.detect.failures import MANY_IDENTITIES, SEES, Memory
-from apisensor.detect.model import Call, Severity
+from apisensor.detect.model import Call, Severity, Signal
 from apisensor.detect.outcomes import accepted, by_password, refused
 from apisensor.detect.tracked import Tracked
 from apisensor.sections import Detect
@@ -30,7 +30,7 @@ class AuthFailuresClient(Detector):
     quiet_ns = 3600 * SECOND
 
     def __init__(self, settings: Detect) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._memory = Memory(settings)
         self._steps = tuple(factor * settings.auth_failures_client for factor in RISES_AT)
 

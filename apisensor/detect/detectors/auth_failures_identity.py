@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from apisensor.detect.detector import SECOND, Detector, Signal
+from apisensor.detect.detector import SECOND, Detector
 from apisensor.detect.failures import SEES, Memory
-from apisensor.detect.model import Call
+from apisensor.detect.model import Call, Signal
 from apisensor.detect.outcomes import by_password, refused, who
 from apisensor.detect.tracked import Tracked
 from apisensor.sections import Detect
@@ -24,7 +24,7 @@ class AuthFailuresIdentity(Detector):
     quiet_ns = 3600 * SECOND
 
     def __init__(self, settings: Detect) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._memory = Memory(settings)
         self._steps = tuple(factor * settings.auth_failures for factor in RISES_AT)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from apisensor.detect.detector import SECOND, Detector, Signal
-from apisensor.detect.model import SEVERITIES, Call, Severity
+from apisensor.detect.detector import SECOND, Detector
+from apisensor.detect.model import SEVERITIES, Call, Severity, Signal
 from apisensor.detect.tracked import Tracked
 from apisensor.sections import Detect
 
@@ -46,6 +46,7 @@ class CredentialsOverPlaintext(Detector):
     quiet_ns = 30 * 86_400 * SECOND
 
     def __init__(self, settings: Detect) -> None:
+        super().__init__(settings)
         self._endpoints: Tracked[_Seen] = Tracked(settings.max_tracked)
 
     def observe(self, call: Call) -> tuple[Signal, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from apisensor.detect.detector import SECOND, CallRef, Detector, Signal
+from apisensor.detect.detector import SECOND, Detector
 from apisensor.detect.failures import SEES, Memory, Subject, ref
-from apisensor.detect.model import Call
+from apisensor.detect.model import Call, CallRef, Signal
 from apisensor.detect.outcomes import accepted, by_password, password_refused, place, who
 from apisensor.detect.tracked import Tracked
 from apisensor.sections import Detect
@@ -21,7 +21,7 @@ class LoginAfterFailures(Detector):
     quiet_ns = 3600 * SECOND
 
     def __init__(self, settings: Detect) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._memory = Memory(settings)
 
     def observe(self, call: Call) -> tuple[Signal, ...]:

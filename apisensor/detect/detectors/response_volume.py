@@ -8,11 +8,9 @@ be: a new caller is measured by the endpoint's, a new endpoint objects to nothin
 
 from __future__ import annotations
 
-import msgspec
-
 from apisensor.detect.baseline import Baseline
-from apisensor.detect.detector import SECOND, CallRef, Detector, Evidence, Signal
-from apisensor.detect.model import Call
+from apisensor.detect.detector import SECOND, Detector
+from apisensor.detect.model import Call, CallRef, Evidence, Signal
 from apisensor.detect.tracked import Tracked
 from apisensor.sections import Detect
 
@@ -26,17 +24,20 @@ HIGH_AT = 10
 """Times the factor."""
 
 
-class _Taken(msgspec.Struct, gc=False, eq=False):
+class _Taken:
     """What one caller took in one window. Most callers of a node are seen once in a while: what a first call does not
     need is not made."""
 
-    window: int
-    bytes: int = 0
-    count: int = 0
-    endpoints: dict[str, int] = {}
-    calls: list[CallRef] | None = None
-    reported: int = 0
-    """Bytes when a signal was last given; 0: none was."""
+    __slots__ = ("bytes", "calls", "count", "endpoints", "reported", "window")
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.bytes = 0
+        self.count = 0
+        self.endpoints: dict[str, int] = {}
+        self.calls: list[CallRef] | None = None
+        self.reported = 0
+        """Bytes when a signal was last given; 0: none was."""
 
     def main(self) -> tuple[str | None, int]:
         """The endpoint that most came from, and how much."""
@@ -47,14 +48,17 @@ class _Taken(msgspec.Struct, gc=False, eq=False):
         return name, endpoints[name]
 
 
-class _Caller(msgspec.Struct, gc=False, eq=False):
+class _Caller:
     """An identity or a client."""
 
-    now: _Taken
-    before: _Taken | None = None
-    """The window before, which late calls still join."""
-    usual: Baseline | None = None
-    """None: no window of it is over yet."""
+    __slots__ = ("before", "now", "usual")
+
+    def __init__(self, now: _Taken) -> None:
+        self.now = now
+        self.before: _Taken | None = None
+        """The window before, which late calls still join."""
+        self.usual: Baseline | None = None
+        """None: no window of it is over yet."""
 
 
 class ResponseVolume(Detector):
@@ -68,7 +72,7 @@ class ResponseVolume(Detector):
     quiet_ns = 3600 * SECOND
 
     def __init__(self, settings: Detect) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._window_ns = settings.exfiltration_window_seconds * SECOND
         self._warm_up = settings.exfiltration_warm_up
         self._least = settings.exfiltration_min_bytes
