@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -17,6 +18,9 @@ from tests.peers.process import free_port
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 """How long an example takes says nothing about it where others compute beside it."""
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Programs that tests start inherit how a signal is handled, and a shell has its background jobs ignore this one."""
 
 _skipped = pytest.StashKey[int]()
 

@@ -7,7 +7,10 @@ the fuzzers' seeds, corpus and mutations of them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import sqlite3
+import tempfile
 from collections.abc import Iterator
 from typing import cast
 
@@ -28,6 +31,8 @@ from apisensor.redact.ids import IdSource
 from apisensor.redact.redactor import Redactor
 from apisensor.sections import Detect, Settings
 from apisensor.store.service import StoreService
+from apisensor.store.transactions import Stored
+from apisensor.store.writer import Writer
 from apisensor.streams.limits import Limits
 from apisensor.transactions.analyzer import Analyzer, Count
 from apisensor.transactions.json_form import json_line
@@ -126,7 +131,21 @@ def of_events(events: list[Event], limits: Limits) -> str:
         path.take(path.analyzer.feed(event))
     path.take(path.analyzer.expire(last + 1))
     path.take(path.analyzer.finish(last + 2))
+    if len(path.store.items) >= CALLS:  # a database takes long to make
+        path.digest.update(rows(path.store.items))
     return path.outcome()
+
+
+def rows(items: list[Stored]) -> bytes:
+    """What the store makes of them."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = f"{directory}/store.db"
+        writer = Writer(file, SETTINGS.store)
+        writer.write(items, None, [])
+        writer.close()
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            tables = ("transactions", "documents", "segments")
+            return repr([connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables]).encode()
 
 
 def of_lines(data: bytes) -> str:

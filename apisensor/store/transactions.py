@@ -24,12 +24,15 @@ _SEGMENT = """INSERT INTO segments (segment, first_ns, last_ns, rows) VALUES (?,
 """Rows may come to a segment that was full: numbers are given again where a purge took the last ones."""
 
 
-class Stored(msgspec.Struct, frozen=True, gc=False):
+class Stored:
     """A transaction on its way into the store."""
 
-    transaction: Transaction
-    endpoint: str | None
-    counted: bool
+    __slots__ = ("counted", "endpoint", "transaction")
+
+    def __init__(self, transaction: Transaction, endpoint: str | None, counted: bool) -> None:
+        self.transaction = transaction
+        self.endpoint = endpoint
+        self.counted = counted
 
 
 class Transactions:

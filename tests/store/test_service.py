@@ -148,11 +148,11 @@ def test_a_mistake_in_the_store_costs_one_commit(path: str, monkeypatch: pytest.
     service.put(call(1), None, True)
     service.inventory(inventory(delta(1, profile(5)), aliases=[Alias(number(2), number(1))]))
     with monkeypatch.context() as patch:
-        patch.setattr("apisensor.store.transactions.pack", lambda text: text.nothing)
+        patch.setattr("apisensor.store.transactions.SEGMENT_BITS", None)
         service.start()
         until(lambda: bool(lost(service)))
     assert lost(service) == {"store.lost.internal": 1, "store.lost.inventory": 5, "store.lost.control": 1}
-    assert "AttributeError" in service.notes()[0]
+    assert "TypeError" in service.notes()[0]
     service.put(call(2), None, True)
     service.close(WITHIN_S)
     assert service.counters()["store.stored"] == 1
