@@ -9,6 +9,7 @@ REMEDIES = {
     "map_full": "raise capture.max_connections and capture.max_tls_sessions",
     "shed": "the governor keeps it under governor.cpu_share: raise that, or leave out what is not wanted "
     "(capture.never_*)",
+    "mappings": "nothing to do: all processes were looked at again, and what came in the burst is attached to",
     "core_behind": "core is too slow: leave out what is not wanted (capture.never_*)",
     "not_printed": "what reads its standard output is too slow",
     "disk_full": "free space for general.state_directory, or lower store.max_bytes",

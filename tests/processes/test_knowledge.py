@@ -7,6 +7,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -32,6 +33,7 @@ from tests.peers.scenarios import BY_NAME
 from tests.peers.shop import Shop
 from tests.sensor import Sensor
 from tests.truth import Call
+from tests.versioned import PROJECT
 from tests.web.tour import tour
 
 pytestmark = pytest.mark.kernel
@@ -299,6 +301,13 @@ def _exported(otlp: HttpReceiver) -> int:
 
 def test_the_same_metrics_by_otlp(told: Told) -> None:
     wait_until(lambda: _exported(told.otlp) == len(told.shop.served()), WAIT_S, "an export of all calls")
+
+
+def test_every_entry_of_the_status_is_documented(told: Told) -> None:
+    documented = set(re.findall(r"`([^`]+)`", (PROJECT / "docs" / "metrics.md").read_text()))
+    entries = set(told.sensor.status()["counters"])
+    assert len(entries) > 100
+    assert entries - documented == set()
 
 
 def test_triage_is_kept_with_who_and_why(told: Told) -> None:
