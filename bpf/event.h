@@ -97,7 +97,7 @@ struct notice {
     u32 parent; /* thread group of the parent; exec only */
     u32 uid;
     u32 kind;
-    u32 length; /* valid bytes in text */
-    u32 unused;
+    u32 length;           /* valid bytes in text */
+    u32 library;          /* its bit; library only */
     u8 text[NOTICE_TEXT]; /* arguments, each ended by a NUL byte; exec only: other notices end before it */
 };

@@ -49,7 +49,7 @@ int sched_process_exec(struct bpf_raw_tracepoint_args *ctx) {
     bpf_probe_read_kernel(&n->parent, sizeof(n->parent), (void *)(kernel_pointer(task + TASK_PARENT) + TASK_TGID));
     n->uid = bpf_get_current_uid_gid();
     n->kind = NOTICE_EXEC;
-    n->unused = 0;
+    n->library = 0;
     u64 mm = kernel_pointer(task + TASK_MM);
     u64 from = kernel_pointer(mm + MM_ARGUMENTS), to = kernel_pointer(mm + MM_ARGUMENTS_END);
     u64 length = to - from;

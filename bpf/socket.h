@@ -138,7 +138,7 @@ static __always_inline int is_own(u32 pid) {
     return policy && *policy == POLICY_OWN;
 }
 
-static __always_inline void notice(u32 kind, u32 pid) {
+static __always_inline void notice_of(u32 kind, u32 pid, u32 library) {
     struct notice *n = notices.ringbuf_reserve(__builtin_offsetof(struct notice, text));
     if (!n) {
         count(COUNT_NOTICES_LOST, 1);
@@ -150,8 +150,12 @@ static __always_inline void notice(u32 kind, u32 pid) {
     n->uid = bpf_get_current_uid_gid();
     n->kind = kind;
     n->length = 0;
-    n->unused = 0;
+    n->library = library;
     notices.ringbuf_submit(n, 0);
+}
+
+static __always_inline void notice(u32 kind, u32 pid) {
+    notice_of(kind, pid, 0);
 }
 
 /* Adds to a process's byte counts and returns them; the first bytes of a process are told to the capture process. */

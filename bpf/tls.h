@@ -11,7 +11,7 @@ static __always_inline void uses_library(u32 pid, u32 library) {
     if (!t || (t->libraries & library))
         return;
     t->libraries |= library;
-    notice(NOTICE_LIBRARY, pid);
+    notice_of(NOTICE_LIBRARY, pid, library);
 }
 
 static __always_inline struct session *session_of(struct session_key *key, u32 library) {

@@ -43,14 +43,16 @@ class Notice(msgspec.Struct, frozen=True):
     uid: int
     kind: int
     arguments: list[bytes]
+    library: int = 0
+    """Its bit (finder.functions), of NOTICE_LIBRARY."""
 
 
 def decode_notice(record: memoryview) -> Notice:
     """One record of the notices ring."""
-    time_ns, pid, parent, uid, kind, length, _ = NOTICE.unpack_from(record)
+    time_ns, pid, parent, uid, kind, length, library = NOTICE.unpack_from(record)
     text = bytes(record[NOTICE.size : NOTICE.size + length])
     arguments = text.rstrip(b"\0").split(b"\0") if text else []
-    return Notice(time_ns, pid, parent, uid, kind, arguments)
+    return Notice(time_ns, pid, parent, uid, kind, arguments, library)
 
 
 class NeverCapture(msgspec.Struct, frozen=True):
@@ -83,6 +85,10 @@ class Observer:
         self._mapped: OrderedDict[int, dict[str, tuple[int, Library]]] = OrderedDict()
         """Process: identity of a library, when it was mapped, and the library. A process with one call may be gone
         when it is asked what it has mapped."""
+        self._files: dict[tuple[tuple[int, int], int], Library] = {}
+        """Device and inode, as processes have them mapped, of TLS libraries."""
+        self._used_by: dict[int, int] = {}
+        """Bits of the libraries that a process was said to use. What the kernel knows of it goes with it."""
         self.sight = Sight()
         self.seen: dict[int, ProcessSeen] = {}
         """Processes that moved bytes and live, as core was told of them."""
@@ -119,6 +125,7 @@ class Observer:
     def _on_exec(self, notice: Notice) -> None:
         pid = notice.pid
         told = self.seen.pop(pid, None) is not None
+        self._used_by.pop(pid, None)
         self.sight.forget(pid)
         # Mappings are told apart from notices: some may be of the new program already.
         before = self._mapped.pop(pid, {})
@@ -139,6 +146,7 @@ class Observer:
         pid = notice.pid
         self._executed.pop(pid, None)
         self._mapped.pop(pid, None)
+        self._used_by.pop(pid, None)
         self._libraries.gone(pid)
         if self.seen.pop(pid, None) is not None:
             self._tell(ProcessGone(pid, notice.time_ns))
@@ -159,7 +167,9 @@ class Observer:
         libraries = self._tls_libraries(pid)
         seen = msgspec.structs.replace(seen, libraries=libraries)
         if len(self.seen) >= MOST_PROCESSES:
-            self.seen.pop(next(iter(self.seen)))
+            oldest = next(iter(self.seen))
+            self._used_by.pop(oldest, None)
+            del self.seen[oldest]
         self.seen[pid] = seen
         self._tell(seen)
 
@@ -180,7 +190,9 @@ class Observer:
             self.sight.explain(pid, executable, text)
 
     def _on_library(self, notice: Notice) -> None:
-        self._refresh(notice.pid)
+        if notice.pid in self.seen:
+            self._used_by[notice.pid] = self._used_by.get(notice.pid, 0) | notice.library
+            self._refresh(notice.pid)
 
     def _on_memory_bio(self, notice: Notice) -> None:
         self._observe_memory_bio(notice.pid)
@@ -202,9 +214,16 @@ class Observer:
 
     def mapped(self, pid: int, file: procfs.MappedFile, time_ns: int) -> None:
         """A process has mapped a file that is named like a TLS library."""
-        self._remember(pid, self._libraries.mapped(pid, file, time_ns), time_ns)
+        library = self._libraries.mapped(pid, file, time_ns)
+        if library is not None and len(self._files) < MOST_PROCESSES:
+            self._files[file.device, file.inode] = library
+        self._remember(pid, library, time_ns)
         self.prepare(pid)
         self._refresh(pid)
+
+    def had_mapped(self, pid: int, file: tuple[tuple[int, int], int], time_ns: int) -> None:
+        """The same of a process that is gone already, by device and inode of a file that another one has mapped."""
+        self._remember(pid, self._files.get(file), time_ns)
 
     def _remember(self, pid: int, library: Library | None, time_ns: int) -> None:
         if library is None:
@@ -231,7 +250,7 @@ class Observer:
         for library in has.values():
             if library.attached:
                 self.sight.see(pid, library.path)
-        used = self._used(pid)
+        used = self._used(pid) | self._used_by.get(pid, 0)
         return [
             TlsLibrary(one.path, one.library, one.version)
             for one in sorted(has.values(), key=lambda library: library.path)

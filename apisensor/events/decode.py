@@ -34,7 +34,7 @@ NOTICE_FIELDS: Final = {
     "uid": "I",
     "kind": "I",
     "length": "I",
-    "unused": "I",
+    "library": "I",
 }
 """struct notice without its text, which is last."""
 SKIP_FIELDS: Final = {"flow": "Q", "below": "16s", "unused": "Q"}

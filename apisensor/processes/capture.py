@@ -180,10 +180,10 @@ class CaptureProcess:
         next_report = next_sweep = swept + REPORT_S
         while True:
             ready.poll(max(0.0, next_report - time.monotonic()))
-            # Mappings first: a process that moves TLS bytes has mapped its library before.
+            taken = list(self._notices.take(decode_notice, BATCH))
+            # A process that moves TLS bytes has mapped its library before.
             self._read_mappings()
             # A memory BIO cannot wait: its process is in the middle of a handshake.
-            taken = list(self._notices.take(decode_notice, BATCH))
             for notice in sorted(taken, key=lambda notice: notice.kind != NOTICE_MEMORY_BIO):
                 self._observer.handle(notice)
             while (received := self._core.receive()) is not None:
@@ -225,9 +225,12 @@ class CaptureProcess:
     def _read_mappings(self) -> None:
         for mapping in self._mappings.read():
             if procfs.is_tls_library(mapping.path):
-                for file in procfs.mapped_files(mapping.pid):
+                files = list(procfs.mapped_files(mapping.pid))
+                for file in files:
                     if procfs.is_tls_library(file.path):
                         self._observer.mapped(mapping.pid, file, mapping.time_ns)
+                if not files:
+                    self._observer.had_mapped(mapping.pid, (mapping.device, mapping.inode), mapping.time_ns)
             elif procfs.is_crypto_library(mapping.path):
                 # The dynamic linker maps it after libssl, which may have been looked at before it was there.
                 self._observer.prepare(mapping.pid)

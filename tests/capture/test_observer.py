@@ -107,8 +107,10 @@ class Room:
             self.paused.get,
         )
 
-    def handle(self, kind: int, pid: int, time_ns: int = 5, arguments: list[bytes] | None = None) -> None:
-        self.observer.handle(Notice(time_ns, pid, os.getpid(), 0, kind, arguments or []))
+    def handle(
+        self, kind: int, pid: int, time_ns: int = 5, arguments: list[bytes] | None = None, library: int = 0
+    ) -> None:
+        self.observer.handle(Notice(time_ns, pid, os.getpid(), 0, kind, arguments or [], library))
 
 
 CHILD = "print('ready', flush=True); input()"
@@ -275,6 +277,39 @@ def test_of_several_libraries_those_that_it_calls(child: int) -> None:
     room.handle(NOTICE_LIBRARY, child)
     told = [[one.library for one in seen.libraries] for seen in room.told if isinstance(seen, ProcessSeen)]
     assert told == [[], ["openssl"], ["gnutls", "openssl"]]
+
+
+def test_what_a_process_used_is_known_when_it_is_gone() -> None:
+    """The kernel has forgotten it by the time the notice is read; of the two libraries that it had mapped it is one."""
+    room = Room()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    other = Library("8:9", "/usr/lib/libgnutls.so.30", "gnutls", {}, None, True, None, 1.0)
+    room.handle(NOTICE_EXEC, gone.pid, arguments=[b"curl"])
+    room.libraries.mapped_by[gone.pid] = [other, LIBRARY]
+    assert gone.wait(20) == 0
+    room.handle(NOTICE_TRAFFIC, gone.pid)
+    room.handle(NOTICE_LIBRARY, gone.pid, library=1)
+    room.handle(NOTICE_EXIT, gone.pid)
+    told = [[one.library for one in seen.libraries] for seen in room.told if isinstance(seen, ProcessSeen)]
+    assert told == [[], ["openssl"]]
+    assert room.observer._used_by == {}
+
+
+def test_what_a_process_has_mapped_is_known_by_another_when_it_was_gone_before(child: int) -> None:
+    room = Room()
+    room.used = 1
+    file = procfs.MappedFile((8, 1), 5, LIBRARY.path, "7f00-7f01")
+    gone = child + 1
+    room.observer.had_mapped(gone, ((8, 1), 5), 10)  # nobody has told yet what that file is
+    room.observer.mapped(child, file, 20)
+    for exec_ns, mapped_ns, inode, expected in ((25, 30, 6, []), (35, 40, 5, ["openssl"])):
+        room.handle(NOTICE_EXEC, gone, exec_ns, [b"curl"])
+        room.observer.had_mapped(gone, ((8, 1), inode), mapped_ns)
+        room.libraries.mapped_by.pop(gone, None)
+        room.handle(NOTICE_TRAFFIC, gone, mapped_ns + 1)
+        seen = room.told[-1]
+        assert isinstance(seen, ProcessSeen)
+        assert [library.library for library in seen.libraries] == expected
 
 
 def test_what_a_process_had_mapped_is_known_when_it_is_gone() -> None:
